@@ -1,0 +1,43 @@
+"""attn_ref: a pure-NumPy definition of every attention block, and the tools that hold other frameworks to it.
+
+>>> import attn_ref as ar
+>>> block = ar.MultiHeadAttention(width=8, num_heads=2)
+>>> sorted(block.init(seed=0))[:2]
+['key.bias', 'key.kernel']
+
+Importing this imports no framework. Blocks are found by name: ``ar.MultiHeadAttention`` is the class in
+``attn_ref/blocks/multi_head_attention.py``.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import attn_ref.blocks  # before the function of the same name is bound below: a later import would bind the folder
+from attn_ref.backend import backend, backends
+from attn_ref.block import Block, Input, Param
+from attn_ref.catalogue import block, blocks, find
+from attn_ref.check import check
+from attn_ref.tap import Tapped, add, record, replace, scope, tap
+
+if TYPE_CHECKING:
+    from attn_ref import port as port
+
+__version__ = "0.1.0.dev0"
+__all__ = [
+    "Block", "Input", "Param", "Tapped", "add", "backend", "backends", "block", "blocks", "check", "port", "record",
+    "replace", "scope", "tap",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name == "port":  # imported when first used: not needed to read or to run a block
+        return import_module("attn_ref.port")
+    if name[:1].isupper() and (found := find(name)):
+        return found
+    raise AttributeError(f"module 'attn_ref' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, *blocks()])

@@ -1,0 +1,161 @@
+"""The contract of a block: hyper-parameters, parameters, inputs, forward. A definition, in plain NumPy.
+
+A block is a frozen dataclass. ``params()`` names its parameters, ``forward(w, …)`` reads like the equation, taps inline.
+Adding one is one file here and one file per backend; tests, command line and docs discover it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from attn_ref import inputs as axes
+from attn_ref.inputs import Input
+from attn_ref.tap import scope
+from attn_ref.weights import Param, Weights, initial, mismatches
+
+__all__ = ["Block", "Input", "Param", "dense", "nest"]
+
+#: Attribute names that keras.Layer keeps for itself: a block field cannot have one, or no Keras mirror could exist.
+RESERVED = frozenset("input output weights variables path dtype losses metrics name trainable built inputs outputs".split())
+
+#: ``pick(a, b, c)`` returns one of its arguments: a seeded generator's choice, or hypothesis' draw.
+Pick = Callable[..., Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """Base of every definition."""
+
+    #: name -> axes and kind, in the order of ``forward``'s arguments
+    inputs: ClassVar[dict[str, Input]] = {}
+    #: axes of the one array that comes out
+    output_axes: ClassVar[str] = ""
+    #: label -> field: the size of the axis is at most the field's value
+    limits: ClassVar[dict[str, str]] = {}
+    #: the fields of a small valid block
+    example: ClassVar[dict[str, Any]] = {}
+    #: field -> a value that, against ``example``, changes the result (or the shape of the parameters)
+    witnesses: ClassVar[dict[str, Any]] = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        own = [name for name in cls.__dict__.get("__annotations__", {}) if "ClassVar" not in str(cls.__annotations__[name])]
+        if taken := RESERVED.intersection(own):
+            raise TypeError(f"{cls.__name__}: {', '.join(sorted(taken))} is reserved by keras.Layer; choose another name")
+
+    # what a block defines ---------------------------------------------------------------------------------------------
+
+    def params(self) -> dict[str, Param]:
+        """Canonical name -> Param; sub-blocks nest with dots."""
+        return {}
+
+    def forward(self, w: Any, *args: Any, **kwargs: Any) -> np.ndarray:
+        """The definition: NumPy over ``ops``, taps inline; ``w["name"]`` is an array or a sub-block's weights."""
+        raise NotImplementedError
+
+    @classmethod
+    def sample(cls, pick: Pick) -> Self:
+        """A valid block, by construction; ``pick(a, b, …)`` chooses one of its arguments."""
+        return cls(**cls.example)
+
+    # what a block is given --------------------------------------------------------------------------------------------
+
+    def init(self, seed: int = 0) -> dict[str, np.ndarray]:
+        """Seeded float64 weights by canonical name, for comparing implementations."""
+        return initial(self.params(), seed)
+
+    def __call__(self, w: Mapping[str, Any], *args: Any, **kwargs: Any) -> np.ndarray:
+        """``block(weights, x, …)`` → one array. Raises ValueError for wrong weights or inputs."""
+        if isinstance(w, Weights):  # called by the block that contains this one
+            with scope(w.name):
+                return self.forward(w, *args, **kwargs)
+        given = self.checked(*args, **kwargs)
+        self.check_weights(w)
+        return self.forward(Weights({name: np.asarray(value) for name, value in w.items()}), **given)
+
+    def checked(self, *args: Any, **kwargs: Any) -> dict[str, np.ndarray]:
+        """The inputs by name as NumPy arrays, their names, kinds, shapes and values checked."""
+        if len(args) > len(self.inputs):
+            raise ValueError(f"{type(self).__name__} has {len(self.inputs)} inputs, {', '.join(self.inputs)}; got {len(args)}")
+        names = list(self.inputs)[: len(args)]
+        if twice := [name for name in names if name in kwargs]:
+            raise ValueError(f"{type(self).__name__}: input {', '.join(twice)} was given twice")
+        named = dict(zip(names, args, strict=True)) | kwargs
+        given = {name: np.asarray(value) for name, value in named.items() if value is not None}
+        axes.bind(self, given)
+        axes.check_values(self, given)
+        return given
+
+    def check_weights(self, w: Mapping[str, Any]) -> None:
+        """One ValueError that lists everything missing, unexpected or misshapen in ``w``."""
+        expected = {name: param.shape for name, param in self.params().items()}
+        if lines := mismatches(expected, {name: np.asarray(value) for name, value in w.items()}):
+            raise ValueError(f"{type(self).__name__}: {len(lines)} wrong weights\n  " + "\n  ".join(lines))
+
+    # hyper-parameters -------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> Self:
+        """A block from a mapping that may hold other things too, such as a constructor's ``locals()``."""
+        return cls(**{field.name: options[field.name] for field in fields(cls) if field.name in options})
+
+    @classmethod
+    def build(cls, options: Mapping[str, Any]) -> Self:
+        """A block from exactly these options, as a file or a command gives them. ValueError with the way out."""
+        known = {field.name: field for field in fields(cls)}
+        if unknown := [name for name in options if name not in known]:
+            raise ValueError(f"{cls.__name__} has no option {', '.join(unknown)}; its options are {', '.join(known)}")
+        required = [name for name, field in known.items() if field.default is MISSING and field.default_factory is MISSING]
+        if missing := [name for name in required if name not in options]:
+            raise ValueError(f"{cls.__name__} needs {', '.join(missing)}")
+        return cls(**options)
+
+    def fields(self) -> dict[str, Any]:
+        """The hyper-parameters by name."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def require(self, ok: bool, message: str) -> None:
+        """Raise ``ValueError(message)``, with the block's name before it, unless ``ok``."""
+        if not ok:
+            raise ValueError(f"{type(self).__name__}: {message}")
+
+    def require_choice(self, field: str, *choices: Any) -> None:
+        """Require a field to be one of ``choices``."""
+        got = getattr(self, field)
+        self.require(got in choices, f"{field} should be one of {', '.join(map(repr, choices))}; got {got!r}")
+
+    def require_positive(self, *names: str) -> None:
+        """Require the fields to be integers above zero."""
+        for name in names:
+            got = getattr(self, name)
+            ok = isinstance(got, int | np.integer) and not isinstance(got, bool) and got > 0
+            self.require(ok, f"{name} should be an integer above zero; got {got!r}")
+
+    def require_rate(self, *names: str) -> None:
+        """Require the fields to be dropout rates."""
+        for name in names:
+            got = getattr(self, name)
+            ok = isinstance(got, int | float) and not isinstance(got, bool) and 0 <= got < 1
+            self.require(ok, f"{name} should be a number in [0, 1), the share that is dropped; got {got!r}")
+
+
+def dense(name: str, fan_in: int, fan_out: int, *, bias: bool = True) -> dict[str, Param]:
+    """The parameters of a linear layer: ``name.kernel`` (in, out) and ``name.bias`` (out,)."""
+    kernel = {f"{name}.kernel": Param((fan_in, fan_out))}
+    return kernel | {f"{name}.bias": Param((fan_out,))} if bias else kernel
+
+
+def norm(name: str, width: int) -> dict[str, Param]:
+    """The parameters of a layer norm: ``name.scale`` and ``name.offset``, both (width,)."""
+    return {f"{name}.scale": Param((width,)), f"{name}.offset": Param((width,))}
+
+
+def nest(name: str, block: Block | Sequence[Block]) -> dict[str, Param]:
+    """The parameters of a sub-block, or of a list of them (``name.0``, ``name.1`` …), below ``name``."""
+    if isinstance(block, Block):
+        return {f"{name}.{leaf}": param for leaf, param in block.params().items()}
+    return {full: param for i, part in enumerate(block) for full, param in nest(f"{name}.{i}", part).items()}

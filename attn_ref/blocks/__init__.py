@@ -1,0 +1,1 @@
+"""The definitions: one file per block, named by the field's term."""

@@ -1,0 +1,114 @@
+r"""Transformer encoder layer: self-attention and a feed-forward network, each with a residual and a layer norm.
+
+.. math:: \text{post-norm: } Z = N_1(X + A(X)),\; Y = N_2(Z + F(Z)) \qquad
+          \text{pre-norm: } Z = X + A(N_1(X)),\; Y = Z + F(N_2(Z))
+
+b batch, t length, c width, f hidden width, h heads. A is multi-head attention, F the feed-forward network, N layer norm.
+
+Differences: eps is 1e-5 here and in torch, 1e-12 in BERT, 1e-6 in ViT and 1e-3 in ``keras.layers.LayerNormalization``.
+``nn.TransformerEncoderLayer`` reads its padding mask as True = drop, and its fast path (inference without gradients)
+zeroes padded positions, which its slow path does not.
+
+Source: post-norm: Vaswani et al. 2017, section 3.1; pre-norm: Xiong et al. 2020.
+
+>>> import attn_ref as ar, numpy as np
+>>> block = ar.EncoderLayer(width=8, num_heads=2, hidden_width=16)
+>>> block(block.init(), np.ones((1, 3, 8))).shape
+(1, 3, 8)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from attn_ref import ops
+from attn_ref.block import Block, Input, Param, Pick, nest, norm
+from attn_ref.blocks.feed_forward import FeedForward
+from attn_ref.blocks.multi_head_attention import MultiHeadAttention
+from attn_ref.tap import tap
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderLayer(Block):
+    """Attention and feed-forward, with residuals and norms after (post-norm) or before (pre-norm) them."""
+
+    width: int
+    num_heads: int
+    hidden_width: int
+    activation: str = "relu"
+    #: False: post-norm; True: pre-norm
+    norm_first: bool = False
+    eps: float = 1e-5
+    #: shares that training drops: of both sub-layers' results and the hidden values; of the attention weights
+    dropout: float = 0.0
+    attention_dropout: float = 0.0
+
+    inputs = {
+        "x": Input("b t {width}"),
+        "attention_mask": Input("b {num_heads} t t", kind="bool", optional=True, broadcast=True, ranks=(2, 4)),
+        "bias": Input("b {num_heads} t t", optional=True, broadcast=True, ranks=(2, 4)),
+    }
+    output_axes = "b t c"
+    example = {"width": 8, "num_heads": 4, "hidden_width": 12}
+    witnesses = {
+        "width": 12, "num_heads": 2, "hidden_width": 16, "activation": "gelu", "norm_first": True, "eps": 0.1,
+        "dropout": 0.5, "attention_dropout": 0.5,
+    }  # fmt: skip
+
+    def __post_init__(self) -> None:
+        self.require(self.eps > 0, f"eps should be above zero; got {self.eps}")
+        _ = self.attention, self.feed_forward  # their options are checked there
+
+    @cached_property
+    def attention(self) -> MultiHeadAttention:
+        return MultiHeadAttention(width=self.width, num_heads=self.num_heads, dropout=self.attention_dropout)
+
+    @cached_property
+    def feed_forward(self) -> FeedForward:
+        return FeedForward(
+            width=self.width, hidden_width=self.hidden_width, activation=self.activation, dropout=self.dropout
+        )
+
+    def params(self) -> dict[str, Param]:
+        return {
+            **nest("attention", self.attention),
+            **norm("attention_norm", self.width),
+            **nest("feed_forward", self.feed_forward),
+            **norm("feed_forward_norm", self.width),
+        }
+
+    @classmethod
+    def sample(cls, pick: Pick) -> EncoderLayer:
+        heads = pick(1, 2, 3)
+        return cls(
+            width=heads * pick(3, 4, 8),
+            num_heads=heads,
+            hidden_width=pick(5, 16),
+            activation=pick("relu", "gelu", "gelu_tanh"),
+            norm_first=pick(False, True),
+            eps=pick(1e-12, 1e-6, 1e-5, 1e-3),
+            dropout=pick(0.0, 0.25),
+            attention_dropout=pick(0.0, 0.25),
+        )
+
+    def forward(self, w: Any, x: Any, attention_mask: Any = None, bias: Any = None) -> np.ndarray:
+        def attend(x: Any) -> Any:
+            y = self.attention(w["attention"], x, attention_mask=attention_mask, bias=bias)
+            return ops.dropout(y, self.dropout, "b t c", "keep_attention")
+
+        def feed(x: Any) -> Any:
+            y = self.feed_forward(w["feed_forward"], x)
+            return ops.dropout(y, self.dropout, "b t c", "keep_feed_forward")
+
+        def norm(name: str, x: Any) -> Any:
+            return tap(name, ops.layer_norm(x, w[f"{name}.scale"], w[f"{name}.offset"], eps=self.eps), "b t c")
+
+        if self.norm_first:
+            x = tap("attended", x + attend(norm("attention_norm", x)), "b t c")
+            return tap("fed", x + feed(norm("feed_forward_norm", x)), "b t c")
+        x = norm("attention_norm", tap("attended", x + attend(x), "b t c"))
+        return norm("feed_forward_norm", tap("fed", x + feed(x), "b t c"))

@@ -1,0 +1,67 @@
+r"""Position-wise feed-forward network: two linear layers with an activation between, the same at every position.
+
+.. math:: Y = \operatorname{dropout}\bigl(\phi(X W_1 + b_1)\bigr) W_2 + b_2
+
+b batch, t length, c width, f hidden width.
+
+Differences: "gelu" is the one with the error function, as in torch and ``keras.activations``; ``keras.ops.gelu`` and
+``jax.nn.gelu`` take the tanh form unless told otherwise, which is "gelu_tanh" here and up to 4.7e-4 away.
+
+Source: Vaswani et al. 2017, section 3.3.
+
+>>> import attn_ref as ar, numpy as np
+>>> block = ar.FeedForward(width=8, hidden_width=32)
+>>> block(block.init(), np.ones((1, 3, 8))).shape
+(1, 3, 8)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from attn_ref import ops
+from attn_ref.block import Block, Input, Param, Pick, dense
+from attn_ref.tap import tap
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeedForward(Block):
+    """Linear, activation, linear."""
+
+    width: int
+    hidden_width: int
+    #: "relu", "gelu" (error function) or "gelu_tanh"
+    activation: str = "relu"
+    #: share of the hidden values that training drops
+    dropout: float = 0.0
+
+    inputs = {"x": Input("b t {width}")}
+    output_axes = "b t c"
+    example = {"width": 8, "hidden_width": 12}
+    witnesses = {"width": 6, "hidden_width": 8, "activation": "gelu", "dropout": 0.5}
+
+    def __post_init__(self) -> None:
+        self.require_positive("width", "hidden_width")
+        self.require_choice("activation", *ops.ACTIVATIONS)
+        self.require_rate("dropout")
+
+    def params(self) -> dict[str, Param]:
+        return {**dense("expand", self.width, self.hidden_width), **dense("reduce", self.hidden_width, self.width)}
+
+    @classmethod
+    def sample(cls, pick: Pick) -> FeedForward:
+        return cls(
+            width=pick(5, 8),
+            hidden_width=pick(7, 16),
+            activation=pick("relu", "gelu", "gelu_tanh"),
+            dropout=pick(0.0, 0.25),
+        )
+
+    def forward(self, w: Any, x: Any) -> np.ndarray:
+        hidden = tap("hidden", ops.linear(x, w["expand.kernel"], w["expand.bias"]), "b t f")
+        active = tap("active", ops.ACTIVATIONS[self.activation](hidden), "b t f")
+        active = ops.dropout(active, self.dropout, "b t f")
+        return tap("reduced", ops.linear(active, w["reduce.kernel"], w["reduce.bias"]), "b t c")

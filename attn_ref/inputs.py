@@ -1,0 +1,184 @@
+"""One declaration of axes per input: it drives validation, case generation, layouts and docs.
+
+Labels are separated by spaces. ``b`` binds a size that must be the same wherever it stands; ``{width}`` is a field of
+the block; ``(g r)`` is one axis whose size is a product, so that h = g·r says "the key heads divide the query heads".
+An UPPER-CASE label is spatial: it moves in front of nothing in NumPy and Keras, and behind the channels in torch.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from math import prod
+from typing import Any
+
+import numpy as np
+
+KINDS = {"real": ("float", "complex"), "bool": ("bool",), "index": ("int",)}
+
+
+@dataclass(frozen=True)
+class Input:
+    """An input's axes, its kind (``real``, ``bool`` or ``index``), and what else is asked of it.
+
+    ``below``: the field that an index stays below. ``default``: the input whose value stands in when this one is left out.
+    ``broadcast``: an axis may be 1 and leading axes may be left out,
+    as NumPy aligns shapes; ``ranks``: which ranks are accepted then (default: all).
+    """
+
+    labels: str
+    kind: str = "real"
+    below: str | None = None
+    optional: bool = False
+    default: str | None = None
+    broadcast: bool = False
+    ranks: tuple[int, ...] | None = None
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        return split_labels(self.labels)
+
+
+@cache
+def split_labels(labels: str) -> tuple[str, ...]:
+    """'b (g r) {width}' → ('b', '(g r)', '{width}')."""
+    return tuple(re.findall(r"\([^)]*\)|\{[^}]*\}|\S+", labels))
+
+
+def kind_of(value: Any) -> str:
+    """The kind of an array of any framework, by the name of its dtype."""
+    name = str(getattr(value.dtype, "name", value.dtype))
+    return next((kind for kind, parts in KINDS.items() if any(part in name for part in parts)), name)
+
+
+def resolve(block: Any, axis: str, dims: Mapping[str, int]) -> int | None:
+    """The size that ``axis`` must have, as far as fields and ``dims`` tell."""
+    if axis.startswith("{"):
+        return int(getattr(block, axis[1:-1]))
+    if axis.startswith("("):
+        sizes = [resolve(block, part, dims) for part in axis[1:-1].split()]
+        return None if None in sizes else prod(sizes)  # type: ignore[arg-type]
+    return dims.get(axis)
+
+
+def bind(block: Any, given: Mapping[str, Any]) -> dict[str, int]:
+    """Check names, kinds and shapes of ``given`` against ``block.inputs``; return the size of every label.
+
+    Works on whatever has ``shape`` and ``dtype``; a size of None (unknown until run time) agrees with anything.
+    Raises ValueError: what was given, the rule, the numbers.
+    """
+    title, declared = type(block).__name__, block.inputs
+    if unknown := [name for name in given if name not in declared]:
+        raise ValueError(f"{title} has no input {', '.join(map(repr, unknown))}; its inputs are {', '.join(declared)}")
+    present: dict[str, Any] = {}
+    for name, spec in declared.items():
+        value = given.get(name)
+        if value is None and spec.default:
+            value = present.get(spec.default)
+        if value is not None:
+            present[name] = value
+    if missing := [name for name, spec in declared.items() if not spec.optional and name not in present]:
+        raise ValueError(f"{title}: missing input {', '.join(map(repr, missing))}; its inputs are {', '.join(declared)}")
+    dims: dict[str, int] = {}
+    # exact shapes bind the labels, products come after the labels that they are made of, masks come last
+    order = sorted(present, key=lambda name: (declared[name].broadcast, "(" in declared[name].labels))
+    for name in order:
+        _bind_one(block, title, name, declared[name], present[name], dims)
+    for label, field in block.limits.items():
+        bound = getattr(block, field)
+        if dims.get(label, 0) > bound:
+            raise ValueError(f"{title}: {label} is {dims[label]}, and at most {field} = {bound} is possible")
+    return dims
+
+
+def _bind_one(block: Any, title: str, name: str, spec: Input, value: Any, dims: dict[str, int]) -> None:
+    shape = tuple(value.shape)
+    if (kind := kind_of(value)) != spec.kind:
+        hint = {"bool": "; True = attend", "index": "; integers", "real": "; a floating dtype"}[spec.kind]
+        raise ValueError(f"{title}: {name} should be of kind {spec.kind}{hint}; got dtype {value.dtype}, kind {kind}")
+    axes = spec.axes
+    ranks = spec.ranks or (range(len(axes) + 1) if spec.broadcast else (len(axes),))
+
+    def refuse(why: str) -> ValueError:
+        numbers = [resolve(block, axis, dims) for axis in axes]
+        known = ", ".join(axis if size is None else str(size) for axis, size in zip(axes, numbers, strict=True))
+        also = " (each axis may be 1, and leading axes may be left out)" if spec.broadcast else ""
+        return ValueError(f"{title}: {name} should have axes '{spec.labels}' = ({known}){also}; got {shape}: {why}")
+
+    if len(shape) not in ranks:
+        wanted = " or ".join(map(str, ranks)) if len(list(ranks)) <= 3 else f"at most {max(ranks)}"
+        hint = ""
+        if spec.ranks and len(shape) not in spec.ranks and len(shape) < len(axes):
+            hint = "; an axis that is left out must be said: write it as 1, as in mask[:, None]"
+        raise refuse(f"rank {len(shape)}, and {wanted} is accepted{hint}")
+    for axis, size in zip(axes[len(axes) - len(shape) :], shape, strict=True):
+        if size is None or (spec.broadcast and size == 1):
+            continue
+        wanted_size = resolve(block, axis, dims)
+        if wanted_size is None:
+            _solve(axis, size, dims, refuse)
+        elif wanted_size != size:
+            raise refuse(f"axis {axis} is {size}, not {wanted_size}")
+
+
+def _solve(axis: str, size: int, dims: dict[str, int], refuse: Any) -> None:
+    """Bind the label that ``axis`` brings, or the one unknown factor of a product."""
+    if not axis.startswith("("):
+        dims[axis] = size
+        return
+    labels = axis[1:-1].split()
+    known = prod(dims.get(label, 1) for label in labels)
+    unknown = [label for label in labels if label not in dims]
+    if known == 0 or size % known:
+        told = " · ".join(f"{label} = {dims[label]}" for label in labels if label in dims)
+        raise refuse(f"axis {axis} is {size}, which {told} does not divide")
+    if len(unknown) == 1:
+        dims[unknown[0]] = size // known
+
+
+_seen: set[Any] = set()
+
+
+def check_shapes(block: Any, **given: Any) -> None:
+    """``bind`` for a mirror's forward: any framework's arrays, and next to no time once a signature was accepted."""
+    signature = (block, *((name, tuple(x.shape), x.dtype) for name, x in given.items() if x is not None))
+    if signature not in _seen:
+        bind(block, given)
+        if len(_seen) > 4096:
+            _seen.clear()
+        _seen.add(signature)
+
+
+def check_values(block: Any, given: Mapping[str, np.ndarray]) -> None:
+    """What shapes cannot tell, for NumPy arrays: indices in range, real values finite."""
+    for name, value in given.items():
+        spec = block.inputs[name]
+        if spec.kind == "index" and spec.below and value.size:
+            bound, low, high = getattr(block, spec.below), int(value.min()), int(value.max())
+            if low < 0 or high >= bound:
+                worst = low if low < 0 else high
+                raise ValueError(
+                    f"{type(block).__name__}: {name} holds {worst} at {_where(value == worst)}; "
+                    f"indices run from 0 to {bound - 1} ({spec.below} = {bound})"
+                )
+        if spec.kind == "real" and not np.isfinite(value).all():
+            raise ValueError(
+                f"{type(block).__name__}: {name} holds a value that is not finite at {_where(~np.isfinite(value))}; "
+                "inputs are finite by definition (use the bool mask to leave a key out, not -inf)"
+            )
+
+
+def _where(hit: np.ndarray) -> tuple[int, ...]:
+    return tuple(int(i) for i in np.argwhere(hit)[0])
+
+
+def free_labels(inputs: Iterable[Input]) -> list[str]:
+    """The labels that neither a field nor another label fixes, in order of appearance."""
+    found: dict[str, None] = {}
+    for spec in inputs:
+        for axis in spec.axes if not spec.broadcast else ():
+            for label in () if axis.startswith("{") else axis.strip("()").split():
+                found[label] = None
+    return list(found)

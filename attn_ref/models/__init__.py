@@ -1,0 +1,1 @@
+"""Compositions that are blocks too."""

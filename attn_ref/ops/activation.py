@@ -1,0 +1,49 @@
+"""Activation functions."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from attn_ref.ops.primitive import primitive
+
+
+@primitive
+def relu(x: Any) -> Any:
+    """max(x, 0), and 0 for the derivative at 0."""
+    return np.where(x.real > 0, x, x.dtype.type(0))
+
+
+@primitive
+def tanh(x: Any) -> Any:
+    """The hyperbolic tangent."""
+    return np.tanh(x)
+
+
+@primitive
+def erf(x: Any) -> Any:
+    """The error function 2/√π ∫₀ˣ exp(−t²) dt."""
+    from scipy.special import erf as real_erf  # here, because importing it takes longer than NumPy itself
+
+    if not np.iscomplexobj(x):
+        return real_erf(x)
+    slope = 2.0 / math.sqrt(math.pi) * np.exp(-x.real * x.real)
+    return real_erf(x.real) + 1j * (slope * x.imag)
+
+
+@primitive
+def gelu(x: Any) -> Any:
+    """x Φ(x), with Φ from the error function: x/2 (1 + erf(x/√2)). Hendrycks and Gimpel 2016."""
+    return 0.5 * x * (1.0 + erf(x / math.sqrt(2.0)))
+
+
+@primitive
+def gelu_tanh(x: Any) -> Any:
+    """GELU's tanh approximation: x/2 (1 + tanh(√(2/π) (x + 0.044715 x³))). Up to 4.7e-4 off ``gelu``."""
+    return 0.5 * x * (1.0 + tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x * x * x)))
+
+
+#: The activations that a block can name.
+ACTIVATIONS = {"relu": relu, "gelu": gelu, "gelu_tanh": gelu_tanh}

@@ -1,0 +1,25 @@
+"""Softmax over the entries that a mask keeps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from attn_ref.ops.primitive import primitive
+
+
+@primitive
+def softmax(x: Any, *, axis: int = -1, keep: Any = None) -> Any:
+    """exp(x) / Σ exp(x) over ``axis``, where ``keep`` (bool, broadcastable) is True; 0 elsewhere.
+
+    A row with nothing kept gives zeros. The largest kept value is subtracted first, which changes nothing but the
+    range: exp never overflows.
+    """
+    if keep is None:
+        keep = np.True_
+    top = np.max(x.real, axis=axis, keepdims=True, where=keep, initial=-np.inf)
+    top = np.where(np.isfinite(top), top, 0.0).astype(top.dtype)
+    powers = np.exp(np.where(keep, x - top, x.dtype.type(-np.inf)))
+    total = powers.sum(axis=axis, keepdims=True)
+    return powers / np.where(total == 0, 1, total).astype(total.dtype)

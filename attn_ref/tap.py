@@ -1,0 +1,147 @@
+"""Taps: named intermediate values that one may observe, add to, or replace.
+
+``x = tap("scores", x, "b h t s")`` is the identity unless a probe is listening. Blocks and mirrors call the same
+function, so a value has one name and one set of axis labels everywhere, whatever the layout of the array.
+
+A tap's full name is the path of sub-blocks that lead to it: ``layers.0.attention.scores``. The path is kept by
+``scope``; blocks enter it when they call a sub-block, and backends enter it for their layers while they probe.
+
+The state is one plain module-level variable, because compilers that trace Python can follow that and not a
+``ContextVar``. So one probe listens at a time in a process, and probing is not meant for threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+
+T = TypeVar("T")
+
+
+class Tapped(NamedTuple):
+    """A value seen at a tap, and the labels of its axes, in order."""
+
+    value: Any
+    labels: str
+
+
+class Probe:
+    """Listens at every tap: adds, then replaces, then observes.
+
+    ``add`` and ``replace`` map a tap's full name to a ``Tapped`` array or to a function of the value;
+    ``lift(tapped, labels, like)`` turns such an array into one of the framework's, in the layout of the tap.
+    """
+
+    def __init__(
+        self,
+        *,
+        add: Mapping[str, Tapped] | None = None,
+        replace: Mapping[str, Tapped | Callable[[Any], Any]] | None = None,
+        lift: Callable[[Tapped, str, Any], Any] | None = None,
+    ) -> None:
+        self.seen: dict[str, Tapped] = {}
+        self.add = dict(add or {})
+        self.replace = dict(replace or {})
+        self.lift = lift or lift_numpy
+
+    def __call__(self, name: str, value: Any, labels: str) -> Any:
+        name = ".".join([*_path, name])
+        if name in self.seen:
+            raise ValueError(f"tap {name!r} was passed twice; put a sub-block that is called twice in a scope(...)")
+        if name in self.add:
+            value = value + self.lift(self.add[name], labels, value)
+        if name in self.replace:
+            new = self.replace[name]
+            value = self.lift(new, labels, value) if isinstance(new, Tapped) else new(value)
+        self.seen[name] = Tapped(value, labels)
+        return value
+
+    def unused(self) -> list[str]:
+        """Names that were to be added to or replaced, and that no tap had."""
+        return [name for name in [*self.add, *self.replace] if name not in self.seen]
+
+
+_probe: Probe | None = None
+_path: list[str] = []
+
+
+def tap(name: str, value: T, labels: str) -> T:
+    """Name a value: returns it unchanged unless a probe adds to or replaces it. ``labels``: one a axis."""
+    return value if _probe is None else _probe(name, value, labels)
+
+
+def probing() -> bool:
+    """Is anyone listening? Mirrors ask, to leave fused calls that would hide their intermediate values."""
+    return _probe is not None
+
+
+@contextmanager
+def scope(name: str) -> Iterator[None]:
+    """Prefix the names of the taps inside with ``name``."""
+    _path.append(name)
+    try:
+        yield
+    finally:
+        _path.pop()
+
+
+@contextmanager
+def probe(listener: Probe) -> Iterator[Probe]:
+    """Let ``listener`` hear every tap inside, until the block ends; the listener before it resumes then."""
+    global _probe
+    before, path = _probe, _path[:]
+    _probe, _path[:] = listener, []
+    try:
+        yield listener
+    finally:
+        _probe, _path[:] = before, path
+
+
+@contextmanager
+def record() -> Iterator[dict[str, Tapped]]:
+    """Observe: ``with record() as taps: block(w, x)`` fills ``taps``, in order of computation."""
+    with probe(Probe()) as listener:
+        yield listener.seen
+
+
+@contextmanager
+def add(values: Mapping[str, Any]) -> Iterator[dict[str, Tapped]]:
+    """Add to taps by full name; values are arrays laid out as the tap is. Observes as well."""
+    with probe(Probe(add={k: _tapped(v) for k, v in values.items()})) as listener:
+        yield listener.seen
+    _complain(listener)
+
+
+@contextmanager
+def replace(values: Mapping[str, Any]) -> Iterator[dict[str, Tapped]]:
+    """Replace taps by full name with an array or with a function of the value. Observes as well."""
+    with probe(Probe(replace={k: v if callable(v) else _tapped(v) for k, v in values.items()})) as listener:
+        yield listener.seen
+    _complain(listener)
+
+
+def _tapped(value: Any) -> Tapped:
+    return value if isinstance(value, Tapped) else Tapped(np.asarray(value), "")
+
+
+def _complain(listener: Probe) -> None:
+    if unused := listener.unused():
+        raise ValueError(f"no such tap: {', '.join(unused)}; the taps are: {', '.join(listener.seen) or 'none'}")
+
+
+def transpose_to(value: Any, labels: str, target: str) -> Any:
+    """A NumPy array whose axes are ``labels``, with its axes in the order of ``target`` (the same labels)."""
+    source, wanted = labels.split(), target.split()
+    if not source or source == wanted:
+        return value
+    if sorted(source) != sorted(wanted):
+        raise ValueError(f"axes {labels!r} cannot be put in the order {target!r}: they are not the same labels")
+    return np.transpose(value, [source.index(label) for label in wanted])
+
+
+def lift_numpy(tapped: Tapped, labels: str, like: Any) -> Any:
+    """A tap's array for the reference: its axes put in the tap's order."""
+    return transpose_to(tapped.value, tapped.labels, labels)

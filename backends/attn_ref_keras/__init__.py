@@ -1,0 +1,79 @@
+"""Keras 3 mirrors of the blocks: ``attn_ref_keras.MultiHeadAttention`` is a ``keras.Layer`` that one would ship.
+
+Importing this package imports no framework; the first mirror that is asked for does.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from attn_ref.backend import Backend as BaseBackend
+from attn_ref.backend import Run, Slot
+from attn_ref.block import Block
+from attn_ref.catalogue import find
+from attn_ref.tap import Tapped
+
+__all__ = ["Backend"]
+
+
+def __getattr__(name: str) -> Any:
+    if name[:1].isupper() and (found := find(name, __name__)):
+        return found
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+class Backend(BaseBackend):
+    """Keras on TensorFlow (eager) or on JAX. Keras runs on one of them in a process, chosen before it is imported."""
+
+    name = "keras"
+    engines = {"tensorflow": "tensorflow", "jax": "jax"}
+    extra = "keras"
+
+    def __init__(self, engine: str) -> None:
+        super().__init__(engine)
+        wanted = engine.split("-")[0]
+        if "keras" not in sys.modules:
+            os.environ["KERAS_BACKEND"] = wanted
+            os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        import keras
+
+        if (running := keras.backend.backend()) != wanted:
+            raise RuntimeError(
+                f"engine {engine!r} needs Keras on {wanted}, and this process has imported Keras on {running}; "
+                f"start another process with KERAS_BACKEND={wanted} (attn-ref check does so by itself)"
+            )
+        if wanted == "jax":  # float64 would become float32 without a word
+            import jax
+
+            jax.config.update("jax_enable_x64", True)
+
+    def build(self, block: Block, dtype: str = "float64") -> Any:
+        mirror = find(type(block).__name__, __name__)
+        if mirror is None:
+            raise ValueError(f"{type(block).__name__} has no mirror in {__name__}")
+        layer = mirror(**block.fields(), dtype=dtype)
+        layer.build(None)  # every width is a field, so no input is needed to make the variables
+        return layer
+
+    def slots(self, layer: Any) -> dict[str, Slot]:
+        from attn_ref_keras.codec import slots
+
+        return slots(layer)
+
+    def run(
+        self,
+        layer: Any,
+        inputs: Mapping[str, np.ndarray],
+        *,
+        observe: bool = True,
+        add: Mapping[str, Tapped] | None = None,
+        replace: Mapping[str, Tapped] | None = None,
+    ) -> Run:
+        from attn_ref_keras.run import run
+
+        return run(layer, layer.block.checked(**inputs), observe=observe, add=add, replace=replace)

@@ -1,0 +1,1 @@
+"""Mirrors of ``attn_ref.blocks``, file for file."""

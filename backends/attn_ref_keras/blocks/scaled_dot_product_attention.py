@@ -1,0 +1,85 @@
+"""Scaled dot-product attention for Keras: the fused call, and the same step by step while taps are listened to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import ml_dtypes
+from keras import ops
+
+from attn_ref.blocks.scaled_dot_product_attention import ScaledDotProductAttention as Reference
+from attn_ref.tap import probing, tap
+from attn_ref_keras.dropout import dropout as drop
+from attn_ref_keras.mirror import Mirror
+
+
+@keras.saving.register_keras_serializable("attn_ref")
+class ScaledDotProductAttention(Mirror):
+    """Mirror of ``attn_ref.ScaledDotProductAttention``, with the same arguments."""
+
+    def __init__(
+        self, *, scale: float | str | None = "head", causal: str | None = None, dropout: float = 0.0, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.block = Reference.from_options(locals())
+        self.scale, self.causal = scale, causal
+        self.drop = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
+
+    def build(self, input_shape: Any) -> None:
+        self.built = True
+
+    def factor(self, heads: int, width: int) -> float:
+        if self.scale == "head":
+            return width**-0.5
+        if self.scale == "total":
+            return (heads * width) ** -0.5
+        return 1.0 if self.scale is None else float(self.scale)
+
+    def call(
+        self, query: Any, key: Any, value: Any, attention_mask: Any = None, bias: Any = None, training: bool | None = None
+    ) -> Any:
+        self.check(query=query, key=key, value=value, attention_mask=attention_mask, bias=bias)
+        query = query * self.factor(query.shape[1], query.shape[-1])
+        keep = self.keep(query, key, attention_mask)
+        if probing() or not self.can_fuse(query, value, training):
+            return self.steps(query, key, value, keep, bias, training)
+        q, k, v = (ops.swapaxes(x, 1, 2) for x in (query, key, value))
+        if keep is not None:
+            keep = ops.reshape(keep, (1,) * (4 - len(keep.shape)) + tuple(ops.shape(keep)))
+        if bias is not None:
+            bias = ops.reshape(bias, (1,) * (4 - len(bias.shape)) + tuple(ops.shape(bias)))
+        # q is scaled already: Keras would pass a scale through float32
+        context = ops.swapaxes(ops.dot_product_attention(q, k, v, bias=bias, mask=keep, scale=1.0), 1, 2)
+        if keep is None:
+            return context
+        return ops.where(ops.any(keep, axis=-1, keepdims=True), context, 0.0)  # Keras: the mean of all values
+
+    def can_fuse(self, query: Any, value: Any, training: bool | None) -> bool:
+        """Keras' fused call drops no weights; on JAX it computes float64 in float32 and refuses unequal widths."""
+        dropping = self.drop.rate and training
+        same_dtype = keras.backend.result_type(self.compute_dtype) == self.compute_dtype
+        return not dropping and same_dtype and query.shape[-1] == value.shape[-1]
+
+    def steps(self, query: Any, key: Any, value: Any, keep: Any, bias: Any, training: bool | None) -> Any:
+        groups = query.shape[1] // key.shape[1]
+        key, value = ops.repeat(key, groups, axis=1), ops.repeat(value, groups, axis=1)
+        scores = tap("scores", ops.matmul(query, ops.swapaxes(key, -1, -2)), "b h t s")
+        if bias is not None:
+            scores = tap("biased", scores + bias, "b h t s")
+        if keep is None:
+            weights = ops.softmax(scores, axis=-1)
+        else:  # the smallest number, not -inf: a row with nothing kept has finite gradients, and is zeroed after
+            smallest = float(ml_dtypes.finfo(self.compute_dtype).min)
+            weights = ops.where(keep, ops.softmax(ops.where(keep, scores, smallest), axis=-1), 0.0)
+        weights = tap("weights", weights, "b h t s")
+        weights = drop(self.drop, weights, "b h t s", training)
+        return tap("context", ops.matmul(weights, value), "b h t e")
+
+    def keep(self, query: Any, key: Any, attention_mask: Any) -> Any:
+        if self.causal is None:
+            return attention_mask
+        t, s = ops.shape(query)[2], ops.shape(key)[2]
+        shift = s - t if self.causal == "bottom_right" else 0
+        causal = ops.arange(s)[None, :] <= ops.arange(t)[:, None] + shift
+        return causal if attention_mask is None else ops.logical_and(causal, attention_mask)

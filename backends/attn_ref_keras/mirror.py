@@ -1,0 +1,24 @@
+"""What every Keras mirror shares: its configuration is its block's fields."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from attn_ref.block import Block
+from attn_ref.inputs import check_shapes
+
+
+class Mirror(keras.layers.Layer):
+    """A layer with a ``block``. Sub-layers are made in ``__init__`` and built in ``build``."""
+
+    block: Block
+
+    def get_config(self) -> dict[str, Any]:
+        """The layer's own configuration and the block's fields."""
+        return {**super().get_config(), **self.block.fields()}
+
+    def check(self, **given: Any) -> None:
+        """Refuse shapes and dtypes that the block refuses."""
+        check_shapes(self.block, **given)

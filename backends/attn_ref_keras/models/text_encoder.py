@@ -1,0 +1,98 @@
+"""Text encoder of the BERT family for Keras."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from attn_ref.models.text_encoder import TextEncoder as Reference
+from attn_ref.tap import tap
+from attn_ref_keras.blocks.encoder_layer import EncoderLayer
+from attn_ref_keras.dropout import dropout as drop
+from attn_ref_keras.mirror import Mirror
+
+
+@keras.saving.register_keras_serializable("attn_ref")
+class TextEncoder(Mirror):
+    """Mirror of ``attn_ref.TextEncoder``, with the same arguments."""
+
+    def __init__(
+        self,
+        *,
+        vocab_size: int,
+        max_length: int,
+        num_segments: int,
+        width: int,
+        num_layers: int,
+        num_heads: int,
+        hidden_width: int,
+        activation: str = "gelu",
+        eps: float = 1e-12,
+        dropout: float = 0.0,
+        attention_dropout: float = 0.0,
+        pooler: bool = False,
+        pooling: str = "none",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.block = Reference.from_options(locals())
+        self.pooling, self.width = pooling, width
+        policy = self.dtype_policy
+        self.token = keras.layers.Embedding(vocab_size, width, dtype=policy)
+        self.position = keras.layers.Embedding(max_length, width, dtype=policy)
+        self.segment = keras.layers.Embedding(num_segments, width, dtype=policy)
+        self.embedding_norm = keras.layers.LayerNormalization(epsilon=eps, dtype=policy)
+        self.drop = keras.layers.Dropout(dropout, dtype=policy)
+        self.layers = [
+            EncoderLayer(
+                width=width,
+                num_heads=num_heads,
+                hidden_width=hidden_width,
+                activation=activation,
+                eps=eps,
+                dropout=dropout,
+                attention_dropout=attention_dropout,
+                dtype=policy,
+            )
+            for _ in range(num_layers)
+        ]
+        self.pool = keras.layers.Dense(width, dtype=policy) if pooler else None
+
+    def build(self, input_shape: Any) -> None:
+        for table in (self.token, self.position, self.segment):
+            table.build((None, None))
+        for layer in (self.embedding_norm, *self.layers):
+            layer.build((None, None, self.width))
+        if self.pool is not None:
+            self.pool.build((None, self.width))
+        self.built = True
+
+    def call(
+        self, token_ids: Any, padding_mask: Any = None, segment_ids: Any = None, training: bool | None = None
+    ) -> Any:
+        self.check(token_ids=token_ids, padding_mask=padding_mask, segment_ids=segment_ids)
+        segment_ids = ops.zeros_like(token_ids) if segment_ids is None else segment_ids
+        positions = ops.arange(ops.shape(token_ids)[1])
+        x = tap("embedded", self.token(token_ids) + self.position(positions) + self.segment(segment_ids), "b t c")
+        x = drop(self.drop, tap("embedding_norm", self.embedding_norm(x), "b t c"), "b t c", training)
+
+        keys = None if padding_mask is None else padding_mask[:, None, None, :]
+        for i, layer in enumerate(self.layers):
+            x = tap(f"layer_{i}", layer(x, attention_mask=keys, training=training), "b t c")
+
+        if self.pool is not None:
+            pooled = tap("pooler", ops.tanh(self.pool(x[:, 0])), "b c")
+            if self.pooling == "pooler":
+                return pooled
+        return x if self.pooling == "none" else tap("mean", self.mean(x, padding_mask), "b c")
+
+    def mean(self, x: Any, padding_mask: Any) -> Any:
+        real = ops.ones_like(x[..., 0]) if padding_mask is None else ops.cast(padding_mask, x.dtype)
+        total = ops.sum(x * real[..., None], axis=1)
+        return total / ops.maximum(ops.sum(real, axis=1), 1.0)[:, None]
+
+    def compute_output_shape(self, token_ids_shape: Any, *_: Any, **__: Any) -> tuple[Any, ...]:
+        b, t = token_ids_shape
+        return (b, t, self.width) if self.pooling == "none" else (b, self.width)

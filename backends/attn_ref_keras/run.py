@@ -1,0 +1,74 @@
+"""Running a mirror under a probe. While something listens, every layer tells the taps where it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import keras
+import numpy as np
+
+from attn_ref.backend import Run
+from attn_ref.tap import Probe, Tapped, probe, scope, transpose_to
+from attn_ref_keras.codec import sublayers, to_numpy
+
+
+def run(
+    layer: Any,
+    inputs: Mapping[str, np.ndarray],
+    *,
+    observe: bool,
+    add: Mapping[str, Tapped] | None,
+    replace: Mapping[str, Tapped] | None,
+) -> Run:
+    """See ``attn_ref.backend.Backend.run``."""
+    given = {name: lift(value, layer.compute_dtype) for name, value in inputs.items()}
+    listener = Probe(add=add, replace=replace, lift=lift_tapped)
+    with ExitStack() as stack:
+        if observe or add or replace:
+            stack.enter_context(scoped(layer))
+            stack.enter_context(probe(listener))
+        output = layer(**given)
+    if unused := listener.unused():
+        raise ValueError(f"no such tap: {', '.join(unused)}; the taps are {', '.join(listener.seen) or 'none'}")
+    taps = {name: Tapped(to_numpy(value), labels) for name, (value, labels) in listener.seen.items()}
+    return Run(to_numpy(output), taps)
+
+
+@contextmanager
+def scoped(layer: Any) -> Iterator[None]:
+    """While it lasts, every layer inside ``layer`` enters the scope of its attribute name when it is called."""
+    changed: list[Any] = []
+
+    def enter(parent: Any) -> None:
+        for name, sub in sublayers(parent):
+            vars(sub)["call"] = _scoped_call(name, sub.call)
+            changed.append(sub)
+            enter(sub)
+
+    enter(layer)
+    try:
+        yield
+    finally:
+        for sub in changed:
+            del vars(sub)["call"]
+
+
+def _scoped_call(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+    def inside(*args: Any, **kwargs: Any) -> Any:
+        with scope(name):
+            return call(*args, **kwargs)
+
+    return inside
+
+
+def lift(value: np.ndarray, dtype: str) -> Any:
+    """A NumPy array as a tensor; reals take the layer's dtype."""
+    kind = {"f": dtype, "i": "int32", "u": "int32"}.get(value.dtype.kind)
+    return keras.ops.convert_to_tensor(value, dtype=kind)
+
+
+def lift_tapped(tapped: Tapped, labels: str, like: Any) -> Any:
+    """A tap's array in the layout and dtype of ``like``."""
+    return keras.ops.convert_to_tensor(transpose_to(tapped.value, tapped.labels, labels), dtype=like.dtype)

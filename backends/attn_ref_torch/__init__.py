@@ -1,0 +1,59 @@
+"""PyTorch mirrors of the blocks: ``attn_ref_torch.MultiHeadAttention`` is an ``nn.Module`` that one would ship.
+
+Importing this package imports no framework; the first mirror that is asked for does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from attn_ref.backend import Backend as BaseBackend
+from attn_ref.backend import Run, Slot
+from attn_ref.block import Block
+from attn_ref.catalogue import find
+from attn_ref.tap import Tapped
+
+__all__ = ["Backend"]
+
+
+def __getattr__(name: str) -> Any:
+    if name[:1].isupper() and (found := find(name, __name__)):
+        return found
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+class Backend(BaseBackend):
+    """torch, eager."""
+
+    name = "torch"
+    engines = {"torch": "torch"}
+    extra = "torch"
+
+    def build(self, block: Block, dtype: str = "float64") -> Any:
+        import torch
+
+        mirror = find(type(block).__name__, __name__)
+        if mirror is None:
+            raise ValueError(f"{type(block).__name__} has no mirror in {__name__}")
+        return mirror(**block.fields()).to(getattr(torch, dtype)).eval()
+
+    def slots(self, layer: Any) -> dict[str, Slot]:
+        from attn_ref_torch.codec import slots
+
+        return slots(layer)
+
+    def run(
+        self,
+        layer: Any,
+        inputs: Mapping[str, np.ndarray],
+        *,
+        observe: bool = True,
+        add: Mapping[str, Tapped] | None = None,
+        replace: Mapping[str, Tapped] | None = None,
+    ) -> Run:
+        from attn_ref_torch.run import run
+
+        return run(layer, layer.block.checked(**inputs), observe=observe, add=add, replace=replace)

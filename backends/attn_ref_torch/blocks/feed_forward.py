@@ -1,0 +1,35 @@
+"""Position-wise feed-forward network for torch."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from attn_ref.blocks.feed_forward import FeedForward as Reference
+from attn_ref.tap import tap
+from attn_ref_torch.checks import check
+from attn_ref_torch.dropout import dropout
+
+
+class FeedForward(nn.Module):
+    """Mirror of ``attn_ref.FeedForward``, with the same arguments."""
+
+    def __init__(self, *, width: int, hidden_width: int, activation: str = "relu", dropout: float = 0.0) -> None:
+        super().__init__()
+        self.block = Reference.from_options(locals())
+        self.activation = activation
+        self.expand = nn.Linear(width, hidden_width)
+        self.reduce = nn.Linear(hidden_width, width)
+        self.drop = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        check(self, x=x)
+        hidden = tap("hidden", self.expand(x), "b t f")
+        active = tap("active", self.activate(hidden), "b t f")
+        active = dropout(self.drop, active, "b t f")
+        return tap("reduced", self.reduce(active), "b t c")
+
+    def activate(self, x: Tensor) -> Tensor:
+        if self.activation == "relu":
+            return F.relu(x)
+        return F.gelu(x, approximate="tanh" if self.activation == "gelu_tanh" else "none")

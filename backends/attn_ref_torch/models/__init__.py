@@ -1,0 +1,1 @@
+"""Mirrors of ``attn_ref.models``, file for file."""

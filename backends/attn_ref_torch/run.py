@@ -1,0 +1,85 @@
+"""Running a mirror under a probe. Hooks tell the taps where they are; they exist only while something listens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from attn_ref.backend import Run
+from attn_ref.tap import Probe, Tapped, probe, scope, transpose_to
+from attn_ref_torch.codec import to_numpy
+
+
+def run(
+    layer: nn.Module,
+    inputs: Mapping[str, np.ndarray],
+    *,
+    observe: bool,
+    add: Mapping[str, Tapped] | None,
+    replace: Mapping[str, Tapped] | None,
+) -> Run:
+    """See ``attn_ref.backend.Backend.run``."""
+    dtype = next((p.dtype for p in layer.parameters()), None)
+    given = {name: lift(value, dtype) for name, value in inputs.items()}
+    listener = Probe(add=add, replace=replace, lift=lift_tapped)
+    with torch.no_grad(), ExitStack() as stack:
+        if observe or add or replace:
+            stack.enter_context(scoped(layer))
+            stack.enter_context(probe(listener))
+        output = layer(**given)
+    if unused := listener.unused():
+        raise ValueError(f"no such tap: {', '.join(unused)}; the taps are {', '.join(listener.seen) or 'none'}")
+    taps = {name: Tapped(to_numpy(value), labels) for name, (value, labels) in listener.seen.items()}
+    return Run(to_numpy(output), taps)
+
+
+@contextmanager
+def scoped(layer: nn.Module) -> Iterator[None]:
+    """While it lasts, every mirror inside ``layer`` enters the scope of its attribute path when it is called."""
+    handles = []
+    mirrors = [name for name, module in layer.named_modules() if hasattr(module, "block")]
+    for name in mirrors:
+        if not name:
+            continue
+        owner = max((other for other in mirrors if not other or name.startswith(other + ".")), key=_below(name))
+        handles += _enter(layer.get_submodule(name), name[len(owner) :].lstrip("."))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _below(name: str) -> Any:
+    return lambda other: -1 if other == name else len(other)
+
+
+def _enter(module: nn.Module, segment: str) -> list[Any]:
+    entered: list[Any] = []
+
+    def before(*_: Any) -> None:
+        entered.append(scope(segment))
+        entered[-1].__enter__()
+
+    def after(*_: Any) -> None:
+        if entered:
+            entered.pop().__exit__(None, None, None)
+
+    return [module.register_forward_pre_hook(before), module.register_forward_hook(after, always_call=True)]
+
+
+def lift(value: np.ndarray, dtype: torch.dtype | None) -> torch.Tensor:
+    """A NumPy array as a tensor; reals take the layer's dtype."""
+    tensor = torch.from_numpy(np.array(value, order="C"))
+    return tensor.to(dtype) if dtype is not None and tensor.is_floating_point() else tensor
+
+
+def lift_tapped(tapped: Tapped, labels: str, like: torch.Tensor) -> torch.Tensor:
+    """A tap's array in the layout, dtype and device of ``like``."""
+    value = np.array(transpose_to(tapped.value, tapped.labels, labels), order="C")
+    return torch.from_numpy(value).to(like.dtype).to(like.device)
