@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import entry_points
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -52,6 +53,8 @@ class Backend(ABC):
     #: the package's short name, and engine -> the module that it needs
     name: ClassVar[str]
     engines: ClassVar[dict[str, str]]
+    #: the engines that compile for every new shape: a check gives them fewer shapes, and as many seeds
+    compiled: ClassVar[frozenset[str]] = frozenset()
     #: pip's name of what installs it
     extra: ClassVar[str]
 
@@ -60,7 +63,7 @@ class Backend(ABC):
 
     @abstractmethod
     def build(self, block: Block, dtype: str = "float64") -> Any:
-        """The mirror of ``block``: a native layer with parameters of ``dtype``."""
+        """The mirror of ``block``: a native layer with parameters of ``dtype``, to be loaded with weights."""
 
     @abstractmethod
     def slots(self, layer: Any) -> dict[str, Slot]:
@@ -84,8 +87,13 @@ class Backend(ABC):
     @classmethod
     def mirrors(cls, block_name: str) -> bool:
         """Has this backend a file for the block? Imports no framework."""
-        name = module_name(block_name)
-        return any(find_spec(f"{cls.__module__}.{folder}.{name}") is not None for folder in FOLDERS)
+        return bool(cls.source(block_name))
+
+    @classmethod
+    def source(cls, block_name: str) -> str:
+        """The text of the mirror's file, empty if there is none. Imports no framework."""
+        specs = (find_spec(f"{cls.__module__}.{folder}.{module_name(block_name)}") for folder in FOLDERS)
+        return next((Path(spec.origin).read_text("utf-8") for spec in specs if spec and spec.origin), "")
 
     @classmethod
     def version(cls, engine: str) -> str | None:

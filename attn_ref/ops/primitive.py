@@ -22,6 +22,7 @@ class Noise:
 
     def __init__(self, unit: float, seed: int, gaps: Mapping[str, float] | None = None) -> None:
         self.unit, self.gaps = unit, dict(gaps or {})
+        self.used: set[str] = set()
         self.bits = np.random.Generator(np.random.PCG64(seed))
 
     def move(self, x: Any) -> Any:
@@ -55,6 +56,7 @@ def primitive(function: F) -> F:
         noise = _noise
         if noise is None:
             return function(*args, **kwargs)
+        noise.used.add(function.__name__)
         unit = noise.unit
         noise.unit = max(unit, noise.gaps.get(function.__name__, 0.0))
         try:

@@ -32,6 +32,7 @@ class Backend(BaseBackend):
 
     name = "keras"
     engines = {"tensorflow": "tensorflow", "jax": "jax"}
+    compiled = frozenset({"jax"})  # op by op, anew for every shape
     extra = "keras"
 
     def __init__(self, engine: str) -> None:
@@ -56,8 +57,11 @@ class Backend(BaseBackend):
         mirror = find(type(block).__name__, __name__)
         if mirror is None:
             raise ValueError(f"{type(block).__name__} has no mirror in {__name__}")
+        from attn_ref_keras.run import blank
+
         layer = mirror(**block.fields(), dtype=dtype)
-        layer.build(None)  # every width is a field, so no input is needed to make the variables
+        with blank():
+            layer.build(None)  # every width is a field, so no input is needed to make the variables
         return layer
 
     def slots(self, layer: Any) -> dict[str, Slot]:

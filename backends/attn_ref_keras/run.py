@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
+from unittest import mock
 
 import keras
 import numpy as np
@@ -25,7 +27,8 @@ def run(
     """See ``attn_ref.backend.Backend.run``."""
     given = {name: lift(value, layer.compute_dtype) for name, value in inputs.items()}
     listener = Probe(add=add, replace=replace, lift=lift_tapped)
-    with ExitStack() as stack:
+    with ExitStack() as stack, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "You are using a softmax over axis")  # one key is a case like any other
         if observe or add or replace:
             stack.enter_context(scoped(layer))
             stack.enter_context(probe(listener))
@@ -34,6 +37,18 @@ def run(
         raise ValueError(f"no such tap: {', '.join(unused)}; the taps are {', '.join(listener.seen) or 'none'}")
     taps = {name: Tapped(to_numpy(value), labels) for name, (value, labels) in listener.seen.items()}
     return Run(to_numpy(output), taps)
+
+
+@contextmanager
+def blank() -> Iterator[None]:
+    """Variables start as zeros inside: they are about to be loaded, and JAX compiles an initializer for every shape."""
+
+    def zeros(self: Any, shape: Any, dtype: Any = None, **_: Any) -> Any:
+        return keras.ops.convert_to_tensor(np.zeros(shape), dtype=dtype)
+
+    with mock.patch.multiple(keras.initializers.GlorotUniform, __call__=zeros), ExitStack() as stack:
+        stack.enter_context(mock.patch.multiple(keras.initializers.RandomUniform, __call__=zeros))
+        yield
 
 
 @contextmanager

@@ -13,6 +13,9 @@ from attn_ref.tap import probing, tap
 from attn_ref_keras.dropout import dropout as drop
 from attn_ref_keras.mirror import Mirror
 
+#: taken whenever no tap is listened to, no weights are dropped, and see ``can_fuse``
+FUSED = "keras.ops.dot_product_attention"
+
 
 @keras.saving.register_keras_serializable("attn_ref")
 class ScaledDotProductAttention(Mirror):
@@ -44,6 +47,8 @@ class ScaledDotProductAttention(Mirror):
         keep = self.keep(query, key, attention_mask)
         if probing() or not self.can_fuse(query, value, training):
             return self.steps(query, key, value, keep, bias, training)
+        if key.shape[1] == 1:  # Keras on TensorFlow repeats grouped heads unless there is one
+            key, value = (ops.repeat(x, query.shape[1], axis=1) for x in (key, value))
         q, k, v = (ops.swapaxes(x, 1, 2) for x in (query, key, value))
         if keep is not None:
             keep = ops.reshape(keep, (1,) * (4 - len(keep.shape)) + tuple(ops.shape(keep)))

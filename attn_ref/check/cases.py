@@ -1,0 +1,151 @@
+"""Cases: a block, the sizes of its inputs, and a seed, from which every array follows exactly.
+
+Hard values are drawn on purpose: t ≠ s, rows with nothing to attend to, large logits, batch 1 and batch 0, masks of
+every accepted rank. A case is small data, so a report can carry it and anyone can run it again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from attn_ref.block import Block, Pick
+from attn_ref.catalogue import block as find_block
+from attn_ref.inputs import Input, free_labels, resolve
+from attn_ref.weights import cast, uniform
+
+#: sizes that a free axis is drawn from; mostly different primes, so that no swap of two axes goes unseen
+SIZES = (1, 2, 3, 5, 7)
+BATCHES = (2, 3, 1, 2, 3, 0)
+#: how the values of an input are drawn
+STYLES = {"real": ("plain", "plain", "plain", "large"), "bool": ("mixed", "mixed", "hidden", "full"), "index": ("plain",)}
+LARGE = 8.0
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is run: the block by name and fields, and for every input that is given its shape and style."""
+
+    block: str
+    fields: dict[str, Any]
+    shapes: dict[str, tuple[int, ...]]
+    styles: dict[str, str]
+    seed: int
+
+    def build(self) -> Block:
+        """The block."""
+        return find_block(self.block).build(self.fields)
+
+    def weights(self, dtype: str = "float64") -> dict[str, np.ndarray]:
+        """Seeded weights, rounded to ``dtype``."""
+        return cast(self.build().init(self.seed), dtype)
+
+    def inputs(self, dtype: str = "float64") -> dict[str, np.ndarray]:
+        """The inputs by name, reals rounded to ``dtype``."""
+        block = self.build()
+        return {
+            name: fill(block, name, block.inputs[name], shape, self.styles[name], self.seed, dtype)
+            for name, shape in self.shapes.items()
+        }
+
+    def to_json(self) -> str:
+        """One line."""
+        return json.dumps(asdict(self), ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Case:
+        """The inverse of ``to_json``. ValueError when ``text`` is no case."""
+        try:
+            data = json.loads(text)
+            data["shapes"] = {name: tuple(shape) for name, shape in data["shapes"].items()}
+            return cls(**data)
+        except (TypeError, KeyError, AttributeError) as error:
+            raise ValueError(f"not a case: {error}; a case is the JSON line that a report gives") from error
+
+    def size(self) -> int:
+        """How large it is; a report shows the smallest of the cases that fail."""
+        return sum(int(np.prod(shape)) for shape in self.shapes.values())
+
+
+def fill(
+    block: Block, name: str, spec: Input, shape: tuple[int, ...], style: str, seed: int, dtype: str
+) -> np.ndarray:
+    """An input's values."""
+    values = uniform(shape, seed, "input", name)
+    if spec.kind == "index":
+        bound = getattr(block, spec.below) if spec.below else 2
+        return np.minimum((values + 1.0) / 2.0 * bound, bound - 1).astype(np.int64)
+    if spec.kind == "real":
+        return (values * (LARGE if style == "large" else 1.75)).astype(dtype)
+    keep = np.asarray(values > (-1.0 if style == "full" else -0.4))
+    if style == "hidden" and keep.size:  # one whole row of keys
+        rows = keep.reshape(-1, keep.shape[-1]) if keep.ndim else keep.reshape(1, 1)
+        rows[seed % len(rows)] = False
+    return keep
+
+
+def draw(block: Block, pick: Pick, seed: int) -> Case:
+    """A case of the block, valid by construction. ``pick`` chooses; ``seed`` fills the arrays."""
+    given: dict[str, Input] = {}
+    same: dict[str, str] = {}  # label -> the label whose size it takes, where an input is left out
+    for name, spec in block.inputs.items():
+        if spec.default and _can_stand_in(block, spec, given.get(spec.default)) and pick(True, False):
+            other = given.get(spec.default) or block.inputs[spec.default]
+            same |= {a: b for a, b in zip(spec.axes, other.axes, strict=True) if a != b and "{" not in a + b}
+        elif not (spec.optional and pick(True, False)):
+            given[name] = spec
+    dims: dict[str, int] = {}
+    for label in free_labels(given.values()):
+        dims[label] = pick(*BATCHES) if label == "b" else pick(*_sizes(block, label))
+    dims |= {label: dims[other] for label, other in same.items() if other in dims}
+    shapes = {name: _shape(block, spec, dims, pick) for name, spec in given.items()}
+    styles = {name: pick(*STYLES[spec.kind]) for name, spec in given.items()}
+    return Case(type(block).__name__, block.fields(), shapes, styles, seed)
+
+
+def _can_stand_in(block: Block, spec: Input, other: Input | None) -> bool:
+    """Can ``other`` take the place of ``spec``: do its fixed axes have the sizes that ``spec`` asks for?"""
+    if other is None:
+        return False
+    pairs = zip(spec.axes, other.axes, strict=True)
+    return all("{" not in a + b or resolve(block, a, {}) == resolve(block, b, {}) for a, b in pairs)
+
+
+def _sizes(block: Block, label: str) -> tuple[int, ...]:
+    if label not in block.limits:
+        return SIZES
+    bound = getattr(block, block.limits[label])
+    return tuple(size for size in (*SIZES, bound) if size <= bound)
+
+
+def _shape(block: Block, spec: Input, dims: Mapping[str, int], pick: Pick) -> tuple[int, ...]:
+    sizes = [resolve(block, axis, dims) for axis in spec.axes]
+    if None in sizes:
+        raise ValueError(f"{type(block).__name__}: '{spec.labels}' has an axis that no required input tells")
+    if not spec.broadcast:
+        return tuple(size for size in sizes if size is not None)
+    rank = pick(*(spec.ranks or range(len(sizes) + 1)))
+    kept = sizes[len(sizes) - rank :]
+    return tuple(size if size is not None and pick(True, True, False) else 1 for size in kept)
+
+
+class Seeded:
+    """``pick`` from a seed: the same choices on every machine and with every NumPy."""
+
+    def __init__(self, *seed: int | str) -> None:
+        self.seed, self.count = seed, 0
+
+    def __call__(self, *options: Any) -> Any:
+        self.count += 1
+        (value,) = uniform((1,), *self.seed, self.count)
+        return options[int((value + 1.0) / 2.0 * len(options))]
+
+
+def cases(cls: type[Block], count: int, seed: int = 0, shapes: int | None = None) -> list[Case]:
+    """``count`` seeded cases of a block; all different, or of so many ``shapes`` that take turns."""
+    picks = [Seeded(seed, cls.__name__, i % (shapes or count)) for i in range(count)]
+    return [draw(cls.sample(pick), pick, seed * 1_000_003 + i) for i, pick in enumerate(picks)]

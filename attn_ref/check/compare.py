@@ -1,0 +1,70 @@
+"""One case on one engine: does the mirror agree at every tap, and where does it differ first?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from attn_ref.backend import Backend
+from attn_ref.check.cases import Case
+from attn_ref.check.gaps import Gap, units
+from attn_ref.check.tolerance import LIMIT, OUTPUT, Truth, deviation, truth
+from attn_ref.tap import Tapped
+
+
+@dataclass
+class Outcome:
+    """What came of a case. ``worst`` is the largest error in units of its tolerance, at ``worst_at``.
+
+    ``first`` names the first tap that differs, in order of computation; None when all agree.
+    """
+
+    case: str
+    worst: float
+    worst_at: str
+    first: str | None = None
+    detail: str = ""
+    size: int = 0
+    gaps: tuple[str, ...] = ()
+    taps: int = 0
+
+
+def compare(backend: Backend, case: Case, dtype: str, gaps: Iterable[Gap] = ()) -> Outcome:
+    """Run ``case`` on the backend with taps on and with taps off, and compare with the reference."""
+    block, weights, inputs = case.build(), case.weights(dtype), case.inputs(dtype)
+    gaps = tuple(gaps)
+    right = truth(block, weights, inputs, dtype, units(gaps))
+    outcome = Outcome(case.to_json(), 0.0, "", size=case.size())
+    outcome.gaps = tuple(gap.id for gap in gaps if gap.op in right.primitives)
+    try:
+        layer = backend.load(backend.build(block, dtype), weights)
+        stepped = backend.run(layer, inputs, observe=True)
+        direct = backend.run(layer, inputs, observe=False)
+    except Exception as error:  # whatever a framework throws is a finding about it, not the end of the check
+        said = " ".join(str(error).split())[:400]
+        outcome.worst, outcome.first, outcome.detail = float("inf"), "raised", f"{type(error).__name__}: {said}"
+        return outcome
+    seen = {**stepped.taps, OUTPUT: Tapped(stepped.output, "")}
+    judge(outcome, right, seen, LIMIT[dtype])
+    if outcome.first is None:
+        judge(outcome, right, {OUTPUT: Tapped(direct.output, "")}, LIMIT[dtype], "taps off, so in the fused path only")
+    outcome.taps = len(seen)
+    return outcome
+
+
+def judge(outcome: Outcome, right: Truth, seen: dict[str, Tapped], limit: float, where: str = "") -> None:
+    """Enter the errors of ``seen`` into ``outcome``: the worst, and the first beyond the limit."""
+    if not where and (missing := [name for name in right.taps if name not in seen]):
+        outcome.first, outcome.detail = missing[0], f"the mirror has no tap {', '.join(missing)}"
+    if extra := [name for name in seen if name not in right.taps]:
+        outcome.first, outcome.detail = extra[0], f"the reference has no tap {', '.join(extra)}"
+    for name, want in right.taps.items():
+        if name not in seen:
+            continue
+        error = deviation(seen[name], want)
+        ratio = error / right.unit[name]
+        if ratio > outcome.worst:
+            outcome.worst, outcome.worst_at = ratio, name
+        if ratio > limit and outcome.first is None:
+            outcome.first = name if not where else f"{name} ({where})"
+            outcome.detail = f"error {error:.2e} is {ratio:.3g} times its unit {right.unit[name]:.2e}; {limit:g} is allowed"

@@ -1,0 +1,128 @@
+"""What a check found: rows for machines, a table for people."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+PACKAGES = ("attn_ref", "numpy", "scipy", "torch", "tensorflow", "keras", "jax", "jaxlib")
+SWITCHES = ("OMP_NUM_THREADS", "TF_ENABLE_ONEDNN_OPTS", "XLA_FLAGS", "NVIDIA_TF32_OVERRIDE", "CUBLAS_WORKSPACE_CONFIG")
+
+
+@dataclass
+class Row:
+    """One block on one engine in one mode and dtype. ``worst`` is error/σ, the largest over all taps and cases."""
+
+    block: str
+    engine: str
+    mode: str
+    dtype: str
+    cases: int = 0
+    skipped: int = 0
+    failures: int = 0
+    worst: float = 0.0
+    worst_at: str = ""
+    known_gaps: list[str] = field(default_factory=list)
+    first_divergence: str | None = None
+    detail: str = ""
+    case: str | None = None
+    note: str = ""
+
+    @property
+    def ok(self) -> bool:
+        return self.failures == 0
+
+
+@dataclass
+class Report:
+    """All rows, the known gaps that were in force, and what it ran on."""
+
+    rows: list[Row]
+    gaps: list[dict[str, Any]]
+    environment: dict[str, Any]
+    limits: dict[str, float]
+
+    @property
+    def ok(self) -> bool:
+        """Does everything agree?"""
+        return all(row.ok for row in self.rows)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data: rows, gaps, environment, limits, ok."""
+        return {**asdict(self), "ok": self.ok}
+
+
+def environment() -> dict[str, Any]:
+    """The versions, the processor and the switches that a figure depends on."""
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = None
+    return {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "versions": versions,
+        "switches": {name: os.environ[name] for name in SWITCHES if name in os.environ},
+    }
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            wanted = [line for line in lines if line.startswith(("model name", "flags"))][:2]
+    except OSError:
+        return platform.processor()
+    name = next((line.split(":", 1)[1].strip() for line in wanted if line.startswith("model")), "")
+    flags = " ".join(wanted).split()
+    vectors = [flag for flag in ("avx", "avx2", "fma", "avx512f", "amx_tile", "asimd") if flag in flags]
+    return f"{name} ({' '.join(vectors)})"
+
+
+def print_report(report: Report, console: Any) -> None:
+    """The table, the differences, the known gaps and the environment."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading, justify in (
+        ("block", "left"), ("engine", "left"), ("mode", "left"), ("dtype", "left"), ("cases", "right"),
+        ("worst error/σ", "right"), ("at tap", "left"), ("gaps", "left"), ("verdict", "left"),
+    ):  # fmt: skip
+        table.add_column(heading, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    for row in report.rows:
+        verdict = "[green]agree[/]" if row.ok else f"[red]DIFFER in {row.failures}[/]"
+        if row.skipped:
+            verdict = f"[yellow]skipped: {row.note}[/]"
+        worst = f"{row.worst:.2f}" if row.cases else "–"
+        gaps = ", ".join(row.known_gaps)
+        table.add_row(row.block, row.engine, row.mode, row.dtype, str(row.cases), worst, row.worst_at, gaps, verdict)
+    console.print(table)
+    for row in report.rows:
+        if not row.ok:
+            console.print(f"\n[red bold]{row.block} on {row.engine}, {row.mode}, {row.dtype}[/]")
+            console.print(f"  first differs at tap [bold]{row.first_divergence}[/]: {row.detail}", soft_wrap=True)
+            console.print(f"  smallest failing case: {row.case}", soft_wrap=True, markup=False)
+    if report.gaps:
+        console.print("\n[bold]Known gaps of the engines, in force above[/]")
+        for gap in report.gaps:
+            console.print(
+                f"  {gap['id']}: {gap['op']} in {gap['dtype']} on {gap['engine']} has unit roundoff {gap['unit']:.1e} "
+                f"({gap['package']} {gap['versions']}): {gap['reason']} [{gap['upstream']}]",
+                soft_wrap=True, markup=False, highlight=False,
+            )  # fmt: skip
+    seen = {name: v for name, v in report.environment["versions"].items() if v}
+    console.print(
+        f"\nagreement: |error| ≤ C·(σ + u·max|y|), "
+        f"{', '.join(f'C = {c:g} in {d}' for d, c in report.limits.items())}; "
+        f"python {report.environment['python']}, {', '.join(f'{n} {v}' for n, v in seen.items())}; "
+        f"{report.environment['processor']}, {report.environment['cores']} cores",
+        soft_wrap=True, markup=False, highlight=False, style="dim",
+    )  # fmt: skip
+    cases, bad = sum(r.cases for r in report.rows), sum(r.failures for r in report.rows)
+    console.print(f"{cases} cases, {bad} differ: " + ("[green bold]AGREE[/]" if report.ok else "[red bold]DIFFER[/]"))

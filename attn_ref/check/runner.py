@@ -1,0 +1,169 @@
+"""The check: blocks × engines × dtypes, one worker process per engine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from multiprocessing import get_context
+from typing import Any
+
+from attn_ref.backend import Backend, MissingBackend, backend, backends
+from attn_ref.block import Block
+from attn_ref.catalogue import block as find_block
+from attn_ref.catalogue import blocks as all_blocks
+from attn_ref.check.cases import Case, cases
+from attn_ref.check.compare import Outcome, compare
+from attn_ref.check.gaps import Gap, gaps_for
+from attn_ref.check.report import Report, Row, environment
+from attn_ref.check.tolerance import LIMIT
+
+MODES = ("forward",)
+DTYPES = tuple(LIMIT)
+CHUNK = 10
+#: shapes that an engine gets at least, where it compiles for each
+MIN_SHAPES = 8
+
+#: called with (cases done, cases in all, the row's title)
+Progress = Callable[[int, int, str], None]
+
+
+def check(
+    *blocks: str | type[Block],
+    engines: Sequence[str] | None = None,
+    dtypes: Sequence[str] = ("float64",),
+    modes: Sequence[str] = ("forward",),
+    cases: int = 50,
+    seed: int = 0,
+    executor: Callable[[str], Executor] | str = "processes",
+    progress: Progress | None = None,
+) -> Report:
+    """Hold engines to the definitions.
+
+    ``blocks``: names or classes, default all. ``engines``: default every installed one. ``cases`` is per block, engine
+    and dtype. ``executor``: "processes" (one a engine), "inline", or a function engine -> concurrent.futures executor.
+    Raises ValueError for an unknown name and MissingBackend for an engine that is asked for and not installed.
+    """
+    chosen = [find_block(b) if isinstance(b, str) else b for b in blocks] or list(all_blocks().values())
+    for given, known, what in ((dtypes, DTYPES, "dtype"), (modes, MODES, "mode")):
+        if unknown := [name for name in given if name not in known]:
+            raise ValueError(f"unknown {what} {', '.join(unknown)}; the {what}s are {', '.join(known)}")
+    if cases < 1:
+        raise ValueError(f"cases should be at least 1; got {cases}")
+    asked = list(engines) if engines else [e for e, cls in backends().items() if cls.version(e)]
+    if not asked:
+        raise MissingBackend("no engine is installed; pip install 'attn_ref[torch]' or 'attn_ref[keras]'")
+    for engine in asked:
+        require(engine)
+    rows = [Row(c.__name__, e, m, d) for c in chosen for e in asked for m in modes for d in dtypes]
+    with ExitStack() as stack:
+        executors = {engine: stack.enter_context(_executor(executor, engine)) for engine in asked}
+        _run(rows, chosen, cases, seed, executors, progress or (lambda *_: None))
+    in_force = {gap.id: asdict(gap) for row in rows for gap in gaps_for(row.engine, row.dtype) if gap.id in row.known_gaps}
+    return Report(rows, list(in_force.values()), environment(), {d: LIMIT[d] for d in dtypes})
+
+
+def require(engine: str) -> type[Backend]:
+    """The engine's backend class. ValueError for an unknown engine, MissingBackend if it is not installed."""
+    known = backends()
+    if engine not in known or known[engine].version(engine) is None:
+        backend(engine)  # raises the error that says so
+    return known[engine]
+
+
+def _run(
+    rows: list[Row],
+    chosen: Iterable[type[Block]],
+    count: int,
+    seed: int,
+    executors: dict[str, Executor],
+    progress: Progress,
+) -> None:
+    classes = {cls.__name__: cls for cls in chosen}
+    waiting: dict[Future[list[Outcome]], Row] = {}
+    for row in rows:
+        if not backends()[row.engine].mirrors(row.block):
+            row.skipped, row.note = count, f"no mirror in {backends()[row.engine].__module__}"
+            continue
+        compiled = row.engine in backends()[row.engine].compiled
+        drawn = cases(classes[row.block], count, seed, max(MIN_SHAPES, count // 8) if compiled else None)
+        texts = [case.to_json() for case in drawn]
+        for start in range(0, count, CHUNK):
+            future = executors[row.engine].submit(work, row.engine, row.dtype, texts[start : start + CHUNK])
+            waiting[future] = row
+    total, done = sum(count for row in rows if not row.skipped), 0
+    for future in as_completed(waiting):
+        row, outcomes = waiting[future], future.result()
+        enter(row, outcomes)
+        done += len(outcomes)
+        progress(done, total, f"{row.block} · {row.engine} · {row.dtype}")
+
+
+def work(engine: str, dtype: str, texts: list[str]) -> list[Outcome]:
+    """What a worker does: some cases on its engine."""
+    served, gaps = backend(engine), gaps_for(engine, dtype)
+    return [compare(served, Case.from_json(text), dtype, gaps) for text in texts]
+
+
+def enter(row: Row, outcomes: Iterable[Outcome]) -> None:
+    """Add outcomes to a row: the worst figure, and of those that differ the smallest case."""
+    for outcome in outcomes:
+        row.cases += 1
+        row.known_gaps = sorted({*row.known_gaps, *outcome.gaps})
+        if outcome.worst > row.worst:
+            row.worst, row.worst_at = outcome.worst, outcome.worst_at
+        if outcome.first is None:
+            continue
+        row.failures += 1
+        if row.case is None or outcome.size < Case.from_json(row.case).size():
+            row.case, row.first_divergence, row.detail = outcome.case, outcome.first, outcome.detail
+
+
+@contextmanager
+def _executor(kind: Callable[[str], Executor] | str, engine: str) -> Iterator[Executor]:
+    if callable(kind):
+        yield kind(engine)
+    elif kind == "inline":
+        yield Inline()
+    elif kind == "processes":
+        # one thread each: the arrays are small, and several engines share the machine
+        with _environment(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", TF_NUM_INTRAOP_THREADS="1"):
+            pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_start, initargs=(engine,))
+            with pool:
+                yield pool
+    else:
+        raise ValueError(f"unknown executor {kind!r}; it is 'processes', 'inline' or a function engine -> executor")
+
+
+@contextmanager
+def _environment(**values: str) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _start(engine: str) -> None:
+    """In a new worker: take the engine before anything else imports a framework."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    backend(engine)
+
+
+class Inline(Executor):
+    """Runs a task where it is submitted: for debuggers."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except BaseException as error:
+            future.set_exception(error)
+        return future

@@ -1,0 +1,108 @@
+"""How far a right implementation may be off: derived from the definition, not tuned.
+
+The truth is the reference in float64. σ, per tap, is the largest change of the value over K runs in which every input,
+every weight, every tap and the result of every primitive moves by ± one unit roundoff u of the dtype under test. An
+implementation agrees at a tap when
+
+    |error| ≤ C · (σ + u · max|y| + the smallest normal number).
+
+σ says what rounding does to this value in this case, cancellation and saturation included; the second term covers a
+last rounding; the third values that are all but zero. Where an engine has a known gap in a primitive, that primitive
+moves by the unit roundoff that it really has there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from attn_ref.block import Block
+from attn_ref.ops.primitive import Noise, noisy
+from attn_ref.tap import Probe, Tapped, probe, transpose_to
+
+#: dtype -> (unit roundoff, smallest normal)
+ROUNDING = {"float64": (2.0**-53, 2.0**-1022), "float32": (2.0**-24, 2.0**-126)}
+#: dtype -> C
+LIMIT = {"float64": 16.0, "float32": 16.0}
+RUNS = 8
+#: the name under which what comes out is compared
+OUTPUT = "output"
+
+
+@dataclass
+class Truth:
+    """The reference's values at every tap, output last, the unit of comparison of each, and the primitives used."""
+
+    taps: dict[str, Tapped]
+    unit: dict[str, float]
+    primitives: frozenset[str]
+
+
+class _MovedTaps(Probe):
+    def __init__(self, noise: Noise) -> None:
+        super().__init__()
+        self.noise = noise
+
+    def __call__(self, name: str, value: Any, labels: str) -> Any:
+        return super().__call__(name, self.noise.move(value), labels)
+
+
+def truth(
+    block: Block,
+    weights: Mapping[str, np.ndarray],
+    inputs: Mapping[str, np.ndarray],
+    dtype: str,
+    units: Mapping[str, float] | None = None,
+) -> Truth:
+    """Run the reference in float64 on values of ``dtype``, exactly once and ``RUNS`` times with noise.
+
+    ``units``: primitive -> unit roundoff, where an engine has a known gap. FloatingPointError when the reference
+    gives a NaN or an infinity: a fault of the definition or of the case, never a pass.
+    """
+    u, tiny = ROUNDING[dtype]
+    wide_weights, wide_inputs = _wide(weights), _wide(inputs)
+    exact = _seen(block, wide_weights, wide_inputs, Probe())
+    for name, (value, _) in exact.items():
+        if not np.isfinite(value).all():
+            raise FloatingPointError(f"the reference of {type(block).__name__} is not finite at tap {name!r}")
+    sigma = dict.fromkeys(exact, 0.0)
+    used: set[str] = set()
+    for run in range(RUNS):
+        noise = Noise(u, run, units)
+        with noisy(noise):
+            moved = _seen(block, _moved(noise, wide_weights), _moved(noise, wide_inputs), _MovedTaps(noise))
+        used |= noise.used
+        for name, (value, _) in moved.items():
+            sigma[name] = max(sigma[name], _largest(value - exact[name].value))
+    unit = {name: sigma[name] + u * _largest(value) + tiny for name, (value, _) in exact.items()}
+    return Truth(exact, unit, frozenset(used))
+
+
+def _seen(block: Block, weights: Any, inputs: Any, listener: Probe) -> dict[str, Tapped]:
+    with probe(listener) as heard:
+        output = block(weights, **inputs)
+    return {**heard.seen, OUTPUT: Tapped(output, "")}
+
+
+def _wide(values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: value.astype(np.float64) if value.dtype.kind == "f" else value for name, value in values.items()}
+
+
+def _moved(noise: Noise, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: noise.move(value) for name, value in values.items()}
+
+
+def _largest(value: Any) -> float:
+    return float(np.max(np.abs(value))) if np.size(value) else 0.0
+
+
+def deviation(got: Tapped, want: Tapped) -> float:
+    """The largest |got − want|, the axes of ``got`` put in order first; inf for another shape or for a NaN."""
+    value = transpose_to(np.asarray(got.value), got.labels if want.labels else "", want.labels)
+    if value.shape != np.shape(want.value):
+        return np.inf
+    error = _largest(value.astype(np.float64) - want.value)
+    return error if np.isfinite(error) else np.inf

@@ -1,0 +1,63 @@
+"""``attn-ref``: the command line. A command's file is imported when it is called, so ``--help`` stays quick.
+
+Exit codes: 0 all agrees, 1 something differs or a proof failed, 2 the request cannot be met.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+import click
+
+COMMANDS = {
+    "check": "Hold mirrors to the definitions and report where they differ.",
+    "list": "List the blocks and who mirrors them.",
+    "maps": "List the maps between foreign weights and canonical ones.",
+    "port": "Move a checkpoint to another framework, and prove that it arrived.",
+    "show": "Show what a block computes, its parameters and its taps.",
+}
+
+
+class Lazy(click.Group):
+    """A group that knows its commands by name and imports one when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"attn_ref.commands.{name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.command(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="attn_ref")
+def cli() -> None:
+    """Is my attention right, and if not, where and why? NumPy defines; every framework is held to it."""
+
+
+def main() -> None:
+    """The entry point: every error of the request is one message on stderr and exit code 2."""
+    try:
+        sys.exit(cli(standalone_mode=False) or 0)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except click.exceptions.Abort:
+        click.echo("interrupted", err=True)
+        sys.exit(130)
+    except (ValueError, OSError, RuntimeError) as error:
+        if isinstance(error, BrokenPipeError):
+            sys.exit(1)
+        click.echo(f"attn-ref: {error}", err=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,35 @@
+"""What the commands share: where tables and JSON go."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+def console(*, stderr: bool = False) -> Any:
+    """A rich console: colours on a terminal, plain text elsewhere, as wide as the text needs when it is no terminal."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(stderr=stderr, width=None if stream.isatty() else 200, highlight=False)
+
+
+def write_json(data: Any, target: str) -> None:
+    """Write ``data`` to the file ``target`` (beside it first, then renamed), or to stdout for '-'."""
+    text = json.dumps(data, indent=2, ensure_ascii=False, default=str)
+    if target == "-":
+        click.echo(text)
+        return
+    path = Path(target)
+    if not path.parent.is_dir():
+        raise ValueError(f"cannot write {target}: the folder {path.parent} does not exist")
+    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(text + "\n")
+    os.replace(beside, path)

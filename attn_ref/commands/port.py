@@ -1,0 +1,110 @@
+"""``attn-ref port``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from attn_ref.commands.output import console, write_json
+
+
+@click.command()
+@click.argument("source", metavar="SRC")
+@click.argument("target", metavar="DST")
+@click.option("--from", "from_", metavar="MAP", help="Names and layout of SRC; needed where more than one map fits.")
+@click.option("--to", metavar="MAP", help="Names and layout of DST; needed where more than one map fits.")
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="A field of the block, such as pooling=mean.")
+@click.option("--plan", metavar="FILE", help="Print where every tensor goes, and write it as JSON.")
+@click.option("--verify", is_flag=True, help="Run both ends on seeded inputs and compare every tap; write DST if they agree.")
+@click.option("--json", "json_file", metavar="FILE", help="Write the report as JSON; '-' writes it to stdout alone.")
+def command(
+    source: str, target: str, from_: str | None, to: str | None, settings: tuple[str, ...], plan: str | None,
+    verify: bool, json_file: str | None,
+) -> int:  # fmt: skip
+    """Move the weights in SRC to DST, under the names and layouts of another map (see: attn-ref maps).
+
+    SRC is a file (.safetensors, its index of shards, .weights.h5, .keras, .npz, .pt), a folder with a model, or the name
+    owner/model of one on the Hugging Face hub. DST is a file whose ending chooses the format; it appears whole or not at
+    all. Exit code 0: done; 1: the proof failed; 2: the request cannot be met.
+    """
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from attn_ref import port
+    from attn_ref.port.hyper import parse
+
+    errors = console(stderr=True)
+    bar = Progress(
+        TextColumn("{task.description:42}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+        console=errors, transient=True, disable=not errors.is_terminal,
+    )  # fmt: skip
+    with bar:
+        task = bar.add_task("reading", total=None)
+
+        def on_progress(done: int, total: int, what: str) -> None:
+            bar.update(task, completed=done, total=total, description=what[-42:])
+
+        report = port.convert(
+            source, target, from_=from_, to=to, set=parse(settings), verify=verify, plan=plan, on_progress=on_progress
+        )
+    if json_file:
+        write_json(report.to_json(), json_file)
+    if json_file != "-":
+        out = console()
+        if plan:
+            print_moves(report.plan, out)
+        print_report(report, out)
+    return 0 if report.ok else 1
+
+
+def print_moves(plan: Any, out: Any) -> None:
+    """Where every tensor goes."""
+    from rich.table import Table
+
+    headings = ("source", "shape", "layout", "canonical", "layout", "target", "shape")
+    table = Table(*headings, box=None, pad_edge=False, header_style="bold")
+    for move in plan.moves:
+        before, after = ("×".join(map(str, shape)) for shape in (move.source_shape, move.target_shape))
+        layouts = ("" if layout == "none" else layout for layout in (move.inward, move.outward))
+        table.add_row(move.source, before, next(layouts), move.canonical, next(layouts), move.target, after)
+    out.print(table)
+
+
+def print_report(report: Any, out: Any) -> None:
+    """What was moved, what was left out, what was taken for granted, and the proof."""
+    plan, block = report.plan, report.plan.block
+    title = f"{type(block).__name__}: {len(plan.moves)} tensors, {report.nbytes / 1e6:.1f} MB"
+    out.print(f"[bold]{title}[/], {plan.from_map.name} → {plan.to_map.name}", soft_wrap=True)
+    out.print("  " + ", ".join(f"{k}={v}" for k, v in block.fields().items()), markup=False, soft_wrap=True)
+    for key, why in plan.unused.items():
+        out.print(f"  left out: {key}: {why}", markup=False, soft_wrap=True)
+    if defaults := [f"{k}={getattr(block, k)}" for k, by in plan.told.items() if by == "the map's default"]:
+        out.print(f"  not said by any file, so taken as usual: {', '.join(defaults)}; --set changes it", soft_wrap=True)
+    if report.proof:
+        print_proof(report.proof, out)
+    if report.ok:
+        out.print(f"wrote {plan.target}", markup=False, soft_wrap=True)
+    else:
+        out.print(f"[red]the proof failed[/]: {plan.target} was not written", soft_wrap=True)
+
+
+def print_proof(proof: Any, out: Any) -> None:
+    """The outermost taps and the first that differ, at both ends; then how many were compared in all."""
+    from rich.table import Table
+
+    errors = {end.side: {row.tap: row for row in end.rows} for end in proof.ends}
+    table = Table("tap", "largest value", box=None, pad_edge=False, header_style="bold")
+    for side in errors:
+        table.add_column(f"{side}: largest difference")
+    for name in dict.fromkeys(name for end in proof.ends[::-1] for name in errors[end.side]):
+        found = [rows.get(name) for rows in errors.values()]
+        if "." not in name or any(end.first == name for end in proof.ends):
+            scale = next(row.scale for row in found if row)
+            table.add_row(name, f"{scale:.3g}", *(f"{row.error:.1e}" if row else "–" for row in found))
+    out.print(table)
+    for end in proof.ends:
+        verdict = f"[red]differs first at {end.first}[/]" if end.first else "all agree"
+        if end.failure:
+            verdict = f"[red]could not be run[/]: {end.failure}"
+        counts = f"{len(end.rows)} taps compared, largest relative difference {end.worst:.1e} (bound {proof.bound:g})"
+        out.print(f"[bold]{end.side}[/] {end.by}: {counts}: {verdict}", soft_wrap=True)

@@ -1,0 +1,114 @@
+"""``attn-ref show``."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from typing import Any
+
+import click
+
+from attn_ref.commands.output import console, write_json
+
+
+@click.command()
+@click.argument("block_name", metavar="BLOCK")
+@click.option("--set", "options", multiple=True, metavar="NAME=VALUE", help="A field of the block other than the example's.")
+@click.option("--source", is_flag=True, help="Print the definition itself.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
+def command(block_name: str, options: tuple[str, ...], source: bool, as_json: bool) -> None:
+    """Show what BLOCK computes: its equation, options, inputs, parameters and taps.
+
+    Shapes are those of a small example, which --set changes.
+    """
+    from attn_ref.catalogue import block as find
+
+    cls = find(block_name)
+    module = sys.modules[cls.__module__]
+    if source:
+        click.echo(inspect.getsource(module), nl=False)
+        return
+    block = cls.build({**cls.example, **dict(parse(option) for option in options)})
+    facts = describe(block)
+    if as_json:
+        write_json(facts, "-")
+        return
+    out = console()
+    out.print(inspect.cleandoc(module.__doc__ or ""), markup=False)
+    for heading, rows in (
+        ("options (of the example shown)", [(k, repr(v)) for k, v in facts["options"].items()]),
+        ("inputs", [(k, v) for k, v in facts["inputs"].items()]),
+        ("parameters", [(k, str(tuple(v))) for k, v in facts["parameters"].items()]),
+        ("taps, in order", [(k, f"{v['axes']}  {tuple(v['shape'])}") for k, v in facts["taps"].items()]),
+        ("mirrors", [(k, v) for k, v in facts["mirrors"].items()]),
+    ):
+        out.print(f"\n[bold]{heading}[/]")
+        width = max((len(name) for name, _ in rows), default=0)
+        for name, text in rows:
+            out.print(f"  {name:{width}}  {text}", markup=False)
+        if not rows:
+            out.print("  none")
+
+
+def describe(block: Any) -> dict[str, Any]:
+    """Plain facts about a block, its taps from running one small case."""
+    import attn_ref as ar
+    from attn_ref.check.cases import draw
+
+    cls = type(block)
+    with ar.record() as taps:
+        block(block.init(), **draw(block, Showing(), 0).inputs())
+    return {
+        "name": cls.__name__,
+        "options": block.fields(),
+        "inputs": {
+            name: f"'{spec.labels}' {spec.kind}"
+            + (f", below {spec.below}" if spec.below else "")
+            + (f", default: {spec.default}" if spec.default else ", optional" if spec.optional else "")
+            + (f", broadcasts{', rank ' + ' or '.join(map(str, spec.ranks)) if spec.ranks else ''}" * spec.broadcast)
+            for name, spec in block.inputs.items()
+        },
+        "parameters": {name: list(param.shape) for name, param in block.params().items()},
+        "taps": {name: {"axes": labels, "shape": list(value.shape)} for name, (value, labels) in taps.items()},
+        "mirrors": {
+            engine: f"{backend.__module__}.{cls.__name__}{fused(backend, cls.__name__)}"
+            if backend.mirrors(cls.__name__)
+            else "no mirror"
+            for engine, backend in ar.backends().items()
+        },
+    }
+
+
+def fused(backend: Any, block_name: str) -> str:
+    """Which fused call of the framework the mirror makes while nothing listens: the file's ``FUSED``."""
+    source = backend.source(block_name)
+    found = re.search(r'^FUSED = "(.+)"', source, re.MULTILINE)
+    return f", fused in {found[1]}" if found else ""
+
+
+class Showing:
+    """``pick`` for a case that shows everything: no input left out, every axis a size of its own while they last."""
+
+    def __init__(self) -> None:
+        self.taken: set[int] = set()
+
+    def __call__(self, *options: Any) -> Any:
+        if any(isinstance(option, bool | str) for option in options):
+            return options[-1]
+        size = max((o for o in options if o not in self.taken and o > 1), default=max(options))
+        self.taken.add(size)
+        return size
+
+
+def parse(option: str) -> tuple[str, Any]:
+    """'num_heads=4' → ('num_heads', 4). ValueError when there is no '='."""
+    import ast
+
+    name, found, value = option.partition("=")
+    if not found:
+        raise ValueError(f"--set takes NAME=VALUE; got {option!r}")
+    try:
+        return name, ast.literal_eval(value)
+    except (SyntaxError, ValueError):
+        return name, {"true": True, "false": False, "none": None}.get(value.lower(), value)

@@ -1,0 +1,15 @@
+"""What all tests share: hypothesis profiles, and one OpenMP thread.
+
+Hypothesis: the same examples every time under CI, fresh ones elsewhere; never a deadline. Threads: the arrays are tiny,
+and torch's OpenMP threads spin while they wait for each other; on a shared machine one thread is eight times as fast.
+"""
+
+import os
+
+from hypothesis import settings
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported, which is later
+
+settings.register_profile("dev", deadline=None, max_examples=8)
+settings.register_profile("ci", deadline=None, max_examples=8, derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "dev")

@@ -1,0 +1,267 @@
+"""The definitions once more, as scalar loops over plain Python floats: slow, and nothing to get wrong in bulk.
+
+Written from the papers' equations and the blocks' documented fields, not from their code; nothing here calls NumPy or
+``attn_ref.ops``. Arrays are nested lists (``array.tolist()``), indices are spelled out, sums are ``math.fsum``, which
+rounds once. Every function of a block takes its parameters by canonical name (``w``), its inputs, and its fields as
+keywords; fields that do not matter to the value (widths, dropout) are let through. Widths are those of the parameters.
+
+Vaswani et al. 2017, "Attention Is All You Need", 3.1 to 3.3; Xiong et al. 2020 (pre-norm); Ainslie et al. 2023 (grouped
+heads); Hendrycks and Gimpel 2016 (GELU); Ba et al. 2016 (layer norm); Devlin et al. 2019 (BERT).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+
+def rank(array: Any) -> int:
+    """How deeply the lists are nested: 0 for a number."""
+    return 1 + rank(array[0]) if isinstance(array, list) else 0
+
+
+def read(array: Any, *index: int) -> Any:
+    """One element, as if ``array`` were repeated to the rank and sizes of ``index``: aligned at the last axis."""
+    for i in index[len(index) - rank(array) :]:
+        array = array[0 if len(array) == 1 else i]
+    return array
+
+
+# functions of one number or one vector --------------------------------------------------------------------------------
+
+
+def relu(x: float) -> float:
+    """max(x, 0)."""
+    return x if x > 0 else 0.0
+
+
+def gelu(x: float) -> float:
+    """x Φ(x) = x/2 (1 + erf(x/√2))."""
+    return 0.5 * x * (1.0 + math.erf(x / math.sqrt(2.0)))
+
+
+def gelu_tanh(x: float) -> float:
+    """x/2 (1 + tanh(√(2/π) (x + 0.044715 x³)))."""
+    return 0.5 * x * (1.0 + math.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x**3)))
+
+
+ACTIVATIONS = {"relu": relu, "gelu": gelu, "gelu_tanh": gelu_tanh}
+
+
+def softmax(x: list, keep: list | None = None) -> list:
+    """e^xᵢ / Σⱼ e^xⱼ, i and j over what is kept; 0 for the others, and for all if nothing is kept."""
+    kept = [i for i in range(len(x)) if keep is None or keep[i]]
+    if not kept:
+        return [0.0 for _ in x]
+    top = max(x[i] for i in kept)
+    total = math.fsum(math.exp(x[i] - top) for i in kept)
+    return [math.exp(x[i] - top) / total if i in kept else 0.0 for i in range(len(x))]
+
+
+def layer_norm(x: list, scale: list, offset: list, eps: float) -> list:
+    """(xᵢ − μ) / √(σ² + eps) · scaleᵢ + offsetᵢ, with μ = Σ x / n and σ² = Σ (x − μ)² / n."""
+    n = len(x)
+    mean = math.fsum(x) / n
+    variance = math.fsum((x[i] - mean) ** 2 for i in range(n)) / n
+    return [(x[i] - mean) / math.sqrt(variance + eps) * scale[i] + offset[i] for i in range(n)]
+
+
+def linear(x: list, kernel: list, bias: list | None = None) -> list:
+    """yⱼ = Σᵢ xᵢ Wᵢⱼ + bⱼ."""
+    out = range(len(kernel[0]))
+    return [math.fsum([x[i] * kernel[i][j] for i in range(len(x))] + ([bias[j]] if bias else [])) for j in out]
+
+
+def dense(w: dict, name: str, x: list) -> list:
+    """``linear`` with the parameters ``name.kernel`` and, if there is one, ``name.bias``."""
+    return linear(x, w[f"{name}.kernel"], w.get(f"{name}.bias"))
+
+
+def normed(w: dict, name: str, x: list, eps: float) -> list:
+    """``layer_norm`` with the parameters ``name.scale`` and ``name.offset``."""
+    return layer_norm(x, w[f"{name}.scale"], w[f"{name}.offset"], eps)
+
+
+def below(w: dict, prefix: str) -> dict:
+    """The parameters of a sub-block, by its own names."""
+    return {name[len(prefix) + 1 :]: value for name, value in w.items() if name.startswith(prefix + ".")}
+
+
+# blocks ---------------------------------------------------------------------------------------------------------------
+
+
+def visible(causal: str | None, i: int, j: int, t: int, s: int) -> bool:
+    """May query i of t see key j of s? top_left: j ≤ i. bottom_right: the last query sees the last key."""
+    return {None: True, "top_left": j <= i, "bottom_right": j - (s - 1) <= i - (t - 1)}[causal]
+
+
+def factor(scale: float | str | None, heads: int, d: int) -> float:
+    """ "head": 1/√d; "total": 1/√(h·d); a number: itself; None: 1."""
+    if isinstance(scale, str):
+        return {"head": 1.0 / math.sqrt(d), "total": 1.0 / math.sqrt(heads * d)}[scale]
+    return 1.0 if scale is None else scale
+
+
+def attention_weights(
+    query: list, key: list, mask: Any, bias: Any, scale: float | str | None, causal: str | None
+) -> list:
+    """softmax(scale · q·k + bias) over the keys that mask and causality allow, as weights[b][h][t][s]."""
+    heads, d, t, s = len(query[0]), len(query[0][0][0]), len(query[0][0]), len(key[0][0])
+    r = heads // len(key[0])
+    weights: list = []
+    for b in range(len(query)):
+        weights.append([])
+        for h in range(heads):
+            weights[b].append([])
+            for i in range(t):
+                scores, keep = [], []
+                for j in range(s):
+                    product = math.fsum(query[b][h][i][c] * key[b][h // r][j][c] for c in range(d))
+                    scores.append(factor(scale, heads, d) * product + read(bias, b, h, i, j))
+                    keep.append(read(mask, b, h, i, j) and visible(causal, i, j, t, s))
+                weights[b][h].append(softmax(scores, keep))
+    return weights
+
+
+def scaled_dot_product_attention(
+    w: dict,
+    query: list,
+    key: list,
+    value: list,
+    attention_mask: Any = True,
+    bias: Any = 0.0,
+    *,
+    scale: float | str | None = "head",
+    causal: str | None = None,
+    **_: Any,
+) -> list:
+    """y[b][h][t][e] = Σₛ weights[b][h][t][s] · value[b][h // r][s][e]."""
+    weights = attention_weights(query, key, attention_mask, bias, scale, causal)
+    heads, s, width = len(query[0]), len(value[0][0]), len(value[0][0][0])
+    r = heads // len(value[0])
+    return [
+        [
+            [
+                [math.fsum(row[j] * value[b][h // r][j][e] for j in range(s)) for e in range(width)]
+                for row in weights[b][h]
+            ]
+            for h in range(heads)
+        ]
+        for b in range(len(query))
+    ]
+
+
+def multi_head_attention(
+    w: dict,
+    query: list,
+    key: list | None = None,
+    value: list | None = None,
+    attention_mask: Any = True,
+    bias: Any = 0.0,
+    *,
+    num_heads: int,
+    num_kv_heads: int | None = None,
+    scale: float | str | None = "head",
+    causal: str | None = None,
+    **_: Any,
+) -> list:
+    """Project, cut into heads (head h is the h-th slice), attend in each, lay the heads side by side, project."""
+    key = query if key is None else key
+    value = key if value is None else value
+
+    def heads(name: str, x: list, count: int) -> list:
+        rows = [[dense(w, name, vector) for vector in sequence] for sequence in x]
+        d = len(rows[0][0]) // count
+        return [[[row[h * d : h * d + d] for row in sequence] for h in range(count)] for sequence in rows]
+
+    q = heads("query", query, num_heads)
+    k, v = heads("key", key, num_kv_heads or num_heads), heads("value", value, num_kv_heads or num_heads)
+    y = scaled_dot_product_attention({}, q, k, v, attention_mask, bias, scale=scale, causal=causal)
+    merged = [[[x for h in range(num_heads) for x in of[h][i]] for i in range(len(of[0]))] for of in y]
+    return [[dense(w, "project", vector) for vector in sequence] for sequence in merged]
+
+
+def feed_forward(w: dict, x: list, *, activation: str = "relu", **_: Any) -> list:
+    """W₂ φ(W₁ x + b₁) + b₂ at every position."""
+    phi = ACTIVATIONS[activation]
+
+    def at(vector: list) -> list:
+        return dense(w, "reduce", [phi(z) for z in dense(w, "expand", vector)])
+
+    return [[at(vector) for vector in sequence] for sequence in x]
+
+
+def encoder_layer(
+    w: dict,
+    x: list,
+    attention_mask: Any = True,
+    bias: Any = 0.0,
+    *,
+    num_heads: int,
+    activation: str = "relu",
+    norm_first: bool = False,
+    eps: float = 1e-5,
+    **_: Any,
+) -> list:
+    """Post-norm: z = N₁(x + A(x)), y = N₂(z + F(z)). Pre-norm: z = x + A(N₁(x)), y = z + F(N₂(z))."""
+
+    def norm(name: str, x: list) -> list:
+        return [[normed(w, name, vector, eps) for vector in sequence] for sequence in x]
+
+    def attend(x: list) -> list:
+        own = below(w, "attention")
+        return multi_head_attention(own, x, attention_mask=attention_mask, bias=bias, num_heads=num_heads)
+
+    def feed(x: list) -> list:
+        return feed_forward(below(w, "feed_forward"), x, activation=activation)
+
+    if norm_first:
+        z = add(x, attend(norm("attention_norm", x)))
+        return add(z, feed(norm("feed_forward_norm", z)))
+    z = norm("attention_norm", add(x, attend(x)))
+    return norm("feed_forward_norm", add(z, feed(z)))
+
+
+def add(a: Any, b: Any) -> Any:
+    """a + b, element by element."""
+    return [add(x, y) for x, y in zip(a, b, strict=True)] if isinstance(a, list) else a + b
+
+
+def text_encoder(
+    w: dict,
+    token_ids: list,
+    padding_mask: list | None = None,
+    segment_ids: list | None = None,
+    *,
+    num_layers: int,
+    num_heads: int,
+    activation: str = "gelu",
+    eps: float = 1e-12,
+    pooling: str = "none",
+    **_: Any,
+) -> list:
+    """x₀ = N(T[token] + P[position] + S[segment]); post-norm layers that do not attend to padding; pooling."""
+    token, position, segment = (w[f"{name}.embedding"] for name in ("token", "position", "segment"))
+    x: list = []
+    for b, ids in enumerate(token_ids):
+        x.append([])
+        for i in range(len(ids)):
+            kind = segment_ids[b][i] if segment_ids else 0
+            vector = [token[ids[i]][c] + position[i][c] + segment[kind][c] for c in range(len(token[0]))]
+            x[b].append(normed(w, "embedding_norm", vector, eps))
+    real = padding_mask or [[True] * len(ids) for ids in token_ids]
+    mask = [[[row]] for row in real]
+    for n in range(num_layers):
+        own = below(w, f"layers.{n}")
+        x = encoder_layer(own, x, mask, num_heads=num_heads, activation=activation, eps=eps)
+    if pooling == "mean":
+        return [mean_of_real(sequence, real[b]) for b, sequence in enumerate(x)]
+    if pooling == "pooler":
+        return [[math.tanh(z) for z in dense(w, "pool", sequence[0])] for sequence in x]
+    return x
+
+
+def mean_of_real(sequence: list, real: list) -> list:
+    """The mean of the vectors where ``real`` is True; zeros if it is nowhere."""
+    kept = [vector for vector, keep in zip(sequence, real, strict=True) if keep]
+    return [math.fsum(vector[c] for vector in kept) / max(len(kept), 1) for c in range(len(sequence[0]))]

@@ -1,0 +1,34 @@
+"""keras.ops.mean on JAX: a float64 mean is computed in float32 and returned as float64.
+
+Exit 0 when the fault is there, 1 when it is gone. Needs Keras, JAX and NumPy.
+"""
+
+import json
+import os
+import sys
+from importlib.metadata import version
+
+os.environ["KERAS_BACKEND"] = "jax"
+
+import jax
+import keras
+import numpy as np
+
+jax.config.update("jax_enable_x64", True)
+
+
+def deviation(got, expected):
+    return float(np.abs(np.asarray(got) - expected).max() / np.abs(expected).max())
+
+
+x = np.random.default_rng(0).normal(size=(2000, 64))
+y = keras.ops.convert_to_numpy(keras.ops.mean(keras.ops.convert_to_tensor(x), axis=-1))
+result = {
+    "id": "jax-mean",
+    "versions": {name: version(name) for name in ("keras", "jax", "numpy")},
+    "dtype": str(y.dtype),
+    "deviation": deviation(y, x.mean(-1)),
+    "expected_float64_noise": deviation(jax.numpy.mean(jax.numpy.asarray(x), axis=-1), x.mean(-1)),
+}
+print(json.dumps(result))
+sys.exit(0 if result["deviation"] > 100 * result["expected_float64_noise"] else 1)

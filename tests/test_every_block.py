@@ -1,0 +1,178 @@
+"""What holds for every block, found by discovery: adding a block adds it here without an edit."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from typing import Any
+
+import attn_ref as ar
+import numpy as np
+import pytest
+from attn_ref.check.cases import Case, Seeded, draw
+from attn_ref.check.cases import cases as seeded_cases
+from attn_ref.check.compare import compare
+from attn_ref.check.gaps import gaps_for
+from attn_ref.testing import cases
+from attn_ref.weights import uniform
+from hypothesis import given
+from hypothesis import strategies as st
+
+BLOCKS = sorted(ar.blocks())
+ENGINES = ("torch", "tensorflow")  # Keras runs on one framework in a process; JAX has a worker of its own below
+
+every_block = pytest.mark.parametrize("name", BLOCKS)
+every_engine = pytest.mark.parametrize("engine", ENGINES)
+
+
+@every_engine
+@every_block
+@given(data=st.data())
+def test_mirror_agrees_at_every_tap(name: str, engine: str, data: Any) -> None:
+    case = data.draw(cases(ar.block(name)))
+    dtype = data.draw(st.sampled_from(["float64", "float32"]))
+    outcome = compare(ar.backend(engine), case, dtype, gaps_for(engine, dtype))
+    assert outcome.first is None, f"{outcome.first}: {outcome.detail}\n{outcome.case}"
+
+
+def test_jax_agrees_at_every_tap() -> None:
+    report = ar.check(engines=["jax"], cases=8)
+    bad = [f"{row.block} at {row.first_divergence}: {row.detail}" for row in report.rows if not row.ok]
+    assert report.ok, "\n".join(bad)
+    assert [row.block for row in report.rows] == list(ar.blocks())
+    assert all(row.cases == 8 for row in report.rows)
+
+
+@every_engine
+@every_block
+def test_mirror_takes_the_fields_of_its_block(name: str, engine: str) -> None:
+    block = ar.block(name)(**ar.block(name).example)
+    parameters = inspect.signature(type(ar.backend(engine).build(block)).__init__).parameters
+    own = {k: p for k, p in parameters.items() if k != "self" and p.kind is p.KEYWORD_ONLY}
+    fields = {field.name: field.default for field in dataclasses.fields(block)}
+    want = {k: inspect.Parameter.empty if d is dataclasses.MISSING else d for k, d in fields.items()}
+    assert {k: p.default for k, p in own.items()} == want
+
+
+@every_engine
+@every_block
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_weights_travel_bit_for_bit(name: str, engine: str, dtype: str) -> None:
+    backend = ar.backend(engine)
+    case = seeded_cases(ar.block(name), 3)[2]
+    weights = case.weights(dtype)
+    dumped = backend.dump(backend.load(backend.build(case.build(), dtype), weights))
+    assert list(dumped) == list(weights)
+    for key, value in weights.items():
+        assert dumped[key].dtype == value.dtype
+        assert dumped[key].tobytes() == np.ascontiguousarray(value).tobytes(), key
+
+
+@every_engine
+@every_block
+def test_loading_lists_everything_that_is_wrong(name: str, engine: str) -> None:
+    block = ar.block(name)(**ar.block(name).example)
+    weights = block.init()
+    backend = ar.backend(engine)
+    with pytest.raises(ValueError, match="unexpected: stray"):
+        backend.load(backend.build(block), {**weights, "stray": np.zeros(2)})
+    if not weights:
+        return
+    first, *_, last = weights
+    wrong = {**weights, first: np.zeros((1, 99))}
+    del wrong[last]
+    with pytest.raises(ValueError) as error:
+        backend.load(backend.build(block), wrong)
+    assert f"missing: {last}" in str(error.value)
+    assert f"wrong shape: {first} should be {weights[first].shape}, got (1, 99)" in str(error.value)
+    with pytest.raises(ValueError, match="float64, which float32 cannot hold exactly"):
+        backend.load(backend.build(block, "float32"), weights)
+
+
+@every_block
+def test_every_field_has_a_witness_that_acts(name: str) -> None:
+    cls = ar.block(name)
+    block = cls(**cls.example)
+    fields = {field.name for field in dataclasses.fields(cls)}
+    assert set(cls.witnesses) == fields, "every field names a value that has an effect"
+    for field, value in cls.witnesses.items():
+        assert acts(block, dataclasses.replace(block, **{field: value})), f"{field} = {value!r} changes nothing"
+
+
+def acts(block: ar.Block, other: ar.Block) -> bool:
+    """Do they differ: in parameters, or in a result on the same weights and inputs, in training too?"""
+    if block.params() != other.params():
+        return True
+    for seed in range(8):
+        case = draw(block, Seeded("witness", seed), seed)
+        weights, inputs = case.weights(), case.inputs()
+        results = [b(weights, **inputs) for b in (block, other)]
+        if results[0].shape != results[1].shape or not np.array_equal(*results):
+            return True
+        if keeps(block, case) != keeps(other, case):  # a dropout: other values may be dropped
+            return True
+    return False
+
+
+def keeps(block: ar.Block, case: Case) -> list[str]:
+    with ar.record() as taps:
+        block(case.weights(), **case.inputs())
+    return [name for name in taps if name.rpartition(".")[2].startswith("keep")]
+
+
+@every_engine
+@every_block
+def test_training_agrees_under_the_same_keep_masks(name: str, engine: str) -> None:
+    """Dropout replaced at its taps: the same values are dropped everywhere, so everything agrees."""
+    cls, backend = ar.block(name), ar.backend(engine)
+    drawn = [case for case in seeded_cases(cls, 60, seed=7) if keeps(case.build(), case)][:4]
+    if not any("dropout" in field.name for field in dataclasses.fields(cls)):
+        return
+    assert drawn, f"no case of {name} has a dropout"
+    for case in drawn:
+        block, weights, inputs = case.build(), case.weights(), case.inputs()
+        with ar.record() as taps:
+            block(weights, **inputs)
+        masks = {
+            tap: ar.Tapped((uniform(taps[tap].value.shape, case.seed, tap) > -0.5) / 0.75, taps[tap].labels)
+            for tap in keeps(block, case)
+        }
+        with ar.replace(masks) as want:
+            wanted = block(weights, **inputs)
+        got = backend.run(backend.load(backend.build(block), weights), inputs, replace=masks)
+        np.testing.assert_allclose(got.output, wanted, rtol=0, atol=1e-12 * max(1.0, np.abs(wanted).max(initial=0)))
+        assert list(got.taps) == list(want)
+
+
+@every_block
+def test_block_says_what_it_is(name: str) -> None:
+    cls = ar.block(name)
+    text = inspect.getmodule(cls).__doc__ or ""  # type: ignore[union-attr]
+    for part in (".. math::", "Source:", "Differences:", ">>> "):
+        assert part in text, f"the docstring of {name}'s file lacks {part!r}"
+    letters = {label for spec in cls.inputs.values() for axis in spec.axes if "{" not in axis for label in axis.strip("()").split()}
+    for letter in letters:
+        assert f"{letter} " in text, f"the legend does not explain axis {letter!r}"
+
+
+@every_block
+def test_cases_are_the_same_every_time_and_travel_as_json(name: str) -> None:
+    first, again = seeded_cases(ar.block(name), 5), seeded_cases(ar.block(name), 5)
+    assert first == again
+    for case in first:
+        back = Case.from_json(case.to_json())
+        assert back == case
+        for key, value in case.inputs().items():
+            np.testing.assert_array_equal(back.inputs()[key], value)
+
+
+@every_engine
+@every_block
+def test_nothing_of_a_probe_is_left_after_a_run(name: str, engine: str) -> None:
+    case, backend = seeded_cases(ar.block(name), 1)[0], ar.backend(engine)
+    layer = backend.load(backend.build(case.build()), case.weights())
+    before = backend.run(layer, case.inputs(), observe=False)
+    backend.run(layer, case.inputs(), observe=True)
+    after = backend.run(layer, case.inputs(), observe=False)
+    assert not before.taps and not after.taps
+    np.testing.assert_array_equal(before.output, after.output)

@@ -1,0 +1,139 @@
+"""Faults planted in the torch and in the Keras mirror: each must be caught, and reported at the right tap."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import attn_ref as ar
+import pytest
+from attn_ref.check.cases import cases
+from attn_ref.check.compare import Outcome, compare
+from planting import planted
+
+SDPA, MHA = "blocks.scaled_dot_product_attention", "blocks.multi_head_attention"
+FUSED_ONLY = "output (taps off, so in the fused path only)"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """``torch`` and ``keras``: (what stands in the mirror, what it becomes). Run on ``block``, expected at ``tap``s."""
+
+    name: str
+    module: str
+    block: str
+    tap: str
+    torch: tuple[str, str]
+    keras: tuple[str, str]
+
+
+FAULTS = [
+    Fault(
+        "scale by the total width", SDPA, "MultiHeadAttention", "attention.scores",
+        torch=("return width**-0.5", "return (heads * width) ** -0.5"),
+        keras=("return width**-0.5", "return (heads * width) ** -0.5"),
+    ),
+    Fault(
+        "mask polarity: True = drop", SDPA, "MultiHeadAttention", "attention.weights",
+        torch=("            return attention_mask\n", "            return None if attention_mask is None else ~attention_mask\n"),
+        keras=("            return attention_mask\n",
+               "            return None if attention_mask is None else ops.logical_not(attention_mask)\n"),
+    ),
+    Fault(
+        "softmax over the queries", SDPA, "MultiHeadAttention", "attention.weights",
+        torch=(".min).softmax(dim=-1)", ".min).softmax(dim=-2)"),
+        keras=("scores, smallest), axis=-1)", "scores, smallest), axis=-2)"),
+    ),
+    Fault(
+        "heads merged as (d, h)", MHA, "MultiHeadAttention", "merged",
+        torch=("context.transpose(1, 2).flatten(2)", "context.permute(0, 2, 3, 1).flatten(2)"),
+        keras=("ops.swapaxes(x, 1, 2), (b, t, self", "ops.transpose(x, (0, 2, 3, 1)), (b, t, self"),
+    ),
+    Fault(
+        "grouped heads tiled instead of repeated", SDPA, "MultiHeadAttention", "attention.scores",
+        torch=("key.repeat_interleave(groups, dim=1), value.rep", "key.repeat(1, groups, 1, 1), value.rep"),
+        keras=("ops.repeat(key, groups, axis=1)", "ops.tile(key, (1, groups, 1, 1))"),
+    ),
+    Fault(
+        "the framework's own eps", "blocks.encoder_layer", "EncoderLayer", "attention_norm",
+        torch=("self.attention_norm = nn.LayerNorm(width, eps=eps)", "self.attention_norm = nn.LayerNorm(width)"),
+        keras=("self.attention_norm = keras.layers.LayerNormalization(epsilon=eps, ",
+               "self.attention_norm = keras.layers.LayerNormalization("),
+    ),
+    Fault(
+        "GELU by tanh", "blocks.feed_forward", "EncoderLayer", "feed_forward.active",
+        torch=('"tanh" if self.activation == "gelu_tanh" else "none"', '"tanh"'),
+        keras=('if self.activation == "gelu_tanh":', "if True:"),
+    ),
+    Fault(
+        "square kernels transposed", "codec", "MultiHeadAttention", "query|key|value|projected",  # whichever is square
+        torch=("    return x.T\n", "    return x if x.shape[0] == x.shape[-1] else x.T\n"),
+        keras=("variable.assign)", "lambda x: variable.assign(x.T if x.shape[0] == x.shape[-1] else x))"),
+    ),
+    Fault(
+        "bias of the key projection dropped", MHA, "MultiHeadAttention", "key",
+        torch=("self.key(key)", "nn.functional.linear(key, self.key.weight)"),
+        keras=("self.key(key)", "ops.matmul(key, self.key.kernel)"),
+    ),
+    Fault(
+        "causal aligned at the bottom right", SDPA, "MultiHeadAttention", "attention.weights",
+        torch=('diagonal = s - t if self.causal == "bottom_right" else 0', "diagonal = s - t"),
+        keras=('shift = s - t if self.causal == "bottom_right" else 0', "shift = s - t"),
+    ),
+    Fault(
+        "a row with nothing to attend to is uniform", SDPA, "MultiHeadAttention", "attention.weights",
+        torch=(".softmax(dim=-1).masked_fill(~keep, 0.0)", ".softmax(dim=-1)"),
+        keras=("ops.where(keep, ops.softmax(ops.where(keep, scores, smallest), axis=-1), 0.0)",
+               "ops.softmax(ops.where(keep, scores, smallest), axis=-1)"),
+    ),
+    Fault(
+        "bias added before scaling", SDPA, "MultiHeadAttention", "attention.biased",
+        torch=('tap("biased", scores + bias', 'tap("biased", scores + bias * self.factor(1, query.shape[-1])'),
+        keras=('tap("biased", scores + bias', 'tap("biased", scores + bias * self.factor(1, query.shape[-1])'),
+    ),
+    Fault(
+        "pre-norm residual taken after the norm", "blocks.encoder_layer", "EncoderLayer", "attended",
+        torch=("x + self.attend(normed", "normed + self.attend(normed"),
+        keras=("x + self.attend(normed", "normed + self.attend(normed"),
+    ),
+    Fault(
+        "mean over padding too", "models.text_encoder", "TextEncoder", "mean",
+        torch=("real.sum(dim=1).clamp(min=1)", "x.shape[1]"),
+        keras=("ops.maximum(ops.sum(real, axis=1), 1.0)[:, None]", "x.shape[1]"),
+    ),
+    Fault(
+        "positions counted from the end", "models.text_encoder", "TextEncoder", "embedded",
+        torch=("self.position(positions)", "self.position(positions.flip(0))"),
+        keras=("self.position(positions)", "self.position(ops.flip(positions))"),
+    ),
+    Fault(
+        "no scale in the fused call", SDPA, "MultiHeadAttention", FUSED_ONLY,
+        torch=("            scale=self.factor(query.shape[1], query.shape[-1]),\n", "            scale=1.0,\n"),
+        keras=("mask=keep, scale=1.0)", "mask=keep, scale=0.5)"),
+    ),
+]  # fmt: skip
+
+
+def differing(engine: str, block: str, count: int = 40) -> list[Outcome]:
+    """The outcomes of ``count`` seeded cases that differ."""
+    backend = ar.backend(engine)
+    outcomes = (compare(backend, case, "float64") for case in cases(ar.block(block), count))
+    return [outcome for outcome in outcomes if outcome.first]
+
+
+@pytest.mark.parametrize("engine", ["torch", "tensorflow"])
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_fault_is_caught_at_its_tap(fault: Fault, engine: str) -> None:
+    package, change = {
+        "torch": ("attn_ref_torch", fault.torch),
+        "tensorflow": ("attn_ref_keras", fault.keras),
+    }[engine]
+    with planted(f"{package}.{fault.module}", *change):
+        found = differing(engine, fault.block)
+    assert found, f"{fault.name}: not caught on {engine}"
+    named = {outcome.first for outcome in found}
+    assert named <= set(fault.tap.split("|")), f"{fault.name}: reported at {named}, planted at {fault.tap}"
+
+
+@pytest.mark.parametrize("engine", ["torch", "tensorflow"])
+def test_nothing_is_left_of_a_planted_fault(engine: str) -> None:
+    assert differing(engine, "MultiHeadAttention", 10) == []
