@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
@@ -27,6 +29,24 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Hold back what TensorFlow's libraries write to stderr while they load; it is shown if loading fails."""
+    with TemporaryFile() as held:
+        sys.stderr.flush()
+        saved = os.dup(2)
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held.seek(0)
+            os.write(saved, held.read())
+            raise
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+
+
 class Backend(BaseBackend):
     """Keras on TensorFlow (eager) or on JAX. Keras runs on one of them in a process, chosen before it is imported."""
 
@@ -41,7 +61,8 @@ class Backend(BaseBackend):
         if "keras" not in sys.modules:
             os.environ["KERAS_BACKEND"] = wanted
             os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-        import keras
+        with quiet():
+            import keras
 
         if (running := keras.backend.backend()) != wanted:
             raise RuntimeError(

@@ -1,0 +1,145 @@
+"""A stranger adds a block: one NumPy file and one file per backend, and nothing else is edited."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+REFERENCE = '''
+r"""Mean over keys: every query gets the mean of the values, scaled.
+
+.. math:: Y = \\\\gamma \\\\, \\\\tfrac{1}{s} \\\\sum_s V
+
+b batch, s key length, c width.
+
+Differences: none known. Source: made up for a test.
+
+>>> import attn_ref as ar
+"""
+
+from dataclasses import dataclass
+
+from attn_ref import ops
+from attn_ref.block import Block, Input, Param
+from attn_ref.tap import tap
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeanOverKeys(Block):
+    """gamma · mean(value)."""
+
+    width: int
+
+    inputs = {"value": Input("b s {width}")}
+    output_axes = "b c"
+    example = {"width": 3}
+    witnesses = {"width": 4}
+
+    def params(self):
+        return {"gamma": Param((self.width,), "gate")}
+
+    @classmethod
+    def sample(cls, pick):
+        return cls(width=pick(3, 5))
+
+    def forward(self, w, value):
+        mean = tap("mean", ops.mean(value, axis=1), "b c")
+        return w["gamma"] * mean
+'''
+
+TORCH = '''
+import torch
+from torch import nn
+
+from attn_ref.blocks.mean_over_keys import MeanOverKeys as Reference
+from attn_ref.tap import tap
+
+
+class MeanOverKeys(nn.Module):
+    def __init__(self, *, width: int) -> None:
+        super().__init__()
+        self.block = Reference.from_options(locals())
+        self.gamma = nn.Parameter(torch.ones(width))
+
+    def forward(self, value):
+        mean = tap("mean", value.mean(dim=1), "b c")
+        return self.gamma * mean
+'''
+
+KERAS = '''
+import keras
+from keras import ops
+
+from attn_ref.blocks.mean_over_keys import MeanOverKeys as Reference
+from attn_ref.tap import tap
+from attn_ref_keras.mirror import Mirror
+
+
+@keras.saving.register_keras_serializable("attn_ref")
+class MeanOverKeys(Mirror):
+    def __init__(self, *, width: int, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.block = Reference.from_options(locals())
+
+    def build(self, input_shape):
+        self.gamma = self.add_weight(shape=(self.block.width,), name="gamma")
+
+    def call(self, value):
+        mean = tap("mean", ops.sum(value, axis=1) / value.shape[1], "b c")
+        return self.gamma * mean
+'''
+
+FILES = {
+    "attn_ref/blocks/mean_over_keys.py": REFERENCE,
+    "backends/attn_ref_torch/blocks/mean_over_keys.py": TORCH,
+    "backends/attn_ref_keras/blocks/mean_over_keys.py": KERAS,
+}
+
+
+def run(folder: Path, *command: str) -> str:
+    paths = [str(folder), str(folder / "backends"), str(folder / "tests")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run([sys.executable, *command], cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+def test_adding_a_block_is_one_file_and_one_per_backend(tmp_path: Path) -> None:
+    for name in ("attn_ref", "backends", "tests", "pyproject.toml"):
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, tmp_path / name)
+    for name, text in FILES.items():
+        (tmp_path / name).write_text(text.lstrip().replace("\\\\", "\\"))
+
+    listed = json.loads(run(tmp_path, "-m", "attn_ref.cli", "list", "--json"))["blocks"]
+    (row,) = [row for row in listed if row["name"] == "MeanOverKeys"]
+    assert row["backends"] == ["torch", "keras"]
+
+    shown = run(tmp_path, "-m", "attn_ref.cli", "show", "MeanOverKeys")
+    assert "gamma" in shown
+
+    checked = run(tmp_path, "-m", "attn_ref.cli", "check", "MeanOverKeys", "--engine", "torch", "--engine", "tensorflow",
+                  "--cases", "10", "--json", "-")  # fmt: skip
+    report = json.loads(checked)
+    assert report["ok"]
+    assert [(r["engine"], r["cases"], r["failures"]) for r in report["rows"]] == [("torch", 10, 0), ("tensorflow", 10, 0)]
+
+    tested = run(tmp_path, "-m", "pytest", "tests/test_every_block.py", "-q", "-k", "MeanOverKeys", "-p", "no:cacheprovider")
+    assert "passed" in tested
+    assert "failed" not in tested
+
+
+def test_a_mirror_that_is_missing_is_a_visible_gap(tmp_path: Path) -> None:
+    for name in ("attn_ref", "backends"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    (tmp_path / "attn_ref/blocks/mean_over_keys.py").write_text(REFERENCE.lstrip().replace("\\\\", "\\"))
+    listed = json.loads(run(tmp_path, "-m", "attn_ref.cli", "list", "--json"))["blocks"]
+    assert [row["backends"] for row in listed if row["name"] == "MeanOverKeys"] == [[]]
+    report = json.loads(run(tmp_path, "-m", "attn_ref.cli", "check", "MeanOverKeys", "--engine", "torch", "--cases", "2", "--json", "-"))
+    assert [(r["skipped"], r["note"]) for r in report["rows"]] == [(2, "no mirror in attn_ref_torch")]
