@@ -142,6 +142,23 @@ def test_a_field_that_keras_reserves_is_refused_at_definition() -> None:
         type("Bad", (ar.Block,), {"__annotations__": {"weights": int}})
 
 
+@pytest.mark.parametrize("engine", ["torch", "tensorflow"])
+@pytest.mark.parametrize("observe", [True, False])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_kept_key_with_the_lowest_bias_beats_every_masked_one(engine: str, observe: bool, dtype: str) -> None:
+    """An additive mask of the lowest number meets a bool mask: a key that is kept is kept, however low its score."""
+    block, backend = ar.ScaledDotProductAttention(), ar.backend(engine)
+    inputs = {
+        "query": np.zeros((1, 1, 1, 2), dtype),
+        "key": np.zeros((1, 1, 3, 2), dtype),
+        "value": np.array([[[[1, 1], [2, 2], [4, 4]]]], dtype),
+        "bias": np.array([[np.finfo(dtype).min, 0, 0]], dtype),
+        "attention_mask": np.array([True, False, False]),
+    }
+    run = backend.run(backend.build(block, dtype), inputs, observe=observe)
+    assert block({}, **inputs).tolist() == run.output.tolist() == [[[[1, 1]]]]
+
+
 # taps -----------------------------------------------------------------------------------------------------------------
 
 

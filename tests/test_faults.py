@@ -40,8 +40,8 @@ FAULTS = [
     ),
     Fault(
         "softmax over the queries", SDPA, "MultiHeadAttention", "attention.weights",
-        torch=(".min).softmax(dim=-1)", ".min).softmax(dim=-2)"),
-        keras=("scores, smallest), axis=-1)", "scores, smallest), axis=-2)"),
+        torch=("-torch.inf).softmax(dim=-1)", "-torch.inf).softmax(dim=-2)"),
+        keras=("-math.inf, scores), axis=-1)", "-math.inf, scores), axis=-2)"),
     ),
     Fault(
         "heads merged as (d, h)", MHA, "MultiHeadAttention", "merged",
@@ -82,8 +82,8 @@ FAULTS = [
     Fault(
         "a row with nothing to attend to is uniform", SDPA, "MultiHeadAttention", "attention.weights",
         torch=(".softmax(dim=-1).masked_fill(~keep, 0.0)", ".softmax(dim=-1)"),
-        keras=("ops.where(keep, ops.softmax(ops.where(keep, scores, smallest), axis=-1), 0.0)",
-               "ops.softmax(ops.where(keep, scores, smallest), axis=-1)"),
+        keras=("ops.where(keep, ops.softmax(ops.where(hidden, -math.inf, scores), axis=-1), 0.0)",
+               "ops.softmax(ops.where(hidden, -math.inf, scores), axis=-1)"),
     ),
     Fault(
         "bias added before scaling", SDPA, "MultiHeadAttention", "attention.biased",

@@ -45,9 +45,10 @@ def assert_close(actual: np.ndarray, expected: Any, tolerance: float = TOLERANCE
     assert actual.dtype == np.float64
     assert actual.shape == expected.shape
     error, bound = np.abs(actual - expected), tolerance * np.abs(expected).max(initial=0.0)
-    at = np.unravel_index(np.argmax(np.nan_to_num(error, nan=np.inf)), error.shape) if error.size else ()
+    worst = int(np.argmax(np.nan_to_num(error, nan=np.inf)))
+    at = tuple(map(int, np.unravel_index(worst, error.shape)))
     assert (error <= bound).all(), (
-        f"{actual[at]!r} should be {expected[at]!r} at {at}: off by {error[at]:.3g} > {bound:.3g}"
+        f"{actual[at]} should be {expected[at]} at {at}: off by {error[at]:.3g} > {bound:.3g}"
     )
 
 

@@ -390,6 +390,17 @@ def test_keras_cannot_express(keras_mha: Any) -> None:
         keras_mha.run(peer, inputs_of(block, bias=real("bias", T, T)))
 
 
+def test_peers_of_another_dtype(torch_mha: Any, torch_layer: Any, keras_mha: Any) -> None:
+    """float32 layers take float32 in and give it back."""
+    attention, layer = block_of(2, 8), layer_of(2)
+    x = real("q", B, T, 16)
+    for peers, block in ((torch_mha, attention), (keras_mha, attention), (torch_layer, layer)):
+        w = block.init(1)
+        y = peers.run(peers.build(block, w, "float32"), {next(iter(block.inputs)): x})
+        assert y.dtype == np.float32
+        assert 1e-9 < error(y.astype(np.float64), block(w, x)) < 1e-5
+
+
 # the same on JAX, in a process of its own: Keras has one engine per process -------------------------------------------
 
 ON_JAX = """

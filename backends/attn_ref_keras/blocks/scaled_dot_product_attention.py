@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import keras
-import ml_dtypes
 from keras import ops
 
 from attn_ref.blocks.scaled_dot_product_attention import ScaledDotProductAttention as Reference
@@ -44,27 +44,26 @@ class ScaledDotProductAttention(Mirror):
     ) -> Any:
         self.check(query=query, key=key, value=value, attention_mask=attention_mask, bias=bias)
         query = query * self.factor(query.shape[1], query.shape[-1])
-        keep = self.keep(query, key, attention_mask)
-        if probing() or not self.can_fuse(query, value, training):
+        keep = self.rank_four(self.keep(query, key, attention_mask))
+        if probing() or not self.can_fuse(query, value, keep, bias, training):
             return self.steps(query, key, value, keep, bias, training)
         if key.shape[1] == 1:  # Keras on TensorFlow repeats grouped heads unless there is one
             key, value = (ops.repeat(x, query.shape[1], axis=1) for x in (key, value))
         q, k, v = (ops.swapaxes(x, 1, 2) for x in (query, key, value))
-        if keep is not None:
-            keep = ops.reshape(keep, (1,) * (4 - len(keep.shape)) + tuple(ops.shape(keep)))
-        if bias is not None:
-            bias = ops.reshape(bias, (1,) * (4 - len(bias.shape)) + tuple(ops.shape(bias)))
+        bias = self.rank_four(bias)
         # q is scaled already: Keras would pass a scale through float32
         context = ops.swapaxes(ops.dot_product_attention(q, k, v, bias=bias, mask=keep, scale=1.0), 1, 2)
         if keep is None:
             return context
         return ops.where(ops.any(keep, axis=-1, keepdims=True), context, 0.0)  # Keras: the mean of all values
 
-    def can_fuse(self, query: Any, value: Any, training: bool | None) -> bool:
-        """Keras' fused call drops no weights; on JAX it computes float64 in float32 and refuses unequal widths."""
+    def can_fuse(self, query: Any, value: Any, keep: Any, bias: Any, training: bool | None) -> bool:
+        """Can Keras' fused call do it? It drops no weights and masks with -2.4e38, so that a bias below that is kept;
+        on JAX it computes float64 in float32 and refuses unequal widths."""
         dropping = self.drop.rate and training
         same_dtype = keras.backend.result_type(self.compute_dtype) == self.compute_dtype
-        return not dropping and same_dtype and query.shape[-1] == value.shape[-1]
+        same_width = query.shape[-1] == value.shape[-1]
+        return not dropping and same_dtype and same_width and (keep is None or bias is None)
 
     def steps(self, query: Any, key: Any, value: Any, keep: Any, bias: Any, training: bool | None) -> Any:
         groups = query.shape[1] // key.shape[1]
@@ -74,9 +73,9 @@ class ScaledDotProductAttention(Mirror):
             scores = tap("biased", scores + bias, "b h t s")
         if keep is None:
             weights = ops.softmax(scores, axis=-1)
-        else:  # the smallest number, not -inf: a row with nothing kept has finite gradients, and is zeroed after
-            smallest = float(ml_dtypes.finfo(self.compute_dtype).min)
-            weights = ops.where(keep, ops.softmax(ops.where(keep, scores, smallest), axis=-1), 0.0)
+        else:  # a row with nothing kept goes through softmax as it is, for finite gradients, and is zeroed after it
+            hidden = ops.logical_and(ops.logical_not(keep), ops.any(keep, axis=-1, keepdims=True))
+            weights = ops.where(keep, ops.softmax(ops.where(hidden, -math.inf, scores), axis=-1), 0.0)
         weights = tap("weights", weights, "b h t s")
         weights = drop(self.drop, weights, "b h t s", training)
         return tap("context", ops.matmul(weights, value), "b h t e")
@@ -88,3 +87,6 @@ class ScaledDotProductAttention(Mirror):
         shift = s - t if self.causal == "bottom_right" else 0
         causal = ops.arange(s)[None, :] <= ops.arange(t)[:, None] + shift
         return causal if attention_mask is None else ops.logical_and(causal, attention_mask)
+
+    def rank_four(self, x: Any) -> Any:
+        return None if x is None else ops.reshape(x, (1,) * (4 - len(x.shape)) + tuple(ops.shape(x)))

@@ -66,8 +66,9 @@ class ScaledDotProductAttention(nn.Module):
         keep = self.keep(query, key, attention_mask)
         if keep is None:
             weights = scores.softmax(dim=-1)
-        else:  # the smallest number, not -inf: a row with nothing kept has finite gradients, and is zeroed below
-            weights = scores.masked_fill(~keep, torch.finfo(scores.dtype).min).softmax(dim=-1).masked_fill(~keep, 0.0)
+        else:  # a row with nothing kept goes through softmax as it is, for finite gradients, and is zeroed after it
+            hidden = ~keep & keep.any(dim=-1, keepdim=True)
+            weights = scores.masked_fill(hidden, -torch.inf).softmax(dim=-1).masked_fill(~keep, 0.0)
         weights = tap("weights", weights, "b h t s")
         weights = dropout(self.drop, weights, "b h t s")
         return tap("context", weights @ value, "b h t e")

@@ -58,7 +58,7 @@ def config(block: TextEncoder) -> transformers.BertConfig:
 
 
 def load(path: Path, block: TextEncoder, config_path: Path | None) -> Any:
-    """The model in float64. ValueError if the files leave a parameter without a value, which transformers would draw."""
+    """The model in float64. ValueError if the files leave a parameter without a value: transformers would draw one."""
     with tempfile.TemporaryDirectory(prefix="attn_ref-") as name:
         folder = Path(name)
         if path.name.endswith(".index.json"):
@@ -72,7 +72,7 @@ def load(path: Path, block: TextEncoder, config_path: Path | None) -> Any:
             shutil.copy(config_path, folder / "config.json")
         else:
             config(block).save_pretrained(folder)
-        model, info = transformers.BertModel.from_pretrained(
+        loaded: Any = transformers.BertModel.from_pretrained(
             folder,
             dtype=torch.float64,
             attn_implementation="eager",
@@ -80,6 +80,7 @@ def load(path: Path, block: TextEncoder, config_path: Path | None) -> Any:
             output_loading_info=True,
             local_files_only=True,
         )
+    model, info = loaded
     if wrong := [*info["missing_keys"], *info["mismatched_keys"]]:
         raise ValueError(f"transformers finds no value for {', '.join(map(str, wrong))}")
     return model.eval()
