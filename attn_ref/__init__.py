@@ -14,7 +14,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-import attn_ref.blocks  # before the function of the same name is bound below: a later import would bind the folder
+# before the function of the same name is bound below: a later import would bind the folder
+import attn_ref.blocks  # noqa: F401
 from attn_ref.backend import backend, backends
 from attn_ref.block import Block, Input, Param
 from attn_ref.catalogue import block, blocks, find

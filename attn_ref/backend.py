@@ -158,7 +158,8 @@ def backend(engine: str) -> Backend:
         raise ValueError(f"unknown engine {engine!r}; the engines are {', '.join(known)}")
     cls = known[engine]
     if cls.version(engine) is None:
+        extra = "jax" if cls.engines[engine] == "jax" else cls.extra
         raise MissingBackend(
-            f"engine {engine!r} needs {cls.engines[engine]}, which is not installed; pip install 'attn_ref[{cls.extra}]'"
+            f"engine {engine!r} needs {cls.engines[engine]}, which is not installed: pip install 'attn_ref[{extra}]'"
         )
     return cls(engine)

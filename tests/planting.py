@@ -17,7 +17,8 @@ def planted(module: str, old: str, new: str) -> Iterator[None]:
     """
     package = module.split(".")[0]
     spec = find_spec(module)
-    assert spec is not None and spec.origin is not None
+    assert spec is not None
+    assert spec.origin is not None
     source = Path(spec.origin).read_text("utf-8")
     assert source.count(old) == 1, f"{old!r} stands {source.count(old)} times in {module}: the fault needs a new text"
     before = {name: m for name, m in sys.modules.items() if name.startswith(f"{package}.")}

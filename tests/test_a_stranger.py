@@ -53,7 +53,7 @@ class MeanOverKeys(Block):
         return w["gamma"] * mean
 '''
 
-TORCH = '''
+TORCH = """
 import torch
 from torch import nn
 
@@ -70,9 +70,9 @@ class MeanOverKeys(nn.Module):
     def forward(self, value):
         mean = tap("mean", value.mean(dim=1), "b c")
         return self.gamma * mean
-'''
+"""
 
-KERAS = '''
+KERAS = """
 import keras
 from keras import ops
 
@@ -93,7 +93,7 @@ class MeanOverKeys(Mirror):
     def call(self, value):
         mean = tap("mean", ops.sum(value, axis=1) / value.shape[1], "b c")
         return self.gamma * mean
-'''
+"""
 
 FILES = {
     "attn_ref/blocks/mean_over_keys.py": REFERENCE,
@@ -128,9 +128,14 @@ def test_adding_a_block_is_one_file_and_one_per_backend(tmp_path: Path) -> None:
                   "--cases", "10", "--json", "-")  # fmt: skip
     report = json.loads(checked)
     assert report["ok"]
-    assert [(r["engine"], r["cases"], r["failures"]) for r in report["rows"]] == [("torch", 10, 0), ("tensorflow", 10, 0)]
+    assert [(r["engine"], r["cases"], r["failures"]) for r in report["rows"]] == [
+        ("torch", 10, 0),
+        ("tensorflow", 10, 0),
+    ]
 
-    tested = run(tmp_path, "-m", "pytest", "tests/test_every_block.py", "-q", "-k", "MeanOverKeys", "-p", "no:cacheprovider")
+    tested = run(
+        tmp_path, "-m", "pytest", "tests/test_every_block.py", "-q", "-k", "MeanOverKeys", "-p", "no:cacheprovider"
+    )
     assert "passed" in tested
     assert "failed" not in tested
 
@@ -141,5 +146,7 @@ def test_a_mirror_that_is_missing_is_a_visible_gap(tmp_path: Path) -> None:
     (tmp_path / "attn_ref/blocks/mean_over_keys.py").write_text(REFERENCE.lstrip().replace("\\\\", "\\"))
     listed = json.loads(run(tmp_path, "-m", "attn_ref.cli", "list", "--json"))["blocks"]
     assert [row["backends"] for row in listed if row["name"] == "MeanOverKeys"] == [[]]
-    report = json.loads(run(tmp_path, "-m", "attn_ref.cli", "check", "MeanOverKeys", "--engine", "torch", "--cases", "2", "--json", "-"))
+    report = json.loads(
+        run(tmp_path, "-m", "attn_ref.cli", "check", "MeanOverKeys", "--engine", "torch", "--cases", "2", "--json", "-")
+    )
     assert [(r["skipped"], r["note"]) for r in report["rows"]] == [(2, "no mirror in attn_ref_torch")]

@@ -6,9 +6,10 @@ import hashlib
 import subprocess
 import sys
 
-import attn_ref as ar
 import numpy as np
 import pytest
+
+import attn_ref as ar
 from attn_ref.weights import uniform
 
 
@@ -26,7 +27,9 @@ def test_importing_attn_ref_imports_no_framework() -> None:
         ask = f"{code}; import sys; print([m for m in {frameworks} if m in sys.modules])"
         return subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True).stdout.strip()
 
-    everything = "import attn_ref as ar; ar.blocks(); ar.backends(); [b.mirrors('FeedForward') for b in ar.backends().values()]"
+    everything = (
+        "import attn_ref as ar; ar.blocks(); ar.backends(); [b.mirrors('FeedForward') for b in ar.backends().values()]"
+    )
     assert loaded(everything) == "[]"
     assert loaded("import attn_ref.cli, attn_ref.commands.check, attn_ref.commands.list") == "[]"
     assert loaded("import attn_ref, torch") == "['torch']", "the test itself can fail"
@@ -39,11 +42,20 @@ X, Y = np.ones((2, 3, 8)), np.ones((2, 5, 6))
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"query": np.ones((2, 3, 9))}, "query should have axes 'b t {width}' = (2, 3, 8); got (2, 3, 9): axis {width} is 9, not 8"),
+        (
+            {"query": np.ones((2, 3, 9))},
+            "query should have axes 'b t {width}' = (2, 3, 8); got (2, 3, 9): axis {width} is 9, not 8",
+        ),
         ({"query": np.ones((3, 8))}, "got (3, 8): rank 2, and 3 is accepted"),
         ({"query": np.ones((2, 3, 8), int)}, "query should be of kind real; a floating dtype; got dtype int64"),
-        ({"attention_mask": np.ones((3, 5))}, "attention_mask should be of kind bool; True = attend; got dtype float64"),
-        ({"attention_mask": np.ones((2, 3, 5), bool)}, "rank 3, and 2 or 4 is accepted; an axis that is left out must be said"),
+        (
+            {"attention_mask": np.ones((3, 5))},
+            "attention_mask should be of kind bool; True = attend; got dtype float64",
+        ),
+        (
+            {"attention_mask": np.ones((2, 3, 5), bool)},
+            "rank 3, and 2 or 4 is accepted; an axis that is left out must be said",
+        ),
         ({"attention_mask": np.ones((3, 4), bool)}, "axis s is 4, not 5"),
         ({"attention_mask": np.ones((2, 3, 3, 5), bool)}, "axis {num_heads} is 3, not 4"),
         ({"key": np.ones((3, 5, 6))}, "axis b is 3, not 2"),
@@ -82,7 +94,9 @@ def test_mirrors_refuse_the_same_shapes(kind: str) -> None:
     else:
         import keras
 
-        x, y, mask = (keras.ops.ones(s, d) for s, d in (((4, 3, 8), "float64"), ((4, 5, 6), "float64"), ((4, 3, 5), "bool")))
+        x, y, mask = (
+            keras.ops.ones(s, d) for s, d in (((4, 3, 8), "float64"), ((4, 5, 6), "float64"), ((4, 3, 5), "bool"))
+        )
     with pytest.raises(ValueError, match="rank 3, and 2 or 4 is accepted"):
         layer(x, y, attention_mask=mask)
 
@@ -93,8 +107,14 @@ def test_mirrors_refuse_the_same_shapes(kind: str) -> None:
         ({"width": 8, "num_heads": 3}, "num_heads = 3 does not divide width = 8; give head_width"),
         ({"width": 8, "num_heads": 4, "num_kv_heads": 3}, "num_kv_heads = 3 does not divide num_heads = 4"),
         ({"width": 8, "num_heads": 0}, "num_heads should be an integer above zero; got 0"),
-        ({"width": 8, "num_heads": 2, "causal": True}, "causal should be one of None, 'top_left', 'bottom_right'; got True"),
-        ({"width": 8, "num_heads": 2, "scale": "model"}, "scale should be 'head', 'total', a number or None; got 'model'"),
+        (
+            {"width": 8, "num_heads": 2, "causal": True},
+            "causal should be one of None, 'top_left', 'bottom_right'; got True",
+        ),
+        (
+            {"width": 8, "num_heads": 2, "scale": "model"},
+            "scale should be 'head', 'total', a number or None; got 'model'",
+        ),
         ({"width": 8, "num_heads": 2, "dropout": 1.0}, "dropout should be a number in [0, 1)"),
         ({"width": 8, "num_heads": 2, "heads": 2}, "has no option heads; its options are width, num_heads"),
         ({"width": 8}, "needs num_heads"),
@@ -108,7 +128,9 @@ def test_wrong_options_are_refused(options: dict[str, object], said: str) -> Non
 
 def test_token_ids_out_of_range() -> None:
     block = ar.TextEncoder(**ar.TextEncoder.example)
-    with pytest.raises(ValueError, match=r"token_ids holds 11 at \(0, 1\); indices run from 0 to 10 \(vocab_size = 11\)"):
+    with pytest.raises(
+        ValueError, match=r"token_ids holds 11 at \(0, 1\); indices run from 0 to 10 \(vocab_size = 11\)"
+    ):
         block(block.init(), np.array([[1, 11]]))
     with pytest.raises(ValueError, match="holds -1"):
         block(block.init(), np.array([[1, -1]]))
@@ -133,7 +155,11 @@ def test_wrong_weights_are_listed_at_once() -> None:
         BLOCK(weights, X, Y)
     text = str(error.value)
     assert "3 wrong weights" in text
-    for line in ("missing: key.bias (8,)", "unexpected: extra (8,)", "wrong shape: query.kernel should be (8, 8), got (3, 8)"):
+    for line in (
+        "missing: key.bias (8,)",
+        "unexpected: extra (8,)",
+        "wrong shape: query.kernel should be (8, 8), got (3, 8)",
+    ):
         assert line in text
 
 
@@ -194,7 +220,10 @@ def test_taps_add_and_replace_in_mirrors(engine: str) -> None:
 
 
 def test_an_unknown_tap_is_an_error_that_lists_the_taps() -> None:
-    with pytest.raises(ValueError, match="no such tap: score; the taps are: query, key, value, attention.scores"), ar.add({"score": 1.0}):
+    with (
+        pytest.raises(ValueError, match="no such tap: score; the taps are: query, key, value, attention.scores"),
+        ar.add({"score": 1.0}),
+    ):
         BLOCK(BLOCK.init(), X, Y)
 
 

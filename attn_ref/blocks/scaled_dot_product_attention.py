@@ -73,7 +73,9 @@ class ScaledDotProductAttention(Block):
         named = {"head": width**-0.5, "total": (heads * width) ** -0.5, None: 1.0}
         return named[self.scale] if self.scale in named else float(self.scale)  # type: ignore[index,arg-type]
 
-    def forward(self, w: Any, query: Any, key: Any, value: Any, attention_mask: Any = None, bias: Any = None) -> np.ndarray:
+    def forward(
+        self, w: Any, query: Any, key: Any, value: Any, attention_mask: Any = None, bias: Any = None
+    ) -> np.ndarray:
         h, t, d = query.shape[1:]
         g, s = key.shape[1:3]
         key, value = ops.repeat_heads(key, h // g), ops.repeat_heads(value, h // g)

@@ -22,7 +22,11 @@ from attn_ref.weights import cast, uniform
 SIZES = (1, 2, 3, 5, 7)
 BATCHES = (2, 3, 1, 2, 3, 0)
 #: how the values of an input are drawn
-STYLES = {"real": ("plain", "plain", "plain", "large"), "bool": ("mixed", "mixed", "hidden", "full"), "index": ("plain",)}
+STYLES = {
+    "real": ("plain", "plain", "plain", "large"),
+    "bool": ("mixed", "mixed", "hidden", "full"),
+    "index": ("plain",),
+}
 LARGE = 8.0
 
 
@@ -71,9 +75,7 @@ class Case:
         return sum(int(np.prod(shape)) for shape in self.shapes.values())
 
 
-def fill(
-    block: Block, name: str, spec: Input, shape: tuple[int, ...], style: str, seed: int, dtype: str
-) -> np.ndarray:
+def fill(block: Block, name: str, spec: Input, shape: tuple[int, ...], style: str, seed: int, dtype: str) -> np.ndarray:
     """An input's values."""
     values = uniform(shape, seed, "input", name)
     if spec.kind == "index":

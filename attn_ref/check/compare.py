@@ -67,4 +67,6 @@ def judge(outcome: Outcome, right: Truth, seen: dict[str, Tapped], limit: float,
             outcome.worst, outcome.worst_at = ratio, name
         if ratio > limit and outcome.first is None:
             outcome.first = name if not where else f"{name} ({where})"
-            outcome.detail = f"error {error:.2e} is {ratio:.3g} times its unit {right.unit[name]:.2e}; {limit:g} is allowed"
+            outcome.detail = (
+                f"error {error:.2e} is {ratio:.3g} times its unit {right.unit[name]:.2e}; {limit:g} is allowed"
+            )

@@ -57,7 +57,7 @@ class Report:
 
 def environment() -> dict[str, Any]:
     """The versions, the processor and the switches that a figure depends on."""
-    versions = {}
+    versions: dict[str, str | None] = {}
     for package in PACKAGES:
         try:
             versions[package] = version(package)

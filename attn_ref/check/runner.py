@@ -16,7 +16,7 @@ from attn_ref.catalogue import block as find_block
 from attn_ref.catalogue import blocks as all_blocks
 from attn_ref.check.cases import Case, cases
 from attn_ref.check.compare import Outcome, compare
-from attn_ref.check.gaps import Gap, gaps_for
+from attn_ref.check.gaps import gaps_for
 from attn_ref.check.report import Report, Row, environment
 from attn_ref.check.tolerance import LIMIT
 
@@ -61,7 +61,9 @@ def check(
     with ExitStack() as stack:
         executors = {engine: stack.enter_context(_executor(executor, engine)) for engine in asked}
         _run(rows, chosen, cases, seed, executors, progress or (lambda *_: None))
-    in_force = {gap.id: asdict(gap) for row in rows for gap in gaps_for(row.engine, row.dtype) if gap.id in row.known_gaps}
+    in_force = {
+        gap.id: asdict(gap) for row in rows for gap in gaps_for(row.engine, row.dtype) if gap.id in row.known_gaps
+    }
     return Report(rows, list(in_force.values()), environment(), {d: LIMIT[d] for d in dtypes})
 
 

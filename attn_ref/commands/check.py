@@ -11,8 +11,12 @@ from attn_ref.commands.output import console, write_json
 
 @click.command()
 @click.argument("blocks", nargs=-1, metavar="[BLOCK]...")
-@click.option("--engine", "engines", multiple=True, help="Engine to hold to the definitions; default: every installed one.")
-@click.option("--dtype", "dtypes", multiple=True, help="float64 (default: decides meaning) or float32 (measures numerics).")
+@click.option(
+    "--engine", "engines", multiple=True, help="Engine to hold to the definitions; default: every installed one."
+)
+@click.option(
+    "--dtype", "dtypes", multiple=True, help="float64 (default: decides meaning) or float32 (measures numerics)."
+)
 @click.option("--mode", "modes", multiple=True, help="forward (default).")
 @click.option("--cases", default=50, show_default=True, help="Cases per block, engine and dtype.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the cases.")
@@ -46,7 +50,13 @@ def command(
 
         options: dict[str, Any] = {"engines": engines or None, "dtypes": dtypes or ("float64",)}
         report = check(
-            *blocks, **options, modes=modes or ("forward",), cases=cases, seed=seed, executor=executor, progress=progress
+            *blocks,
+            **options,
+            modes=modes or ("forward",),
+            cases=cases,
+            seed=seed,
+            executor=executor,
+            progress=progress,
         )
     if json_file:
         write_json(report.to_json(), json_file)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import click
 
@@ -16,11 +17,11 @@ def command(as_json: bool) -> None:
     from attn_ref import backends, blocks
 
     served = {cls.name: cls for cls in backends().values()}
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "name": name,
             "title": title(block),
-            "options": [field for field in block.__dataclass_fields__],
+            "options": list(block.__dataclass_fields__),
             "backends": [backend for backend, cls in served.items() if cls.mirrors(name)],
         }
         for name, block in blocks().items()

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import click
@@ -26,10 +24,8 @@ def write_json(data: Any, target: str) -> None:
     if target == "-":
         click.echo(text)
         return
-    path = Path(target)
-    if not path.parent.is_dir():
-        raise ValueError(f"cannot write {target}: the folder {path.parent} does not exist")
-    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text + "\n")
-    os.replace(beside, path)
+    from attn_ref.port.files import beside
+
+    with beside(target) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+        os.replace(temporary, target)

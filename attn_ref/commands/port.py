@@ -14,9 +14,9 @@ from attn_ref.commands.output import console, write_json
 @click.argument("target", metavar="DST")
 @click.option("--from", "from_", metavar="MAP", help="Names and layout of SRC; needed where more than one map fits.")
 @click.option("--to", metavar="MAP", help="Names and layout of DST; needed where more than one map fits.")
-@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="A field of the block, such as pooling=mean.")
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="A field of the block: pooling=mean.")
 @click.option("--plan", metavar="FILE", help="Print where every tensor goes, and write it as JSON.")
-@click.option("--verify", is_flag=True, help="Run both ends on seeded inputs and compare every tap; write DST if they agree.")
+@click.option("--verify", is_flag=True, help="Run both ends and compare every tap; write DST only if they agree.")
 @click.option("--json", "json_file", metavar="FILE", help="Write the report as JSON; '-' writes it to stdout alone.")
 def command(
     source: str, target: str, from_: str | None, to: str | None, settings: tuple[str, ...], plan: str | None,
@@ -24,9 +24,9 @@ def command(
 ) -> int:  # fmt: skip
     """Move the weights in SRC to DST, under the names and layouts of another map (see: attn-ref maps).
 
-    SRC is a file (.safetensors, its index of shards, .weights.h5, .keras, .npz, .pt), a folder with a model, or the name
-    owner/model of one on the Hugging Face hub. DST is a file whose ending chooses the format; it appears whole or not at
-    all. Exit code 0: done; 1: the proof failed; 2: the request cannot be met.
+    SRC is a file (.safetensors, its index of shards, .weights.h5, .keras, .npz, .pt), a folder with a model, or the
+    name owner/model of one on the Hugging Face hub. DST is a file whose ending chooses the format; it appears whole or
+    not at all. Exit code 0: done; 1: the proof failed; 2: the request cannot be met.
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -76,8 +76,10 @@ def print_report(report: Any, out: Any) -> None:
     title = f"{type(block).__name__}: {len(plan.moves)} tensors, {report.nbytes / 1e6:.1f} MB"
     out.print(f"[bold]{title}[/], {plan.from_map.name} → {plan.to_map.name}", soft_wrap=True)
     out.print("  " + ", ".join(f"{k}={v}" for k, v in block.fields().items()), markup=False, soft_wrap=True)
-    for key, why in plan.unused.items():
-        out.print(f"  left out: {key}: {why}", markup=False, soft_wrap=True)
+    for why in dict.fromkeys(plan.unused.values()):
+        keys = [key for key, reason in plan.unused.items() if reason == why]
+        names = keys[0] if len(keys) == 1 else f"{keys[0]} and {len(keys) - 1} more"
+        out.print(f"  left out: {names}: {why}", markup=False, soft_wrap=True)
     if defaults := [f"{k}={getattr(block, k)}" for k, by in plan.told.items() if by == "the map's default"]:
         out.print(f"  not said by any file, so taken as usual: {', '.join(defaults)}; --set changes it", soft_wrap=True)
     if report.proof:
@@ -85,11 +87,12 @@ def print_report(report: Any, out: Any) -> None:
     if report.ok:
         out.print(f"wrote {plan.target}", markup=False, soft_wrap=True)
     else:
-        out.print(f"[red]the proof failed[/]: {plan.target} was not written", soft_wrap=True)
+        out.print(f"the proof failed: {plan.target} was not written", markup=False, style="red", soft_wrap=True)
 
 
 def print_proof(proof: Any, out: Any) -> None:
     """The outermost taps and the first that differ, at both ends; then how many were compared in all."""
+    from rich.markup import escape
     from rich.table import Table
 
     errors = {end.side: {row.tap: row for row in end.rows} for end in proof.ends}
@@ -105,6 +108,6 @@ def print_proof(proof: Any, out: Any) -> None:
     for end in proof.ends:
         verdict = f"[red]differs first at {end.first}[/]" if end.first else "all agree"
         if end.failure:
-            verdict = f"[red]could not be run[/]: {end.failure}"
+            verdict = f"[red]could not be run[/]: {escape(end.failure)}"
         counts = f"{len(end.rows)} taps compared, largest relative difference {end.worst:.1e} (bound {proof.bound:g})"
         out.print(f"[bold]{end.side}[/] {end.by}: {counts}: {verdict}", soft_wrap=True)

@@ -14,7 +14,9 @@ from attn_ref.commands.output import console, write_json
 
 @click.command()
 @click.argument("block_name", metavar="BLOCK")
-@click.option("--set", "options", multiple=True, metavar="NAME=VALUE", help="A field of the block other than the example's.")
+@click.option(
+    "--set", "options", multiple=True, metavar="NAME=VALUE", help="A field of the block other than the example's."
+)
 @click.option("--source", is_flag=True, help="Print the definition itself.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 def command(block_name: str, options: tuple[str, ...], source: bool, as_json: bool) -> None:
@@ -23,13 +25,14 @@ def command(block_name: str, options: tuple[str, ...], source: bool, as_json: bo
     Shapes are those of a small example, which --set changes.
     """
     from attn_ref.catalogue import block as find
+    from attn_ref.port.hyper import parse
 
     cls = find(block_name)
     module = sys.modules[cls.__module__]
     if source:
         click.echo(inspect.getsource(module), nl=False)
         return
-    block = cls.build({**cls.example, **dict(parse(option) for option in options)})
+    block = cls.build({**cls.example, **parse(options)})
     facts = describe(block)
     if as_json:
         write_json(facts, "-")
@@ -99,16 +102,3 @@ class Showing:
         size = max((o for o in options if o not in self.taken and o > 1), default=max(options))
         self.taken.add(size)
         return size
-
-
-def parse(option: str) -> tuple[str, Any]:
-    """'num_heads=4' → ('num_heads', 4). ValueError when there is no '='."""
-    import ast
-
-    name, found, value = option.partition("=")
-    if not found:
-        raise ValueError(f"--set takes NAME=VALUE; got {option!r}")
-    try:
-        return name, ast.literal_eval(value)
-    except (SyntaxError, ValueError):
-        return name, {"true": True, "false": False, "none": None}.get(value.lower(), value)

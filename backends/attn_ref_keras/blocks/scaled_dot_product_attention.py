@@ -40,7 +40,13 @@ class ScaledDotProductAttention(Mirror):
         return 1.0 if self.scale is None else float(self.scale)
 
     def call(
-        self, query: Any, key: Any, value: Any, attention_mask: Any = None, bias: Any = None, training: bool | None = None
+        self,
+        query: Any,
+        key: Any,
+        value: Any,
+        attention_mask: Any = None,
+        bias: Any = None,
+        training: bool | None = None,
     ) -> Any:
         self.check(query=query, key=key, value=value, attention_mask=attention_mask, bias=bias)
         query = query * self.factor(query.shape[1], query.shape[-1])

@@ -18,9 +18,7 @@ FUSED = "torch.nn.functional.scaled_dot_product_attention"
 class ScaledDotProductAttention(nn.Module):
     """Mirror of ``attn_ref.ScaledDotProductAttention``, with the same arguments."""
 
-    def __init__(
-        self, *, scale: float | str | None = "head", causal: str | None = None, dropout: float = 0.0
-    ) -> None:
+    def __init__(self, *, scale: float | str | None = "head", causal: str | None = None, dropout: float = 0.0) -> None:
         super().__init__()
         self.block = Reference.from_options(locals())
         self.scale, self.causal = scale, causal
@@ -34,7 +32,12 @@ class ScaledDotProductAttention(nn.Module):
         return 1.0 if self.scale is None else float(self.scale)
 
     def forward(
-        self, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None = None, bias: Tensor | None = None
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attention_mask: Tensor | None = None,
+        bias: Tensor | None = None,
     ) -> Tensor:
         check(self, query=query, key=key, value=value, attention_mask=attention_mask, bias=bias)
         if probing():

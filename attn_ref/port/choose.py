@@ -1,0 +1,132 @@
+"""Which maps fit, and which block a file holds."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from attn_ref import catalogue
+from attn_ref.block import Block
+from attn_ref.port import maps
+from attn_ref.port.checkpoint import Checkpoint, CheckpointError, Spec
+from attn_ref.port.formats import format_of
+from attn_ref.port.hyper import FieldRules, Told, settle
+from attn_ref.port.mapping import Map, Variant, turned
+from attn_ref.port.text import load_json
+
+
+def source_map(source: Checkpoint, name: str | None) -> Map:
+    """The map called ``name``, or the one that the file says or that its names fit."""
+    if name:
+        return maps.find(name)
+    if isinstance(written := source.metadata.get("map"), str):
+        return maps.find(written)
+    known = [item for item in maps.maps().values() if source.format in item.formats]
+    if len(known) == 1:
+        return known[0]
+    shares = {item.name: share(item, source) for item in known if item.rules}
+    fitting = [item for item in known if shares.get(item.name, 0.0) >= 0.5]
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        raise CheckpointError(f"{source.path} fits the maps {', '.join(m.name for m in fitting)}; choose one by --from")
+    tried = ", ".join(f"{name} knows {portion:.0%} of its names" for name, portion in shares.items())
+    generic = [item.name for item in known if not item.rules]
+    raise CheckpointError(
+        f"{source.path} does not say what it holds, and no map fits by itself ({tried or 'none has fixed names'}); "
+        f"if it holds a block of attn_ref, say so: --from {' or '.join(generic) or 'MAP'} --set block=NAME"
+    )
+
+
+def target_map(target: Path, name: str | None) -> Map:
+    """The map called ``name``, or the only one whose files have names like ``target``'s."""
+    if name:
+        return maps.find(name)
+    fitting = [item.name for item in maps.maps().values() if format_of(target).NAME in item.formats]
+    if len(fitting) != 1:
+        raise CheckpointError(f"{target} fits the maps {', '.join(fitting)}; choose one by --to")
+    return maps.find(fitting[0])
+
+
+def variant_of(item: Map, keys: Mapping[str, Any], block: str) -> Variant:
+    """The spelling of ``item`` that names the most of ``keys``; of a map without patterns, one that names any."""
+
+    def hits(variant: Variant) -> int:
+        if item.rules:
+            return len(item.canonical(keys, variant))
+        return any(key.startswith(item.spell("", variant, block)) for key in keys)
+
+    return max(item.variants(), key=hits)  # the first of equals, which is the default
+
+
+def share(item: Map, source: Checkpoint) -> float:
+    """How many of the names ``item`` knows, from 0 to 1."""
+    variant = variant_of(item, source, item.block or "")
+    known = item.canonical(source, variant)
+    hits = sum(key in known or item.reason(key, variant, item.block or "") is not None for key in source)
+    return hits / max(1, len(source))
+
+
+class Described(NamedTuple):
+    """The block that a file holds, who told each of its fields, how it spells the map's names, and its config.json."""
+
+    block: Block
+    told: dict[str, str]
+    variant: Variant
+    config: Path | None
+
+
+def describe(source: Checkpoint, from_map: Map, to_map: Map, settings: Mapping[str, Any]) -> Described:
+    """Find out what ``source`` holds. CheckpointError or ValueError that lists what is not told or contradictory."""
+    settings = dict(settings)
+    asked, written = settings.pop("block", None), source.metadata.get("block")
+    name = asked or from_map.block or written or to_map.block
+    if name is None:
+        raise CheckpointError(f"{source.path} does not say which block it holds; give --set block=NAME")
+    if from_map.block not in (None, name):
+        raise CheckpointError(f"map {from_map.name} is for {from_map.block}, not for {name}")
+    cls = catalogue.block(str(name))
+    variant = variant_of(from_map, source, cls.__name__)
+    rules = next((m.fields for m in maps.maps().values() if m.block == cls.__name__ and m.fields), None) or FieldRules()
+
+    recorded = {}
+    if written == cls.__name__ and isinstance(fields := source.metadata.get("fields"), dict):
+        recorded = {key: Told(value, "the file's metadata") for key, value in fields.items()}
+    path, config = source.config_path, {}
+    if path and rules.config and not recorded:
+        config = rules.from_config(load_json(path), path)
+    given = {key: Told(value, "--set") for key, value in settings.items()}
+    block, told = settle(
+        cls,
+        [given, recorded, config],
+        rules.from_shapes(*canonical_specs(source, from_map, variant, cls, rules)),
+        rules.defaults if config else {},
+        rules.asked,
+        elements=source.size,
+        missing=f"shapes or {path}" if config else "shapes, and there is no config.json beside the file",
+    )
+    return Described(block, told, variant, path if config else None)
+
+
+def canonical_specs(
+    source: Checkpoint, item: Map, variant: Variant, cls: type[Block], rules: FieldRules
+) -> tuple[dict[str, Spec], dict[str, str]]:
+    """Canonical name -> canonical shape, and -> the file's name, as far as names tell without the block."""
+    if item.rules:
+        found = item.canonical(source, variant)
+    elif not rules.sizes:
+        return {}, {}
+    else:  # names of parameters do not depend on widths, so the example with enough members in its lists has them all
+        numbers = (int(digits) for key in source for digits in re.findall(r"(?<![0-9])[0-9]{1,6}(?![0-9])", key))
+        members = min(max(numbers, default=0), len(source)) + 1
+        options = {**cls.example, **dict.fromkeys(rules.present, True), **dict.fromkeys(rules.counts, members)}
+        example = cls.build(options)
+        spelled = {item.spell(rule.foreign, variant, cls.__name__): rule for rule in item.rules_for(example)}
+        found = {key: rule for key, rule in spelled.items() if key in source.specs}
+    specs = {
+        rule.canonical: Spec(turned(source.specs[key].shape, rule.layout), source.specs[key].dtype)
+        for key, rule in found.items()
+    }
+    return specs, {rule.canonical: key for key, rule in found.items()}

@@ -1,0 +1,123 @@
+"""Moving weights: read → map → canonical → map backwards → write, and the proof that it was right."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from attn_ref.block import Block
+from attn_ref.port.checkpoint import CheckpointError
+from attn_ref.port.files import beside, read
+from attn_ref.port.formats import format_of
+from attn_ref.port.plan import Plan, make_plan
+from attn_ref.port.proof import Proof
+from attn_ref.port.verify import prove, require
+
+#: ``on_progress(done, total, what)``
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was moved, and what the proof says, if one was asked for. A file whose proof failed is not written."""
+
+    plan: Plan
+    proof: Proof | None
+    #: bytes of the tensors that were moved
+    nbytes: int
+
+    @property
+    def ok(self) -> bool:
+        return self.proof is None or self.proof.ok
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as plain data."""
+        return {
+            "ok": self.ok,
+            "written": self.ok,
+            "tensors": len(self.plan.moves),
+            "nbytes": self.nbytes,
+            "plan": self.plan.to_json(),
+            "proof": self.proof.to_json() if self.proof else None,
+        }
+
+
+def plan(
+    source: str | Path,
+    target: str | Path,
+    *,
+    from_: str | None = None,
+    to: str | None = None,
+    set: Mapping[str, Any] | None = None,
+) -> Plan:
+    """Where every tensor of ``source`` would go, and as which block; reads names and shapes only. See ``convert``."""
+    with read(source) as checkpoint:
+        return make_plan(checkpoint, Path(target), from_=from_, to=to, settings=set or {})
+
+
+def load(
+    source: str | Path, *, from_: str | None = None, set: Mapping[str, Any] | None = None
+) -> tuple[Block, dict[str, np.ndarray]]:
+    """The block that ``source`` holds and its canonical weights, in the dtype of the file. See ``convert``.
+
+    ``block, weights = ar.port.load(folder)``, then ``block(weights, token_ids=…)`` runs the model in NumPy.
+    """
+    with read(source) as checkpoint:
+        made = make_plan(checkpoint, Path("canonical.npz"), from_=from_, to="canonical", settings=set or {})
+        return made.block, {move.canonical: move.take(checkpoint) for move in made.moves}
+
+
+def convert(
+    source: str | Path,
+    target: str | Path,
+    *,
+    from_: str | None = None,
+    to: str | None = None,
+    set: Mapping[str, Any] | None = None,
+    verify: bool = False,
+    plan: str | Path | None = None,
+    on_progress: Progress = lambda done, total, what: None,
+) -> Report:
+    """Write the weights in ``source`` to ``target``, under the names and layouts of another map.
+
+    ``from_`` and ``to`` name maps (``attn-ref maps``) and are needed where more than one fits; ``set`` gives fields of
+    the block that the file does not tell, or others (``{"pooling": "mean"}``). With ``verify`` both ends are run, and
+    ``target`` appears only if they agree; ``report.ok`` says so. ``plan`` is a file for the plan, as JSON. Raises
+    CheckpointError, another ValueError or OSError for a bad request, and MissingBackend if a framework that ``verify``
+    takes is not installed; then nothing is written.
+    """
+    with read(source) as checkpoint:
+        made = make_plan(checkpoint, Path(target), from_=from_, to=to, settings=set or {})
+        if plan is not None:
+            with beside(plan) as temporary:
+                temporary.write_text(json.dumps(made.to_json(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+                os.replace(temporary, plan)
+        return carry_out(made, checkpoint, verify=verify, on_progress=on_progress)
+
+
+def carry_out(plan: Plan, source: Any, *, verify: bool, on_progress: Progress) -> Report:
+    """Do what ``plan`` says."""
+    if plan.target.exists() and plan.target.samefile(plan.source):
+        raise CheckpointError(f"{plan.target} is the source itself; name another file to write")
+    if verify:
+        require(plan.from_map, plan.to_map)
+    done, total = 0, len(plan.moves) + (3 if verify else 0)
+
+    def tick(what: str) -> None:
+        nonlocal done
+        done += 1
+        on_progress(done, total, what)
+
+    tensors = plan.tensors(source)
+    with beside(plan.target) as temporary:
+        format_of(temporary).write(temporary, tensors, plan.metadata(), tick)
+        proof = prove(plan, source, temporary, tick=tick) if verify else None
+        if proof is None or proof.ok:
+            os.replace(temporary, plan.target)
+    return Report(plan, proof, sum(spec.nbytes for spec in tensors.specs.values()))

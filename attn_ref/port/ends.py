@@ -1,0 +1,118 @@
+"""The two ends of a conversion, each run in a process of its own, by the loader of its own framework.
+
+``python -m attn_ref.port.ends FOLDER`` reads ``FOLDER/job.json`` and ``inputs.npz``, runs the function that the job
+names, and leaves ``taps.npz`` and ``result.json``. Nothing else of the porter runs a framework.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from attn_ref.block import Block
+from attn_ref.tap import Tapped
+
+
+@dataclass
+class Job:
+    """A file to run: what it holds, how its names are spelt, the ``config.json`` that belongs to it, and the inputs."""
+
+    path: str
+    block: Block
+    inputs: dict[str, np.ndarray]
+    prefix: str
+    spelling: str
+    config: str | None
+
+
+@dataclass
+class Outcome:
+    """What a file gave: its output (None if it has no such thing), its taps, and by whom, for the report."""
+
+    output: np.ndarray | None
+    taps: dict[str, Tapped]
+    by: str
+
+
+def canonical(job: Job) -> Outcome:
+    """The NumPy reference on canonical weights."""
+    from attn_ref.port.files import read
+    from attn_ref.tap import record
+
+    with read(job.path) as checkpoint:
+        weights = {name: checkpoint[name].astype(np.float64) for name in job.block.params()}
+    with record() as taps:
+        output = job.block(weights, **job.inputs)
+    return Outcome(output, taps, f"the reference in NumPy {np.__version__}, float64")
+
+
+def torch(job: Job) -> Outcome:
+    """The torch mirror, by ``load_state_dict(strict=True)``; float64 holds every narrower float exactly."""
+    import torch
+
+    from attn_ref.backend import backend
+
+    engine = backend("torch")
+    layer = engine.build(job.block, "float64")
+    if job.path.endswith(".safetensors"):
+        from safetensors.torch import load_file
+
+        state = load_file(job.path)
+    else:
+        state = torch.load(job.path, map_location="cpu", weights_only=True)
+    layer.load_state_dict(state, strict=True)
+    fused = engine.run(layer, job.inputs, observe=False).output
+    taps = engine.run(layer, job.inputs).taps
+    return Outcome(fused, taps, f"the torch {version('torch')} mirror, float64")
+
+
+def keras(job: Job) -> Outcome:
+    """The functional Keras model on TensorFlow, by ``load_weights``, which casts to float64 exactly."""
+    from attn_ref.backend import backend
+
+    engine = backend("tensorflow")
+    import keras
+    from attn_ref_keras.functional import functional
+
+    model = functional(job.block, "float64")
+    layer = model.layers[-1]
+    keras.saving.load_weights(model if job.prefix else layer, job.path)
+    fused = keras.ops.convert_to_numpy(model({name: keras.ops.convert_to_tensor(x) for name, x in job.inputs.items()}))
+    taps = engine.run(layer, job.inputs).taps
+    return Outcome(fused, taps, f"Keras {keras.__version__} on TensorFlow {version('tensorflow')}, float64")
+
+
+def main(folder: Path) -> None:
+    """Run the job in ``folder``."""
+    job: dict[str, Any] = json.loads((folder / "job.json").read_text())
+    module, _, function = job.pop("end").partition(":")
+    try:
+        from attn_ref.catalogue import block
+
+        fields = {name: tuple(v) if isinstance(v, list) else v for name, v in job.pop("fields").items()}
+        job["block"] = block(job["block"]).build(fields)
+        with np.load(folder / "inputs.npz", allow_pickle=False) as inputs:
+            run = getattr(import_module(module), function)
+            outcome: Outcome = run(Job(**job, inputs=dict(inputs)))
+    except Exception as error:  # whatever a framework raises on a file is what the proof reports
+        traceback.print_exc()
+        (folder / "result.json").write_text(json.dumps({"error": f"{type(error).__name__}: {error}"}))
+        return
+    arrays = {f"tap/{name}": tapped.value for name, tapped in outcome.taps.items()}
+    if outcome.output is not None:
+        arrays["output"] = outcome.output
+    np.savez(folder / "taps.npz", **arrays)
+    labels = {name: tapped.labels for name, tapped in outcome.taps.items()}
+    (folder / "result.json").write_text(json.dumps({"by": outcome.by, "labels": labels}))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,95 @@
+"""Safetensors: one file, or shards with an index. Written tensor by tensor, so memory stays small."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from attn_ref.port.checkpoint import Checkpoint, CheckpointError, Spec, reading
+from attn_ref.port.text import dump_json, load_json, parse_json
+
+NAME = "safetensors"
+SUFFIXES = (".safetensors", ".safetensors.index.json")
+WRITES = True
+
+#: The format's names of dtypes, and NumPy's.
+DTYPES = {
+    "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64", "I32": "int32",
+    "I16": "int16", "I8": "int8", "U64": "uint64", "U32": "uint32", "U16": "uint16", "U8": "uint8", "BOOL": "bool",
+}  # fmt: skip
+CODES = {name: code for code, name in DTYPES.items()}
+
+
+def read(path: Path) -> Checkpoint:
+    """A ``.safetensors`` file, or the shards that a ``.safetensors.index.json`` lists."""
+    places = index(path) if path.name.endswith(".index.json") else {}
+    files = {name: path.parent / name for name in sorted(set(places.values()))} or {path.name: path}
+    opened, specs = {}, {}
+    home: dict[str, str] = {}
+    metadata: dict[str, str] = {}
+    for name, file in files.items():
+        with reading(file, "safetensors", SafetensorError, OSError):
+            opened[name] = safe_open(str(file), framework="np")
+            metadata |= opened[name].metadata() or {}
+            for key in opened[name].keys():  # noqa: SIM118  (safe_open is no mapping)
+                if key in home:
+                    raise CheckpointError(f"{path}: {key} lies in two shards, {home[key]} and {name}")
+                home[key], specs[key] = name, spec(file, key, opened[name].get_slice(key))
+    if places and places != home:
+        wrong = sorted(places.items() ^ home.items())
+        raise CheckpointError(f"{path}: the index and the shards disagree on {len(wrong)} entries, such as {wrong[0]}")
+
+    def load(key: str) -> np.ndarray:
+        needs = "; bfloat16 needs ml_dtypes: pip install ml_dtypes" if specs[key].dtype == "bfloat16" else ""
+        with reading(files[home[key]], "safetensors" + needs, SafetensorError, OSError, TypeError, ImportError):
+            return opened[home[key]].get_tensor(key)
+
+    ours = parse_json(metadata["attn_ref"], f"{path}: metadata 'attn_ref'") if "attn_ref" in metadata else {}
+    return Checkpoint(specs, load, path=path, format=NAME, metadata=ours, close=opened.clear)
+
+
+def spec(path: Path, key: str, view: Any) -> Spec:
+    """Shape and dtype of a tensor that has not been read."""
+    if (code := view.get_dtype()) not in DTYPES:
+        raise CheckpointError(f"{path}: {key} has dtype {code}; those that can be moved are {', '.join(DTYPES)}")
+    return Spec(tuple(view.get_shape()), DTYPES[code])
+
+
+def index(path: Path) -> dict[str, str]:
+    """Tensor -> name of its shard, which must lie beside the index."""
+    places = load_json(path).get("weight_map")
+    if not isinstance(places, dict) or not places or not all(isinstance(name, str) for name in places.values()):
+        raise CheckpointError(f"{path}: an index has a 'weight_map' from tensor names to names of files")
+    if away := [name for name in places.values() if Path(name).name != name or not name.endswith(".safetensors")]:
+        raise CheckpointError(f"{path}: shards lie beside the index and end in .safetensors; got {away[0]!r}")
+    return places
+
+
+def write(path: Path, tensors: Checkpoint, metadata: Mapping[str, Any], tick: Callable[[str], None]) -> None:
+    """Header (length, JSON), then the bytes. Wide dtypes come first, so that every tensor is aligned to its size."""
+    if odd := [f"{name} ({spec.dtype})" for name, spec in tensors.specs.items() if spec.dtype not in CODES]:
+        raise CheckpointError(f"{path}: safetensors has no such dtype: {', '.join(odd)}")
+    # transformers loads no file that does not name a framework
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    if metadata:
+        header["__metadata__"]["attn_ref"] = dump_json(metadata)
+    order = sorted(tensors.specs, key=lambda name: -tensors.specs[name].itemsize)
+    end = 0
+    for name in order:
+        start, end = end, end + tensors.specs[name].nbytes
+        dtype, shape = CODES[tensors.specs[name].dtype], list(tensors.specs[name].shape)
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [start, end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with open(path, "wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for name in order:
+            array = np.ascontiguousarray(tensors[name])
+            file.write((array if sys.byteorder == "little" else array.byteswap()).reshape(-1).view(np.uint8).data)
+            tick(name)

@@ -1,0 +1,156 @@
+"""Hyper-parameters of a block, from what shapes, ``config.json``, a file's metadata and the user say. Never guessed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any, NamedTuple, get_args, get_type_hints
+
+from attn_ref.block import Block
+from attn_ref.port.checkpoint import CheckpointError, Spec
+
+
+class Told(NamedTuple):
+    """A field's value, and who says so."""
+
+    value: Any
+    by: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class FieldRules:
+    """How canonical shapes and a ``config.json`` give a block's fields: tables, field by field."""
+
+    #: field -> (canonical parameter, axis)
+    sizes: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    #: field -> canonical list whose members it counts
+    counts: Mapping[str, str] = field(default_factory=dict)
+    #: field that is True -> canonical parameter that there is then
+    present: Mapping[str, str] = field(default_factory=dict)
+    #: field -> key of config.json
+    config: Mapping[str, str] = field(default_factory=dict)
+    #: field -> value in config.json -> the field's value
+    values: Mapping[str, Mapping[Any, Any]] = field(default_factory=dict)
+    #: key of config.json -> the values that the block can express
+    allowed: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    #: field -> what the format means where there is a config.json and it is silent
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    #: fields that change the result, so that the block's own default will not do where nobody tells them
+    asked: tuple[str, ...] = ()
+
+    def from_shapes(self, specs: Mapping[str, Spec], keys: Mapping[str, str]) -> dict[str, Told]:
+        """What canonical shapes tell; ``keys`` has the file's own names of the parameters, for messages."""
+        told = {}
+        for name, (parameter, axis) in self.sizes.items():
+            if parameter in specs and axis < len(specs[parameter].shape):
+                told[name] = Told(specs[parameter].shape[axis], f"the shape of {keys[parameter]}")
+        for name, prefix in self.counts.items():
+            indices = {int(key.split(".")[1]) for key in specs if key.startswith(f"{prefix}.")}
+            if indices and max(indices) >= len(specs):
+                raise CheckpointError(f"there is a {prefix}.{max(indices)}, and only {len(specs)} tensors in all")
+            if indices:
+                told[name] = Told(max(indices) + 1, f"the names below {prefix}")
+        if specs:
+            for name, parameter in self.present.items():
+                found = parameter in specs
+                told[name] = Told(found, f"{parameter}, which is {'' if found else 'not '}there")
+        return told
+
+    def from_config(self, config: Mapping[str, Any], path: Any) -> dict[str, Told]:
+        """What a ``config.json`` tells. CheckpointError that lists what the block cannot express."""
+        lines = [
+            f"{key} is {json.dumps(config[key])}; {' or '.join(map(json.dumps, values))} can be expressed"
+            for key, values in self.allowed.items()
+            if key in config and config[key] not in values
+        ]
+        told = {}
+        for name, key in self.config.items():
+            if key not in config:
+                continue
+            value = config[key]
+            if name in self.values:
+                if not isinstance(value, str) or value not in self.values[name]:
+                    lines.append(f"{key} is {json.dumps(value)}; {', '.join(self.values[name])} can be expressed")
+                    continue
+                value = self.values[name][value]
+            told[name] = Told(value, f"{key} in config.json")
+        if lines:
+            raise CheckpointError(f"{path} describes a model that the block cannot express:\n  " + "\n  ".join(lines))
+        return told
+
+
+def parse(settings: Iterable[str]) -> dict[str, Any]:
+    """``["num_heads=12", "pooling=mean"]`` → ``{"num_heads": 12, "pooling": "mean"}``.
+
+    A value is a number, true, false or none; anything else is text. ValueError if there is no ``=``.
+    """
+    found = {}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not equals or not name:
+            raise ValueError(f"--set takes NAME=VALUE, as in --set num_heads=12; got {setting!r}")
+        word = {"none": "null"}.get(value.lower(), value.lower())
+        try:
+            found[name] = json.loads(word if word in ("true", "false", "null") else value)
+        except ValueError:
+            found[name] = value
+    return found
+
+
+def settle(
+    cls: type[Block],
+    ranked: Iterable[Mapping[str, Told]],
+    shapes: Mapping[str, Told],
+    defaults: Mapping[str, Any],
+    asked: Iterable[str] = (),
+    *,
+    elements: int,
+    missing: str,
+) -> tuple[Block, dict[str, str]]:
+    """The block, and for each field who told it. ``ranked`` is in order of precedence; ``shapes`` must agree with it.
+
+    ``defaults`` hold where nobody tells; ``asked`` are fields with a default that must be told all the same.
+    ``elements`` is how many numbers the file holds, beyond which no field can go; ``missing`` says where one looked.
+    Raises ValueError that lists all that is unknown, contradictory, mistyped or not told.
+    """
+    told: dict[str, Told] = {}
+    for source in ranked:
+        told = {**source, **told}
+    known = {item.name: item for item in fields(cls)}
+    if unknown := [name for name in told if name not in known]:
+        raise ValueError(f"{cls.__name__} has no option {', '.join(unknown)}; its options are {', '.join(known)}")
+    lines = [problem for name, (value, by) in told.items() if (problem := mistyped(cls, name, value, by))]
+    lines += [
+        f"{name} is {told[name].value} by {told[name].by}, and {value} by {by}"
+        for name, (value, by) in shapes.items()
+        if name in told and told[name].value != value
+    ]
+    told = told | {name: item for name, item in shapes.items() if name not in told}
+    lines += [
+        f"{name} = {value} by {by}, and the file holds no more than {elements} numbers"
+        for name, (value, by) in told.items()
+        if isinstance(value, int) and value > max(elements, 1)
+    ]
+    if lines:
+        raise CheckpointError(f"{cls.__name__}: what is said about it does not fit together:\n  " + "\n  ".join(lines))
+    told = {**{name: Told(value, "the map's default") for name, value in defaults.items()}, **told}
+    required = [name for name, item in known.items() if item.default is MISSING and item.default_factory is MISSING]
+    if untold := [name for name in dict.fromkeys([*required, *asked]) if name not in told]:
+        give = " ".join(f"--set {name}=…" for name in untold)
+        raise CheckpointError(f"{cls.__name__}: {', '.join(untold)} cannot be told from {missing}; give {give}")
+    try:
+        block = cls.build({name: tuple(v) if isinstance(v, list) else v for name, (v, _) in told.items()})
+    except TypeError as error:  # a check inside the block met a value that it was not written for
+        raise ValueError(f"{cls.__name__}: {error}") from error
+    return block, {name: told[name].by if name in told else "the block's default" for name in known}
+
+
+def mistyped(cls: type[Block], name: str, value: Any, by: str) -> str | None:
+    """What is wrong with the type of a field's value, if anything."""
+    hint = get_type_hints(cls)[name]
+    kinds = get_args(hint) or (hint,)
+    fits = type(value) in kinds or (value is None and type(None) in kinds) or (type(value) is int and float in kinds)
+    if fits or not all(isinstance(kind, type) for kind in kinds) or isinstance(value, list | tuple):
+        return None
+    return f"{name} should be {' or '.join(kind.__name__ for kind in kinds)}; got {value!r} by {by}"

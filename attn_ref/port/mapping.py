@@ -1,0 +1,143 @@
+"""What a map is: an invertible list of rules between a foreign naming and layout and the canonical one.
+
+Canonical is the hub: a weight goes from its file's names to canonical ones by one map, and from there by another map
+to the names of the file that is written.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from attn_ref.block import Block
+from attn_ref.port.hyper import FieldRules
+
+#: name of a change of layout -> what it does to an array; each undoes itself
+LAYOUTS: dict[str, Callable[[Any], Any]] = {"none": lambda x: x, "transpose": lambda x: x.T}
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One parameter under both names; ``{i}``, once in each, stands for the same number."""
+
+    foreign: str
+    canonical: str
+    layout: str = "none"
+
+    def __post_init__(self) -> None:
+        if self.layout not in LAYOUTS:
+            known = ", ".join(LAYOUTS)
+            raise ValueError(f"rule for {self.foreign}: layout should be one of {known}; got {self.layout!r}")
+
+
+class Variant(NamedTuple):
+    """How one file spells a map's names: what stands before them, and which of the known spellings it uses."""
+
+    prefix: str = ""
+    spelling: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Map:
+    """A map: data, and the questions that one asks of it."""
+
+    name: str
+    summary: str
+    #: the formats whose files have such names
+    formats: tuple[str, ...]
+    #: "module:function" that runs such a file in its own framework (see ``attn_ref.port.ends``)
+    end: str
+    #: the packages that this takes, and what of attn_ref installs them
+    needs: tuple[str, ...] = ()
+    extra: str = ""
+    #: the block that such files hold; None: any, and ``derive`` makes the rules from its parameters
+    block: str | None = None
+    rules: tuple[Rule, ...] = ()
+    derive: Callable[[Block], Iterable[Rule]] | None = None
+    #: foreign name (``*`` for anything) -> why it is left out
+    unused: Mapping[str, str] = field(default_factory=dict)
+    #: what may stand before every name, ``{block}`` being the block's; the first is the default
+    prefixes: tuple[str, ...] = ("",)
+    #: an older spelling's name -> end of a foreign name -> how it ends in that spelling
+    spellings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    #: how ``config.json`` and shapes give the block's fields
+    fields: FieldRules | None = None
+
+    def variants(self) -> list[Variant]:
+        """Every spelling, the default first."""
+        return [Variant(prefix, spelling) for prefix in self.prefixes for spelling in ("", *self.spellings)]
+
+    def spell(self, foreign: str, variant: Variant, block: str) -> str:
+        """A rule's foreign name as a file of this variant has it."""
+        for end, other in self.spellings.get(variant.spelling, {}).items():
+            if foreign.endswith(end):
+                foreign = foreign.removesuffix(end) + other
+                break
+        return variant.prefix.replace("{block}", snake(block)) + foreign
+
+    def rules_for(self, block: Block) -> list[Rule]:
+        """A rule for each parameter of ``block``, without ``{i}``. ValueError if one has none, or two share a name."""
+        found = list(self.derive(block)) if self.derive else list(self._matching(block.params()))
+        without = block.params().keys() - {rule.canonical for rule in found}
+        if without:
+            raise ValueError(f"map {self.name} has no rule for {', '.join(sorted(without))} of {type(block).__name__}")
+        if len({rule.foreign for rule in found}) < len(found):
+            raise ValueError(f"map {self.name} gives two parameters of {type(block).__name__} the same name")
+        return found
+
+    def _matching(self, names: Iterable[str]) -> Iterator[Rule]:
+        for name in names:
+            for rule in self.rules:
+                if (i := number(rule.canonical, name)) is not None:
+                    yield Rule(rule.foreign.replace("{i}", i), name, rule.layout)
+
+    def canonical(self, keys: Iterable[str], variant: Variant) -> dict[str, Rule]:
+        """Key -> its rule without ``{i}``, for the keys that a rule with a pattern names."""
+        found = {}
+        patterns = [(self.spell(rule.foreign, variant, self.block or ""), rule) for rule in self.rules]
+        for key in keys:
+            for pattern, rule in patterns:
+                if (i := number(pattern, key)) is not None:
+                    found[key] = Rule(key, rule.canonical.replace("{i}", i), rule.layout)
+        return found
+
+    def reason(self, key: str, variant: Variant, block: str) -> str | None:
+        """Why ``key`` is deliberately left out, or None if it is not."""
+        bare = key.removeprefix(variant.prefix.replace("{block}", snake(block)))
+        fitting = (why for name, why in self.unused.items() if fnmatchcase(key, name) or fnmatchcase(bare, name))
+        return next(fitting, None)
+
+
+def turned(shape: tuple[int, ...], layout: str) -> tuple[int, ...]:
+    """A shape after a change of layout."""
+    return LAYOUTS[layout](np.broadcast_to(np.False_, shape)).shape  # takes no memory, whatever the shape
+
+
+def number(pattern: str, name: str) -> str | None:
+    """The number that ``{i}`` stands for when ``pattern`` is ``name``; "" if it has no ``{i}``; None if it is not."""
+    before, mark, after = pattern.partition("{i}")
+    if not mark:
+        return "" if pattern == name else None
+    match = re.fullmatch(re.escape(before) + r"(0|[1-9]\d{0,8})" + re.escape(after), name)
+    return match[1] if match else None
+
+
+def snake(name: str) -> str:
+    """'MultiHeadAttention' → 'multi_head_attention', by the rule of ``keras.src.utils.naming``."""
+    name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", name)
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
+
+
+def linear(foreign: str, canonical: str) -> tuple[Rule, ...]:
+    """The rules of a linear layer that keeps ``weight`` as (out, in) and ``bias``."""
+    return Rule(f"{foreign}.weight", f"{canonical}.kernel", "transpose"), Rule(f"{foreign}.bias", f"{canonical}.bias")
+
+
+def norm(foreign: str, canonical: str) -> tuple[Rule, ...]:
+    """The rules of a layer norm that keeps ``weight`` and ``bias``."""
+    return Rule(f"{foreign}.weight", f"{canonical}.scale"), Rule(f"{foreign}.bias", f"{canonical}.offset")

@@ -1,0 +1,155 @@
+"""The plan of a conversion: where every tensor goes. It is made from names and shapes; no tensor is read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from attn_ref.block import Block
+from attn_ref.port.checkpoint import FLOATS, Checkpoint, CheckpointError, Spec
+from attn_ref.port.choose import describe, source_map, target_map
+from attn_ref.port.files import refuse_folder
+from attn_ref.port.formats import format_of
+from attn_ref.port.mapping import LAYOUTS, Map, Rule, Variant, turned
+
+
+@dataclass(frozen=True)
+class Move:
+    """One tensor's way: its names, and the change of layout on each side of the canonical one."""
+
+    source: str
+    inward: str
+    canonical: str
+    outward: str
+    target: str
+    source_shape: tuple[int, ...]
+    target_shape: tuple[int, ...]
+    dtype: str
+
+    def take(self, tensors: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The tensor in the target's layout."""
+        return LAYOUTS[self.outward](LAYOUTS[self.inward](tensors[self.source]))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What goes where, and what the block is."""
+
+    source: Path
+    target: Path
+    from_map: Map
+    from_variant: Variant
+    to_map: Map
+    to_variant: Variant
+    block: Block
+    #: field -> who told it
+    told: dict[str, str]
+    moves: tuple[Move, ...]
+    #: source name -> why it is left out
+    unused: dict[str, str]
+    #: the config.json that was read
+    config: Path | None
+    #: whose names the weights had at first, so that they can have them again
+    origin: dict[str, str]
+
+    def metadata(self) -> dict[str, Any]:
+        """What the written file says about itself."""
+        block = {"block": type(self.block).__name__, "fields": self.block.fields()}
+        return {**block, "map": self.to_map.name, "origin": self.origin}
+
+    def tensors(self, source: Checkpoint) -> Checkpoint:
+        """The target's tensors, each read from ``source`` and turned when it is asked for."""
+        moves = {move.target: move for move in self.moves}
+        specs = {name: Spec(move.target_shape, move.dtype) for name, move in moves.items()}
+        return Checkpoint(specs, lambda name: moves[name].take(source), path=self.source)
+
+    def canonical(self, source: Checkpoint) -> dict[str, np.ndarray]:
+        """The canonical weights in float64."""
+        return {m.canonical: LAYOUTS[m.inward](source[m.source]).astype(np.float64) for m in self.moves}
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan as plain data."""
+        return {
+            "source": str(self.source),
+            "target": str(self.target),
+            "from": {"map": self.from_map.name, **self.from_variant._asdict()},
+            "to": {"map": self.to_map.name, **self.to_variant._asdict()},
+            "block": type(self.block).__name__,
+            "fields": {name: {"value": value, "by": self.told[name]} for name, value in self.block.fields().items()},
+            "moves": [asdict(move) for move in self.moves],
+            "unused": self.unused,
+        }
+
+
+def make_plan(
+    source: Checkpoint, target: Path, *, from_: str | None, to: str | None, settings: Mapping[str, Any]
+) -> Plan:
+    """Choose maps and block, and give every tensor its place. CheckpointError that lists all that does not fit."""
+    refuse_folder(target)
+    from_map = source_map(source, from_)
+    to_map = target_map(target, to)
+    if format_of(target).NAME not in to_map.formats or not format_of(target).WRITES:
+        endings = [s for s in (".safetensors", ".weights.h5", ".npz") if format_of(Path(s)).NAME in to_map.formats]
+        raise CheckpointError(f"{target}: files of map {to_map.name} are written as {' or '.join(endings)}")
+    block, told, variant, config = describe(source, from_map, to_map, settings)
+    name = type(block).__name__
+    if to_map.block not in (None, name):
+        raise CheckpointError(f"map {to_map.name} is for {to_map.block}; {source.path} holds {name}")
+    if not block.params():
+        raise CheckpointError(f"{name} has no parameters; there is nothing to move")
+
+    origin = source.metadata.get("origin")
+    if from_map.block or not isinstance(origin, dict):  # the names that a file of a generic map had before are kept
+        origin = {"map": from_map.name, **variant._asdict()}
+    to_variant = remembered(origin, to_map)
+
+    rules = {from_map.spell(rule.foreign, variant, name): rule for rule in from_map.rules_for(block)}
+    unused = {key: why for key in source if key not in rules and (why := from_map.reason(key, variant, name))}
+    if lines := differences(source, block, rules, unused):
+        title = f"{source.path} does not hold the weights of this {name} under map {from_map.name}"
+        count = f"{len(lines)} difference{'s' if len(lines) > 1 else ''}"
+        raise CheckpointError(f"{title}: {count}\n  " + "\n  ".join(lines))
+    outward = {rule.canonical: rule for rule in to_map.rules_for(block)}
+    moves = []
+    for key, rule in rules.items():
+        there, (shape, dtype) = outward[rule.canonical], source.specs[key]
+        arrived = turned(turned(shape, rule.layout), there.layout)
+        new = to_map.spell(there.foreign, to_variant, name)
+        moves.append(Move(key, rule.layout, rule.canonical, there.layout, new, shape, arrived, dtype))
+    return Plan(
+        source=source.path or Path(), target=target, from_map=from_map, from_variant=variant, to_map=to_map,
+        to_variant=to_variant, block=block, told=told, moves=tuple(moves), unused=unused, config=config, origin=origin,
+    )  # fmt: skip
+
+
+def differences(source: Checkpoint, block: Block, rules: Mapping[str, Rule], unused: Mapping[str, str]) -> list[str]:
+    """What is missing, unexpected, misshapen or no weight in ``source``, a line each."""
+    params = block.params()
+    wanted = {key: turned(params[rule.canonical].shape, rule.layout) for key, rule in rules.items()}
+    lines = [f"missing: {key} {shape_of(shape)}" for key, shape in wanted.items() if key not in source.specs]
+    for key, (shape, dtype) in source.specs.items():
+        if key in unused:
+            continue
+        if key not in wanted:
+            lines.append(f"unexpected: {key} {shape_of(shape)}")
+        elif shape != wanted[key]:
+            lines.append(f"wrong shape: {key} should be {shape_of(wanted[key])}, got {shape_of(shape)}")
+        elif dtype not in FLOATS:
+            lines.append(f"wrong dtype: {key} is {dtype}; weights are {', '.join(FLOATS)}")
+    return lines
+
+
+def remembered(origin: Mapping[str, Any], to_map: Map) -> Variant:
+    """The spelling that the weights had at first, if that was this map's; its default otherwise."""
+    variant = Variant(str(origin.get("prefix", "")), str(origin.get("spelling", "")))
+    known = to_map.variants()
+    return variant if origin.get("map") == to_map.name and variant in known else known[0]
+
+
+def shape_of(shape: tuple[int, ...]) -> str:
+    """'(2, 3)'."""
+    return "(" + ", ".join(map(str, shape)) + ")"

@@ -1,0 +1,86 @@
+"""The proof of a conversion: both ends are run on the same inputs and compared, tap by tap, with the reference.
+
+A round trip proves nothing, since a map that never transposes passes it. Here the source is run by its own model, the
+written file by its framework's own loader, and the NumPy reference, on the weights as the source's map reads them,
+judges between them.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from attn_ref.backend import MissingBackend
+from attn_ref.port.checkpoint import Checkpoint
+from attn_ref.port.mapping import Map, Variant
+from attn_ref.port.plan import Plan
+from attn_ref.port.proof import Proof, judge
+from attn_ref.port.sample import sample
+from attn_ref.tap import Tapped, record
+
+
+def require(*maps: Map) -> None:
+    """MissingBackend if an end could not be run, before any work is done."""
+    for item in maps:
+        if absent := [name for name in item.needs if find_spec(name) is None]:
+            raise MissingBackend(
+                f"--verify runs files of map {item.name} in their own framework, which needs {', '.join(absent)}; "
+                f"pip install 'attn_ref[{item.extra}]', or leave --verify out"
+            )
+
+
+def prove(plan: Plan, source: Checkpoint, written: Path, *, seed: int = 0, tick: Callable[[str], None]) -> Proof:
+    """Run ``source`` and the file ``written`` from it, and compare both with the reference."""
+    inputs = sample(plan.block, seed)
+    config = str(plan.config.absolute()) if plan.config else None
+    block = {"block": type(plan.block).__name__, "fields": plan.block.fields()}
+    with tempfile.TemporaryDirectory(prefix="attn_ref-") as folder:
+        here, there = Path(folder, "source"), Path(folder, "target")
+        running: list[subprocess.Popen[bytes]] = []
+        try:
+            running.append(start(here, plan.from_map, plan.source, plan.from_variant, config, block, inputs))
+            running.append(start(there, plan.to_map, written, plan.to_variant, None, block, inputs))
+            with record() as taps:
+                output = plan.block(plan.canonical(source), **inputs)
+            tick("the reference has run")
+            ends = []
+            for process, place in zip(running, (here, there), strict=True):
+                code = process.wait()
+                ends.append(judge(place.name, place, code, {**taps, "output": Tapped(output, "")}))
+                tick(f"the {place.name} end has run")
+        finally:
+            for process in running:
+                process.kill()
+                process.wait()
+    return Proof(seed, {name: value.shape for name, value in inputs.items()}, ends)
+
+
+def start(
+    folder: Path,
+    item: Map,
+    path: Path,
+    variant: Variant,
+    config: str | None,
+    block: Mapping[str, Any],
+    inputs: Mapping[str, np.ndarray],
+) -> subprocess.Popen[bytes]:
+    """A process that runs ``path`` (see ``attn_ref.port.ends``)."""
+    folder.mkdir()
+    np.savez(folder / "inputs.npz", **inputs)  # type: ignore[arg-type]
+    job = {"end": item.end, "path": str(path.absolute()), "config": config, **block, **variant._asdict()}
+    (folder / "job.json").write_text(json.dumps(job))
+    with open(folder / "log", "wb") as log:
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "attn_ref.port.ends", str(folder)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
