@@ -6,6 +6,7 @@ Adding one is one file here and one file per backend; tests, command line and do
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, ClassVar, Self
@@ -21,21 +22,7 @@ __all__ = ["Block", "Input", "Param", "dense", "nest"]
 
 #: Attribute names that keras.Layer keeps for itself: a block field cannot have one, or no Keras mirror could exist.
 RESERVED = frozenset(
-    [
-        "input",
-        "output",
-        "weights",
-        "variables",
-        "path",
-        "dtype",
-        "losses",
-        "metrics",
-        "name",
-        "trainable",
-        "built",
-        "inputs",
-        "outputs",
-    ]
+    ["input", "inputs", "output", "outputs", "weights", "variables", "path", "dtype", "losses", "metrics", "name"]
 )
 
 #: ``pick(a, b, c)`` returns one of its arguments: a seeded generator's choice, or hypothesis' draw.
@@ -59,9 +46,7 @@ class Block:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        own = [
-            name for name in cls.__dict__.get("__annotations__", {}) if "ClassVar" not in str(cls.__annotations__[name])
-        ]
+        own = [name for name, hint in inspect.get_annotations(cls).items() if "ClassVar" not in str(hint)]
         if taken := RESERVED.intersection(own):
             raise TypeError(
                 f"{cls.__name__}: {', '.join(sorted(taken))} is reserved by keras.Layer; choose another name"

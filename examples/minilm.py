@@ -66,7 +66,7 @@ def main() -> int:
     inputs = tokenize(source)
     lengths = inputs["padding_mask"].sum(axis=1)
     out.print(
-        f"\n[bold]3. {len(SENTENCES)} sentences in one padded batch[/], {lengths.min()} to {lengths.max()} tokens, in float64"
+        f"\n[bold]3. {len(SENTENCES)} sentences in a batch[/], {lengths.min()} to {lengths.max()} tokens, in float64"
     )
     runs = {"NumPy": numpy_run(block, weights, inputs), "PyTorch": torch_run(block, files["torch"], inputs)}
     runs["Keras"] = keras_run(block, files["keras"], inputs)
@@ -75,9 +75,7 @@ def main() -> int:
     for name, (_, _, seconds) in runs.items():
         out.print(f"   {name:13} {seconds:5.1f} s")
 
-    out.print(
-        "\n[bold]4. Agreement with the definition, layer by layer[/]  (largest difference; the last column is the largest value)"
-    )
+    out.print("\n[bold]4. Agreement with the definition, layer by layer[/]  (largest difference)")
     agree = compare(block, runs, out)
 
     out.print(

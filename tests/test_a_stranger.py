@@ -146,7 +146,6 @@ def test_a_mirror_that_is_missing_is_a_visible_gap(tmp_path: Path) -> None:
     (tmp_path / "attn_ref/blocks/mean_over_keys.py").write_text(REFERENCE.lstrip().replace("\\\\", "\\"))
     listed = json.loads(run(tmp_path, "-m", "attn_ref.cli", "list", "--json"))["blocks"]
     assert [row["backends"] for row in listed if row["name"] == "MeanOverKeys"] == [[]]
-    report = json.loads(
-        run(tmp_path, "-m", "attn_ref.cli", "check", "MeanOverKeys", "--engine", "torch", "--cases", "2", "--json", "-")
-    )
+    command = ("-m", "attn_ref.cli", "check", "MeanOverKeys", "--engine", "torch", "--cases", "2", "--json", "-")
+    report = json.loads(run(tmp_path, *command))
     assert [(r["skipped"], r["note"]) for r in report["rows"]] == [(2, "no mirror in attn_ref_torch")]

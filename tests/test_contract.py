@@ -164,7 +164,7 @@ def test_wrong_weights_are_listed_at_once() -> None:
 
 
 def test_a_field_that_keras_reserves_is_refused_at_definition() -> None:
-    with pytest.raises(TypeError, match="weights is reserved by keras.Layer"):
+    with pytest.raises(TypeError, match=r"weights is reserved by keras\.Layer"):
         type("Bad", (ar.Block,), {"__annotations__": {"weights": int}})
 
 
@@ -221,16 +221,17 @@ def test_taps_add_and_replace_in_mirrors(engine: str) -> None:
 
 def test_an_unknown_tap_is_an_error_that_lists_the_taps() -> None:
     with (
-        pytest.raises(ValueError, match="no such tap: score; the taps are: query, key, value, attention.scores"),
+        pytest.raises(ValueError, match="no such tap: score; the taps are: query, key"),
         ar.add({"score": 1.0}),
     ):
         BLOCK(BLOCK.init(), X, Y)
 
 
 def test_a_sub_block_called_twice_needs_a_scope() -> None:
-    with pytest.raises(ValueError, match="passed twice"), ar.record():
+    with ar.record():
         ar.tap("x", 1.0, "")
-        ar.tap("x", 1.0, "")
+        with pytest.raises(ValueError, match="passed twice"):
+            ar.tap("x", 1.0, "")
     with ar.record() as taps:
         for name in ("average", "maximum"):
             with ar.scope(name):

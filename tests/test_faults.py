@@ -35,7 +35,8 @@ FAULTS = [
     ),
     Fault(
         "mask polarity: True = drop", SDPA, "MultiHeadAttention", "attention.weights",
-        torch=("            return attention_mask\n", "            return ~attention_mask if torch.is_tensor(attention_mask) else None\n"),
+        torch=("            return attention_mask\n",
+               "            return ~attention_mask if torch.is_tensor(attention_mask) else None\n"),
         keras=("            return attention_mask\n",
                "            return None if attention_mask is None else ops.logical_not(attention_mask)\n"),
     ),

@@ -3,12 +3,13 @@ r"""Transformer encoder layer: self-attention and a feed-forward network, each w
 .. math:: \text{post-norm: } Z = N_1(X + A(X)),\; Y = N_2(Z + F(Z)) \qquad
           \text{pre-norm: } Z = X + A(N_1(X)),\; Y = Z + F(N_2(Z))
 
-b batch, t length, c width, f hidden width, h heads. A is multi-head attention, F the feed-forward network, N layer norm.
+b batch, t length, c width, f hidden width, h heads. A is multi-head attention, F the
+feed-forward network, N layer norm.
 
 Differences: eps is 1e-5 here and in torch, 1e-12 in BERT, 1e-6 in ViT and 1e-3 in ``keras.layers.LayerNormalization``.
-``nn.TransformerEncoderLayer`` reads its padding mask as True = drop, and on its native path (inference without gradients)
-an additive ``src_mask`` as True = drop too, whatever its numbers; the stack ``nn.TransformerEncoder`` zeroes padded
-positions there, which a single layer does not.
+``nn.TransformerEncoderLayer`` reads its padding mask as True = drop, and on its native path (inference without
+gradients) an additive ``src_mask`` as True = drop too, whatever its numbers; the stack ``nn.TransformerEncoder`` zeroes
+padded positions there, which a single layer does not.
 
 Source: post-norm: Vaswani et al. 2017, section 3.1; pre-norm: Xiong et al. 2020.
 

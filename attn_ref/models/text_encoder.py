@@ -3,7 +3,8 @@ r"""Text encoder of the BERT family: token, position and segment embeddings, lay
 .. math:: X_0 = N(T[\text{token}] + P[0 \dots t{-}1] + S[\text{segment}]),\qquad X_{i+1} = \operatorname{layer}_i(X_i)
 
 b batch, t length, c width, f hidden width, h heads. ``padding_mask`` (b, t) is True at real tokens;
-padding is never attended to. What comes out is the last X (b, t, c), its mean over real tokens (b, c), or the pooler's value (b, c).
+padding is never attended to. What comes
+out is the last X (b, t, c), its mean over real tokens (b, c), or the pooler's value (b, c).
 
 Differences: a row of padding only attends to nothing here, so its attention gives zeros, and its mean is zeros; Hugging
 Face's ``BertModel`` adds the most negative number to every score instead, so there it attends to all padding alike.

@@ -47,7 +47,9 @@ def places(layer: nn.Module) -> Iterator[tuple[str, nn.Parameter, Turn, Turn]]:
 def slots(layer: nn.Module) -> dict[str, Slot]:
     """Canonical name -> Slot."""
 
-    def slot(parameter: nn.Parameter, outward: Turn, inward: Turn) -> Slot:
+    def slot(place: tuple[nn.Parameter, Turn, Turn]) -> Slot:
+        parameter, outward, inward = place
+
         def get() -> np.ndarray:
             return np.ascontiguousarray(outward(to_numpy(parameter)))
 
@@ -58,7 +60,7 @@ def slots(layer: nn.Module) -> dict[str, Slot]:
         shape = outward(np.empty(tuple(parameter.shape), np.bool_)).shape
         return Slot(shape, str(parameter.dtype).removeprefix("torch."), get, put)
 
-    return {name: slot(*place) for name, *place in places(layer)}
+    return {name: slot((parameter, outward, inward)) for name, parameter, outward, inward in places(layer)}
 
 
 def to_numpy(tensor: torch.Tensor) -> np.ndarray:

@@ -53,8 +53,9 @@ class ScaledDotProductAttention(Mirror):
         keep = self.rank_four(self.keep(query, key, attention_mask))
         if probing() or not self.can_fuse(query, value, keep, bias, training):
             return self.steps(query, key, value, keep, bias, training)
-        if key.shape[1] == 1:  # Keras on TensorFlow repeats grouped heads unless there is one
-            key, value = (ops.repeat(x, query.shape[1], axis=1) for x in (key, value))
+        groups = query.shape[1] // key.shape[1]
+        if groups > 1:  # on TensorFlow Keras before 3.15 has no grouped heads, and 3.15 none if there is one key head
+            key, value = (ops.repeat(x, groups, axis=1) for x in (key, value))
         q, k, v = (ops.swapaxes(x, 1, 2) for x in (query, key, value))
         bias = self.rank_four(bias)
         # q is scaled already: Keras would pass a scale through float32
