@@ -124,8 +124,8 @@ def test_adding_a_block_is_one_file_and_one_per_backend(tmp_path: Path) -> None:
     shown = run(tmp_path, "-m", "attn_ref.cli", "show", "MeanOverKeys")
     assert "gamma" in shown
 
-    checked = run(tmp_path, "-m", "attn_ref.cli", "check", "MeanOverKeys", "--engine", "torch", "--engine", "tensorflow",
-                  "--cases", "10", "--json", "-")  # fmt: skip
+    engines = ("--engine", "torch", "--engine", "tensorflow")
+    checked = run(tmp_path, "-m", "attn_ref.cli", "check", "MeanOverKeys", *engines, "--cases", "10", "--json", "-")
     report = json.loads(checked)
     assert report["ok"]
     assert [(r["engine"], r["cases"], r["failures"]) for r in report["rows"]] == [

@@ -8,10 +8,10 @@ d head width, e value head width.
 
 Differences: a head is a contiguous slice of the projected width. ``key_dim`` means the head width in Keras and the
 input width in torch, so neither name is used here. ``nn.MultiheadAttention`` reads a bool mask as True = drop,
-packs the three projections as (3d, d), and turns a row with nothing to attend to into NaN when it returns weights, which
-is its default, and on its native path always. ``keras.layers.MultiHeadAttention`` keeps kernels as (width, h, d) and
-gives such a row the mean of all values on its fused path, and zeros once it returns scores or drops weights. Here it is
-zeros.
+packs the three projections as (3d, d), and turns a row with nothing to attend to into NaN when it returns weights,
+which is its default, and on its native path always. ``keras.layers.MultiHeadAttention`` keeps kernels as (width, h, d)
+and gives such a row the mean of all values on its fused path, and zeros once it returns scores or drops weights. Here
+it is zeros.
 
 A mask of rank 3 is refused: (b, t, s) and (h, t, s) cannot be told apart when b = h.
 
