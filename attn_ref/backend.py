@@ -45,6 +45,8 @@ class Run:
 
     output: np.ndarray
     taps: dict[str, Tapped] = field(default_factory=dict)
+    #: "parameter query.kernel", "input query", "tap attention.scores" … -> the gradient of Σ cotangent · output, in the canonical layout
+    gradients: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 class Backend(ABC):
@@ -82,6 +84,21 @@ class Backend(ABC):
         """Run ``layer`` on canonical inputs. Without ``observe`` nothing listens, so fused calls are taken.
 
         ``replace`` with ``keep`` taps is training mode; the arrays carry the labels of the reference's taps.
+        """
+
+    @abstractmethod
+    def gradients(
+        self,
+        layer: Any,
+        inputs: Mapping[str, np.ndarray],
+        cotangent: np.ndarray,
+        *,
+        observe: bool = True,
+        replace: Mapping[str, Tapped] | None = None,
+    ) -> Run:
+        """Run ``layer`` forwards and backwards: the gradients of Σ cotangent · output, by the framework's own means.
+
+        To every parameter and real input; with ``observe`` to every tap too, as the gradient to a zero added there.
         """
 
     @classmethod

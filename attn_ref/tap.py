@@ -132,14 +132,20 @@ def _complain(listener: Probe) -> None:
         raise ValueError(f"no such tap: {', '.join(unused)}; the taps are: {', '.join(listener.seen) or 'none'}")
 
 
-def transpose_to(value: Any, labels: str, target: str) -> Any:
-    """A NumPy array whose axes are ``labels``, with its axes in the order of ``target`` (the same labels)."""
+def order_of(labels: str, target: str) -> list[int] | None:
+    """How to transpose axes called ``labels`` into the order of ``target``; None where nothing is to be done."""
     source, wanted = labels.split(), target.split()
     if not source or source == wanted:
-        return value
+        return None
     if sorted(source) != sorted(wanted):
         raise ValueError(f"axes {labels!r} cannot be put in the order {target!r}: they are not the same labels")
-    return np.transpose(value, [source.index(label) for label in wanted])
+    return [source.index(label) for label in wanted]
+
+
+def transpose_to(value: Any, labels: str, target: str) -> Any:
+    """A NumPy array whose axes are ``labels``, with its axes in the order of ``target`` (the same labels)."""
+    order = order_of(labels, target)
+    return value if order is None else np.transpose(value, order)
 
 
 def lift_numpy(tapped: Tapped, labels: str, like: Any) -> Any:

@@ -13,3 +13,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported, wh
 settings.register_profile("dev", deadline=None, max_examples=8)
 settings.register_profile("ci", deadline=None, max_examples=8, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+
+def pytest_report_header() -> str:
+    """What is tested against."""
+    from attn_ref.check.report import environment
+
+    found = environment()
+    versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items() if version)
+    return f"tested against: {versions}; {found['processor']}, {found['cores']} cores"

@@ -41,14 +41,19 @@ def compare(backend: Backend, case: Case, dtype: str, gaps: Iterable[Gap] = ()) 
         stepped = backend.run(layer, inputs, observe=True)
         direct = backend.run(layer, inputs, observe=False)
     except Exception as error:  # whatever a framework throws is a finding about it, not the end of the check
-        said = " ".join(str(error).split())[:400]
-        outcome.worst, outcome.first, outcome.detail = float("inf"), "raised", f"{type(error).__name__}: {said}"
-        return outcome
+        return raised(outcome, error)
     seen = {**stepped.taps, OUTPUT: Tapped(stepped.output, "")}
     judge(outcome, right, seen, LIMIT[dtype])
     if outcome.first is None:
         judge(outcome, right, {OUTPUT: Tapped(direct.output, "")}, LIMIT[dtype], "taps off, so in the fused path only")
     outcome.taps = len(seen)
+    return outcome
+
+
+def raised(outcome: Outcome, error: Exception) -> Outcome:
+    """A mirror that raises differs."""
+    said = " ".join(str(error).split())[:400]
+    outcome.worst, outcome.first, outcome.detail = float("inf"), "raised", f"{type(error).__name__}: {said}"
     return outcome
 
 

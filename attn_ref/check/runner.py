@@ -14,13 +14,14 @@ from attn_ref.backend import Backend, MissingBackend, backend, backends
 from attn_ref.block import Block
 from attn_ref.catalogue import block as find_block
 from attn_ref.catalogue import blocks as all_blocks
+from attn_ref.check.adjoint import compare_gradients
 from attn_ref.check.cases import Case, cases
 from attn_ref.check.compare import Outcome, compare
 from attn_ref.check.gaps import gaps_for
 from attn_ref.check.report import Report, Row, environment
 from attn_ref.check.tolerance import LIMIT
 
-MODES = ("forward",)
+MODES = ("forward", "gradient", "training")
 DTYPES = tuple(LIMIT)
 CHUNK = 10
 #: shapes that an engine gets at least, where it compiles for each
@@ -42,6 +43,8 @@ def check(
 ) -> Report:
     """Hold engines to the definitions.
 
+    ``modes``: "forward" compares every tap; "gradient" the gradient of every parameter, input and tap too; "training" both
+    again with every dropout's keep mask the same on both sides.
     ``blocks``: names or classes, default all. ``engines``: default every installed one. ``cases`` is per block, engine
     and dtype. ``executor``: "processes" (one a engine), "inline", or a function engine -> concurrent.futures executor.
     Raises ValueError for an unknown name and MissingBackend for an engine that is asked for and not installed.
@@ -93,20 +96,22 @@ def _run(
         drawn = cases(classes[row.block], count, seed, max(MIN_SHAPES, count // 8) if compiled else None)
         texts = [case.to_json() for case in drawn]
         for start in range(0, count, CHUNK):
-            future = executors[row.engine].submit(work, row.engine, row.dtype, texts[start : start + CHUNK])
+            future = executors[row.engine].submit(work, row.engine, row.mode, row.dtype, texts[start : start + CHUNK])
             waiting[future] = row
     total, done = sum(count for row in rows if not row.skipped), 0
     for future in as_completed(waiting):
         row, outcomes = waiting[future], future.result()
         enter(row, outcomes)
         done += len(outcomes)
-        progress(done, total, f"{row.block} · {row.engine} · {row.dtype}")
+        progress(done, total, f"{row.block} · {row.engine} · {row.mode} · {row.dtype}")
 
 
-def work(engine: str, dtype: str, texts: list[str]) -> list[Outcome]:
+def work(engine: str, mode: str, dtype: str, texts: list[str]) -> list[Outcome]:
     """What a worker does: some cases on its engine."""
-    served, gaps = backend(engine), gaps_for(engine, dtype)
-    return [compare(served, Case.from_json(text), dtype, gaps) for text in texts]
+    served, gaps, drawn = backend(engine), gaps_for(engine, dtype), [Case.from_json(text) for text in texts]
+    if mode == "forward":
+        return [compare(served, case, dtype, gaps) for case in drawn]
+    return [compare_gradients(served, case, dtype, gaps, training=mode == "training") for case in drawn]
 
 
 def enter(row: Row, outcomes: Iterable[Outcome]) -> None:

@@ -41,9 +41,11 @@ class Truth:
     primitives: frozenset[str]
 
 
-class _MovedTaps(Probe):
-    def __init__(self, noise: Noise) -> None:
-        super().__init__()
+class MovedTaps(Probe):
+    """A probe that moves every value at its tap, as a rounding there would."""
+
+    def __init__(self, noise: Noise, **listening: Any) -> None:
+        super().__init__(**listening)
         self.noise = noise
 
     def __call__(self, name: str, value: Any, labels: str) -> Any:
@@ -56,15 +58,17 @@ def truth(
     inputs: Mapping[str, np.ndarray],
     dtype: str,
     units: Mapping[str, float] | None = None,
+    replace: Mapping[str, Tapped] | None = None,
 ) -> Truth:
     """Run the reference in float64 on values of ``dtype``, exactly once and ``RUNS`` times with noise.
 
-    ``units``: primitive -> unit roundoff, where an engine has a known gap. FloatingPointError when the reference
+    ``units``: primitive -> unit roundoff, where an engine has a known gap. ``replace``: taps that are replaced, as in
+    training. FloatingPointError when the reference
     gives a NaN or an infinity: a fault of the definition or of the case, never a pass.
     """
     u, tiny = ROUNDING[dtype]
-    wide_weights, wide_inputs = _wide(weights), _wide(inputs)
-    exact = _seen(block, wide_weights, wide_inputs, Probe())
+    wide_weights, wide_inputs = wide(weights), wide(inputs)
+    exact = _seen(block, wide_weights, wide_inputs, Probe(replace=replace))
     for name, (value, _) in exact.items():
         if not np.isfinite(value).all():
             raise FloatingPointError(f"the reference of {type(block).__name__} is not finite at tap {name!r}")
@@ -73,9 +77,11 @@ def truth(
     for run in range(RUNS):
         noise = Noise(u, run, units)
         with noisy(noise):
-            moved = _seen(block, _moved(noise, wide_weights), _moved(noise, wide_inputs), _MovedTaps(noise))
+            heard = _seen(
+                block, moved(noise, wide_weights), moved(noise, wide_inputs), MovedTaps(noise, replace=replace)
+            )
         used |= noise.used
-        for name, (value, _) in moved.items():
+        for name, (value, _) in heard.items():
             sigma[name] = max(sigma[name], _largest(value - exact[name].value))
     unit = {name: sigma[name] + u * _largest(value) + tiny for name, (value, _) in exact.items()}
     return Truth(exact, unit, frozenset(used))
@@ -87,11 +93,13 @@ def _seen(block: Block, weights: Any, inputs: Any, listener: Probe) -> dict[str,
     return {**heard.seen, OUTPUT: Tapped(output, "")}
 
 
-def _wide(values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def wide(values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Every float as float64, exactly."""
     return {name: value.astype(np.float64) if value.dtype.kind == "f" else value for name, value in values.items()}
 
 
-def _moved(noise: Noise, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def moved(noise: Noise, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Every float moved by one unit roundoff."""
     return {name: noise.move(value) for name, value in values.items()}
 
 

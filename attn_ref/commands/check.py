@@ -17,7 +17,7 @@ from attn_ref.commands.output import console, write_json
 @click.option(
     "--dtype", "dtypes", multiple=True, help="float64 (default: decides meaning) or float32 (measures numerics)."
 )
-@click.option("--mode", "modes", multiple=True, help="forward (default).")
+@click.option("--mode", "modes", multiple=True, help="forward (default), gradient or training.")
 @click.option("--cases", default=50, show_default=True, help="Cases per block, engine and dtype.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the cases.")
 @click.option("--executor", default="processes", show_default=True, help="processes (one per engine) or inline.")

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from attn_ref.backend import Run
-from attn_ref.tap import Probe, Tapped, probe, scope, transpose_to
+from attn_ref.tap import Probe, Tapped, order_of, probe, scope
 from attn_ref_keras.codec import sublayers, to_numpy
 
 
@@ -27,8 +27,7 @@ def run(
     """See ``attn_ref.backend.Backend.run``."""
     given = {name: lift(value, layer.compute_dtype) for name, value in inputs.items()}
     listener = Probe(add=add, replace=replace, lift=lift_tapped)
-    with ExitStack() as stack, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "You are using a softmax over axis")  # one key is a case like any other
+    with ExitStack() as stack, quietly():
         if observe or add or replace:
             stack.enter_context(scoped(layer))
             stack.enter_context(probe(listener))
@@ -37,6 +36,14 @@ def run(
         raise ValueError(f"no such tap: {', '.join(unused)}; the taps are {', '.join(listener.seen) or 'none'}")
     taps = {name: Tapped(to_numpy(value), labels) for name, (value, labels) in listener.seen.items()}
     return Run(to_numpy(output), taps)
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Without the advice that Keras gives about a softmax over one key: that is a case like any other."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "You are using a softmax over axis")
+        yield
 
 
 @contextmanager
@@ -86,4 +93,5 @@ def lift(value: np.ndarray, dtype: str) -> Any:
 
 def lift_tapped(tapped: Tapped, labels: str, like: Any) -> Any:
     """A tap's array in the layout and dtype of ``like``."""
-    return keras.ops.convert_to_tensor(transpose_to(tapped.value, tapped.labels, labels), dtype=like.dtype)
+    value = keras.ops.convert_to_tensor(tapped.value, dtype=like.dtype)
+    return keras.ops.transpose(value, order) if (order := order_of(tapped.labels, labels)) else value

@@ -45,6 +45,19 @@ class Backend(BaseBackend):
 
         return slots(layer)
 
+    def gradients(
+        self,
+        layer: Any,
+        inputs: Mapping[str, np.ndarray],
+        cotangent: np.ndarray,
+        *,
+        observe: bool = True,
+        replace: Mapping[str, Tapped] | None = None,
+    ) -> Run:
+        from attn_ref_torch.run import gradients
+
+        return gradients(layer, layer.block.checked(**inputs), cotangent, observe=observe, replace=replace)
+
     def run(
         self,
         layer: Any,

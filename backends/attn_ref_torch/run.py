@@ -12,7 +12,7 @@ from torch import nn
 
 from attn_ref.backend import Run
 from attn_ref.tap import Probe, Tapped, probe, scope, transpose_to
-from attn_ref_torch.codec import to_numpy
+from attn_ref_torch.codec import places, to_numpy
 
 
 def run(
@@ -36,6 +36,47 @@ def run(
         raise ValueError(f"no such tap: {', '.join(unused)}; the taps are {', '.join(listener.seen) or 'none'}")
     taps = {name: Tapped(to_numpy(value), labels) for name, (value, labels) in listener.seen.items()}
     return Run(to_numpy(output), taps)
+
+
+class Leaves(Probe):
+    """Adds a zero at every tap, to which the gradient is asked for."""
+
+    def __init__(self, replace: Mapping[str, Tapped] | None) -> None:
+        super().__init__(replace=replace, lift=lift_tapped)
+        self.zeros: dict[str, torch.Tensor] = {}
+
+    def __call__(self, name: str, value: Any, labels: str) -> Any:
+        zero = torch.zeros_like(value, requires_grad=True)
+        value = super().__call__(name, value, labels) + zero
+        self.zeros[next(reversed(self.seen))] = zero
+        return value
+
+
+def gradients(
+    layer: nn.Module,
+    inputs: Mapping[str, np.ndarray],
+    cotangent: np.ndarray,
+    *,
+    observe: bool,
+    replace: Mapping[str, Tapped] | None,
+) -> Run:
+    """See ``attn_ref.backend.Backend.gradients``."""
+    given = {name: lift(value, None) for name, value in inputs.items()}
+    leaves = {name: x.requires_grad_() for name, x in given.items() if x.is_floating_point()}
+    listener = Leaves(replace)
+    with torch.enable_grad(), ExitStack() as stack:
+        if observe:
+            stack.enter_context(scoped(layer))
+            stack.enter_context(probe(listener))
+        output = layer(**given)
+    turns = {name: (parameter, outward) for name, parameter, outward, _ in places(layer)}
+    asked = [*leaves.values(), *listener.zeros.values(), *(parameter for parameter, _ in turns.values())]
+    found = iter(torch.autograd.grad(output, asked, torch.from_numpy(cotangent), materialize_grads=True))
+    result = {f"input {name}": to_numpy(next(found)) for name in leaves}
+    result |= {f"tap {name}": to_numpy(next(found)) for name in listener.zeros}
+    result |= {f"parameter {name}": outward(to_numpy(next(found))) for name, (_, outward) in turns.items()}
+    taps = {name: Tapped(to_numpy(value), labels) for name, (value, labels) in listener.seen.items()}
+    return Run(to_numpy(output), taps, result)
 
 
 @contextmanager

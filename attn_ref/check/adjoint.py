@@ -1,0 +1,139 @@
+"""Gradients, and training: the adjoint identity ⟨u, J v⟩ = ⟨Jᵀu, v⟩, for every parameter, input and tap by itself.
+
+J·v comes from the reference by complex step, Jᵀu from the framework's own differentiation, with one seeded cotangent u
+and one direction v for each name, so that a wrong gradient is named. The gradient at a tap is the gradient to a zero
+added there. A gradient flows backwards, so the tap nearest to the output whose gradient is wrong is the diagnosis: the
+fault lies after it, and before the next tap.
+
+Agreement: |⟨u, Jv⟩ − ⟨g, v⟩| ≤ C · (σ + ε·Σ|g·v| + ε·Σ|u·Jv| + the smallest normal number), where ε is the unit
+roundoff and σ the largest Σ|Δ(Jv)·u| over K runs with noise (see ``tolerance``). σ takes K evaluations for each name;
+where the error is within the other terms alone it is not asked for, which can only make a figure larger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from attn_ref.backend import Backend
+from attn_ref.block import Block
+from attn_ref.check.cases import Case
+from attn_ref.check.compare import Outcome, judge, raised
+from attn_ref.check.gaps import Gap, units
+from attn_ref.check.tolerance import LIMIT, OUTPUT, ROUNDING, RUNS, MovedTaps, moved, truth, wide
+from attn_ref.derivative import jvp
+from attn_ref.ops.primitive import Noise, noisy
+from attn_ref.tap import Tapped, record
+from attn_ref.weights import uniform
+
+RATE = 0.25
+
+
+def keep_masks(block: Block, case: Case, weights: Any, inputs: Any) -> dict[str, Tapped]:
+    """For every dropout of the block a seeded keep, 0 or 1 / (1 − 0.25), under its tap's name."""
+    with record() as taps:
+        block(weights, **inputs)
+    return {
+        name: Tapped((uniform(value.shape, case.seed, name) > 2 * RATE - 1) / (1 - RATE), labels)
+        for name, (value, labels) in taps.items()
+        if is_keep(name)
+    }
+
+
+def is_keep(tap: str) -> bool:
+    """Is this the tap of a dropout's keep?"""
+    return tap.rpartition(".")[2].startswith("keep")
+
+
+def compare_gradients(
+    backend: Backend, case: Case, dtype: str, gaps: Iterable[Gap] = (), *, training: bool = False
+) -> Outcome:
+    """Run ``case`` forwards and backwards; in training with the same keep masks on both sides."""
+    block, gaps = case.build(), tuple(gaps)
+    weights, inputs = case.weights(dtype), case.inputs(dtype)
+    w, x = wide(weights), wide(inputs)
+    masks = keep_masks(block, case, w, x) if training else {}
+    right = truth(block, weights, inputs, dtype, units(gaps), masks)
+    outcome = Outcome(case.to_json(), 0.0, "", size=case.size())
+    outcome.gaps = tuple(gap.id for gap in gaps if gap.op in right.primitives)
+    cotangent = uniform(right.taps[OUTPUT].value.shape, case.seed, "cotangent").astype(dtype)
+    try:
+        layer = backend.load(backend.build(block, dtype), weights)
+        run = backend.gradients(layer, inputs, cotangent, replace=masks, observe=True)
+        direct = None if masks else backend.gradients(layer, inputs, cotangent, observe=False)
+    except Exception as error:  # whatever a framework throws is a finding about it, not the end of the check
+        return raised(outcome, error)
+    judge(outcome, right, {**run.taps, OUTPUT: Tapped(run.output, "")}, LIMIT[dtype])
+    taps = {name: v for name, v in reversed(right.taps.items()) if name != OUTPUT and not is_keep(name)}
+    reals = {name: Tapped(value, "") for name, value in x.items() if value.dtype.kind == "f"}
+    parameters = {name: Tapped(value, "") for name, value in w.items()}
+    for kind, values in (("tap", taps), ("input", reals), ("parameter", parameters)):
+        for name, (value, labels) in values.items():
+            title = f"{kind} {name}"
+            direction = Tapped(uniform(value.shape, case.seed, "direction", title), labels)
+            adjoint = Adjoint(block, w, x, (kind, name, direction), cotangent, dtype, units(gaps), masks)
+            enter(outcome, title, adjoint, run.gradients.get(title), LIMIT[dtype])
+            if direct is not None and kind != "tap" and outcome.first is None:
+                where = " (taps off, so in the fused path only)"
+                enter(outcome, title, adjoint, direct.gradients.get(title), LIMIT[dtype], where)
+    return outcome
+
+
+class Adjoint:
+    """⟨u, J v⟩ of the reference along one direction, and how far rounding moves it."""
+
+    def __init__(
+        self, block: Block, w: Any, x: Any, along: tuple[str, str, Tapped], u: np.ndarray, dtype: str,
+        gaps: Mapping[str, float], masks: Mapping[str, Tapped],
+    ) -> None:  # fmt: skip
+        self.block, self.w, self.x, self.along, self.u = block, w, x, along, u.astype(np.float64)
+        self.dtype, self.gaps, self.masks = dtype, gaps, masks
+        self.tangent = self.evaluate(w, x)
+        self.value = float(np.sum(self.u * self.tangent))
+        self._sigma: float | None = None
+
+    def evaluate(self, w: Any, x: Any, **listening: Any) -> np.ndarray:
+        """J·v at these weights and inputs."""
+        kind, name, v = self.along
+        along = {{"tap": "dtaps", "input": "dx", "parameter": "dw"}[kind]: {name: v if kind == "tap" else v.value}}
+        return jvp(self.block, w, x, replace=self.masks, **along, **listening)[1]
+
+    @property
+    def sigma(self) -> float:
+        """The largest Σ|Δ(Jv)·u| over the runs with noise."""
+        if self._sigma is None:
+            found = [0.0]
+            for run in range(RUNS):
+                noise = Noise(ROUNDING[self.dtype][0], run, self.gaps)
+                with noisy(noise):
+                    tangent = self.evaluate(moved(noise, self.w), moved(noise, self.x), listener=MovedTaps, noise=noise)
+                found.append(float(np.sum(np.abs((tangent - self.tangent) * self.u))))
+            self._sigma = max(found)
+        return self._sigma
+
+
+def enter(outcome: Outcome, name: str, adjoint: Adjoint, gradient: Any, limit: float, where: str = "") -> None:
+    """Compare one gradient and enter its error into ``outcome``."""
+    outcome.taps += 1
+    direction = adjoint.along[-1]
+    title = f"gradient of {name}{where}"
+    if gradient is None or gradient.shape != direction.value.shape:
+        got = "none" if gradient is None else f"of shape {gradient.shape}"
+        outcome.worst, outcome.first = np.inf, outcome.first or title
+        outcome.detail = outcome.detail or f"the gradient is {got}, not of shape {direction.value.shape}"
+        return
+    unit, tiny = ROUNDING[adjoint.dtype]
+    products = gradient.astype(np.float64) * direction.value
+    error = abs(float(np.sum(products)) - adjoint.value)
+    floor = unit * float(np.sum(np.abs(products)) + np.sum(np.abs(adjoint.u * adjoint.tangent))) + tiny
+    allowance = floor if error <= floor else floor + adjoint.sigma
+    ratio = error / allowance if np.isfinite(error) else np.inf
+    if ratio > outcome.worst:
+        outcome.worst, outcome.worst_at = ratio, title
+    if ratio > limit and outcome.first is None:
+        outcome.first = title
+        outcome.detail = (
+            f"⟨g, v⟩ is off by {error:.2e}, {ratio:.3g} times its unit {allowance:.2e}; {limit:g} is allowed"
+        )
