@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0.dev0"
 __all__ = [
-    "Block", "Input", "Param", "Tapped", "add", "backend", "backends", "block", "blocks", "check", "jvp", "port", "record",
-    "replace", "scope", "tap",
+    "Block", "Input", "Param", "Tapped", "add", "backend", "backends", "block", "blocks", "check", "jvp", "port",
+    "record", "replace", "scope", "tap",
 ]  # fmt: skip
 
 

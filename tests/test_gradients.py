@@ -62,13 +62,16 @@ FAULTS = [
      ("self.merge(context)", "self.merge(ops.stop_gradient(context))")),
     ("scaled by half", LAYER, "EncoderLayer",
      {"gradient of tap feed_forward.reduced"},
-     ("dropout(self.drop, self.feed_forward(x), ", "dropout(self.drop, (lambda y: y / 2 + y.detach() / 2)(self.feed_forward(x)), "),
+     ("dropout(self.drop, self.feed_forward(x), ",
+      "dropout(self.drop, (lambda y: y / 2 + y.detach() / 2)(self.feed_forward(x)), "),
      ("return drop(self.drop, self.feed_forward(x, training=training), ",
       "import keras as k\n        y = self.feed_forward(x, training=training)\n"
       "        return drop(self.drop, y / 2 + k.ops.stop_gradient(y) / 2, ")),
     ("of a bias alone", MHA, "MultiHeadAttention", {"gradient of parameter query.bias"},
-     ("self.query(query)", "nn.functional.linear(query, self.query.weight, None if self.query.bias is None else self.query.bias.detach())"),
-     ("self.query(query)", "(ops.matmul(query, self.query.kernel) + (0.0 if self.query.bias is None else ops.stop_gradient(self.query.bias)))")),
+     ("self.query(query)",
+      "nn.functional.linear(query, self.query.weight, b if (b := self.query.bias) is None else b.detach())"),
+     ("self.query(query)",
+      "(ops.matmul(query, self.query.kernel) + (0.0 if (b := self.query.bias) is None else ops.stop_gradient(b)))")),
 ]  # fmt: skip
 
 

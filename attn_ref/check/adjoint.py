@@ -97,7 +97,8 @@ class Adjoint:
     def evaluate(self, w: Any, x: Any, **listening: Any) -> np.ndarray:
         """J·v at these weights and inputs."""
         kind, name, v = self.along
-        along = {{"tap": "dtaps", "input": "dx", "parameter": "dw"}[kind]: {name: v if kind == "tap" else v.value}}
+        which = {"tap": "dtaps", "input": "dx", "parameter": "dw"}[kind]
+        along: dict[str, Any] = {which: {name: v if kind == "tap" else v.value}}
         return jvp(self.block, w, x, replace=self.masks, **along, **listening)[1]
 
     @property

@@ -43,8 +43,9 @@ def check(
 ) -> Report:
     """Hold engines to the definitions.
 
-    ``modes``: "forward" compares every tap; "gradient" the gradient of every parameter, input and tap too; "training" both
-    again with every dropout's keep mask the same on both sides.
+    ``modes``: "forward" compares every tap; "gradient" the gradient of every parameter, input and tap too; "training"
+    both again with the same keep masks on both sides.
+
     ``blocks``: names or classes, default all. ``engines``: default every installed one. ``cases`` is per block, engine
     and dtype. ``executor``: "processes" (one a engine), "inline", or a function engine -> concurrent.futures executor.
     Raises ValueError for an unknown name and MissingBackend for an engine that is asked for and not installed.
