@@ -45,7 +45,7 @@ class Run:
 
     output: np.ndarray
     taps: dict[str, Tapped] = field(default_factory=dict)
-    #: "parameter query.kernel", "input query", "tap scores" … -> the gradient of Σ cotangent · output, canonically laid out
+    #: "parameter query.kernel", "input query", "tap scores" … -> gradient of Σ cotangent · output, canonical layout
     gradients: dict[str, np.ndarray] = field(default_factory=dict)
 
 
