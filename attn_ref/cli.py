@@ -15,6 +15,7 @@ COMMANDS = {
     "list": "List the blocks and who mirrors them.",
     "maps": "List the maps between foreign weights and canonical ones.",
     "port": "Move a checkpoint to another framework, and prove that it arrived.",
+    "reproduce": "Run one case of a report again, and show every tap.",
     "show": "Show what a block computes, its parameters and its taps.",
 }
 

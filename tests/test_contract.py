@@ -237,3 +237,21 @@ def test_a_sub_block_called_twice_needs_a_scope() -> None:
             with ar.scope(name):
                 ar.tap("x", 1.0, "")
     assert list(taps) == ["average.x", "maximum.x"]
+
+
+def test_a_case_is_reproduced_tap_by_tap(tmp_path, capsys) -> None:
+    from attn_ref.check.cases import cases
+    from attn_ref.cli import cli
+    from planting import planted
+
+    case = cases(ar.MultiHeadAttention, 3)[1]
+    (tmp_path / "case.json").write_text(case.to_json())
+    assert cli(["reproduce", str(tmp_path / "case.json")], standalone_mode=False) == 0
+    shown = capsys.readouterr().out
+    assert "attention.weights" in shown
+    assert "agree" in shown
+    with planted("attn_ref_torch.blocks.multi_head_attention", "self.value(value)", "self.value(value * 1.001)"):
+        assert cli(["reproduce", case.to_json()], standalone_mode=False) == 1
+    assert "differs first at value" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="not a case: 'shapes'"):
+        cli(["reproduce", "{}"], standalone_mode=False)

@@ -20,7 +20,7 @@ import numpy as np
 from attn_ref.backend import Backend
 from attn_ref.block import Block
 from attn_ref.check.cases import Case
-from attn_ref.check.compare import Outcome, judge, raised
+from attn_ref.check.compare import FUSED, FUSED_ONLY, Outcome, judge, raised
 from attn_ref.check.gaps import Gap, units
 from attn_ref.check.tolerance import LIMIT, OUTPUT, ROUNDING, RUNS, MovedTaps, moved, truth, wide
 from attn_ref.derivative import jvp
@@ -76,8 +76,7 @@ def compare_gradients(
             adjoint = Adjoint(block, w, x, (kind, name, direction), cotangent, dtype, units(gaps), masks)
             enter(outcome, title, adjoint, run.gradients.get(title), LIMIT[dtype])
             if direct is not None and kind != "tap" and outcome.first is None:
-                where = " (taps off, so in the fused path only)"
-                enter(outcome, title, adjoint, direct.gradients.get(title), LIMIT[dtype], where)
+                enter(outcome, title, adjoint, direct.gradients.get(title), LIMIT[dtype], FUSED)
     return outcome
 
 
@@ -131,10 +130,11 @@ def enter(outcome: Outcome, name: str, adjoint: Adjoint, gradient: Any, limit: f
     floor = unit * float(np.sum(np.abs(products)) + np.sum(np.abs(adjoint.u * adjoint.tangent))) + tiny
     allowance = floor if error <= floor else floor + adjoint.sigma
     ratio = error / allowance if np.isfinite(error) else np.inf
+    outcome.rows.append((title, error, allowance, ratio <= limit))
     if ratio > outcome.worst:
         outcome.worst, outcome.worst_at = ratio, title
     if ratio > limit and outcome.first is None:
-        outcome.first = title
+        outcome.first = f"gradient of {name}{FUSED_ONLY if where else ''}"
         outcome.detail = (
             f"⟨g, v⟩ is off by {error:.2e}, {ratio:.3g} times its unit {allowance:.2e}; {limit:g} is allowed"
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from attn_ref.backend import Backend
 from attn_ref.check.cases import Case
@@ -27,6 +27,8 @@ class Outcome:
     size: int = 0
     gaps: tuple[str, ...] = ()
     taps: int = 0
+    #: (tap or gradient, error, its unit, within the limit), in the order of comparison
+    rows: list[tuple[str, float, float, bool]] = field(default_factory=list)
 
 
 def compare(backend: Backend, case: Case, dtype: str, gaps: Iterable[Gap] = ()) -> Outcome:
@@ -45,7 +47,7 @@ def compare(backend: Backend, case: Case, dtype: str, gaps: Iterable[Gap] = ()) 
     seen = {**stepped.taps, OUTPUT: Tapped(stepped.output, "")}
     judge(outcome, right, seen, LIMIT[dtype])
     if outcome.first is None:
-        judge(outcome, right, {OUTPUT: Tapped(direct.output, "")}, LIMIT[dtype], "taps off, so in the fused path only")
+        judge(outcome, right, {OUTPUT: Tapped(direct.output, "")}, LIMIT[dtype], FUSED)
     outcome.taps = len(seen)
     return outcome
 
@@ -55,6 +57,11 @@ def raised(outcome: Outcome, error: Exception) -> Outcome:
     said = " ".join(str(error).split())[:400]
     outcome.worst, outcome.first, outcome.detail = float("inf"), "raised", f"{type(error).__name__}: {said}"
     return outcome
+
+
+#: where a value comes from while nothing listens, and what it means that only that one differs
+FUSED = " (taps off)"
+FUSED_ONLY = " (taps off, so in the fused path only)"
 
 
 def judge(outcome: Outcome, right: Truth, seen: dict[str, Tapped], limit: float, where: str = "") -> None:
@@ -68,10 +75,11 @@ def judge(outcome: Outcome, right: Truth, seen: dict[str, Tapped], limit: float,
             continue
         error = deviation(seen[name], want)
         ratio = error / right.unit[name]
+        outcome.rows.append((name + where, error, right.unit[name], ratio <= limit))
         if ratio > outcome.worst:
             outcome.worst, outcome.worst_at = ratio, name
         if ratio > limit and outcome.first is None:
-            outcome.first = name if not where else f"{name} ({where})"
+            outcome.first = name + (FUSED_ONLY if where else "")
             outcome.detail = (
                 f"error {error:.2e} is {ratio:.3g} times its unit {right.unit[name]:.2e}; {limit:g} is allowed"
             )

@@ -51,9 +51,8 @@ def check(
     Raises ValueError for an unknown name and MissingBackend for an engine that is asked for and not installed.
     """
     chosen = [find_block(b) if isinstance(b, str) else b for b in blocks] or list(all_blocks().values())
-    for given, known, what in ((dtypes, DTYPES, "dtype"), (modes, MODES, "mode")):
-        if unknown := [name for name in given if name not in known]:
-            raise ValueError(f"unknown {what} {', '.join(unknown)}; the {what}s are {', '.join(known)}")
+    known("dtype", dtypes, DTYPES)
+    known("mode", modes, MODES)
     if cases < 1:
         raise ValueError(f"cases should be at least 1; got {cases}")
     asked = list(engines) if engines else [e for e, cls in backends().items() if cls.version(e)]
@@ -71,12 +70,18 @@ def check(
     return Report(rows, list(in_force.values()), environment(), {d: LIMIT[d] for d in dtypes})
 
 
+def known(what: str, given: Iterable[str], names: Iterable[str]) -> None:
+    """ValueError if one of ``given`` is none of ``names``."""
+    if unknown := [name for name in given if name not in names]:
+        raise ValueError(f"unknown {what} {', '.join(unknown)}; the {what}s are {', '.join(names)}")
+
+
 def require(engine: str) -> type[Backend]:
     """The engine's backend class. ValueError for an unknown engine, MissingBackend if it is not installed."""
-    known = backends()
-    if engine not in known or known[engine].version(engine) is None:
+    served = backends()
+    if engine not in served or served[engine].version(engine) is None:
         backend(engine)  # raises the error that says so
-    return known[engine]
+    return served[engine]
 
 
 def _run(
@@ -109,10 +114,15 @@ def _run(
 
 def work(engine: str, mode: str, dtype: str, texts: list[str]) -> list[Outcome]:
     """What a worker does: some cases on its engine."""
-    served, gaps, drawn = backend(engine), gaps_for(engine, dtype), [Case.from_json(text) for text in texts]
+    return [one(engine, mode, dtype, Case.from_json(text)) for text in texts]
+
+
+def one(engine: str, mode: str, dtype: str, case: Case) -> Outcome:
+    """One case, here and now."""
+    served, gaps = backend(engine), gaps_for(engine, dtype)
     if mode == "forward":
-        return [compare(served, case, dtype, gaps) for case in drawn]
-    return [compare_gradients(served, case, dtype, gaps, training=mode == "training") for case in drawn]
+        return compare(served, case, dtype, gaps)
+    return compare_gradients(served, case, dtype, gaps, training=mode == "training")
 
 
 def enter(row: Row, outcomes: Iterable[Outcome]) -> None:
