@@ -9,7 +9,7 @@ READY := .venv/ready
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: demo test check deep bench format clean
+.PHONY: demo test check deep format clean
 
 demo: $(READY)
 	$(BIN)/python examples/minilm.py
@@ -26,9 +26,6 @@ check: $(READY)
 deep: $(READY)
 	$(BIN)/attn-ref check --cases 200 --dtype float64 --dtype float32
 	$(BIN)/python -m pytest -n 2 -m deep
-
-bench: $(READY)
-	$(BIN)/python benchmarks/run.py
 
 format: $(READY)
 	$(BIN)/ruff format .

@@ -128,7 +128,9 @@ class Backend(ABC):
         A wider float may not be put into a narrower one: round first, with ``attn_ref.weights.cast``.
         """
         slots = self.slots(layer)
-        arrays = {name: np.asarray(value) for name, value in weights.items()}
+        arrays = {
+            name: np.asarray(value.detach() if hasattr(value, "detach") else value) for name, value in weights.items()
+        }
         lines = mismatches({name: slot.shape for name, slot in slots.items()}, arrays)
         lines += [
             f"wrong dtype: {name} is {arrays[name].dtype}, which {slot.dtype} cannot hold exactly"

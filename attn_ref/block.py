@@ -144,6 +144,12 @@ class Block:
             ok = isinstance(got, int) and not isinstance(got, bool) and got > 0
             self.require(ok, f"{name} should be an integer above zero; got {got!r}")
 
+    def require_bool(self, *names: str) -> None:
+        """Require the fields to be True or False."""
+        for name in names:
+            got = getattr(self, name)
+            self.require(isinstance(got, bool), f"{name} should be True or False; got {got!r}")
+
     def require_rate(self, *names: str) -> None:
         """Require the fields to be dropout rates."""
         for name in names:

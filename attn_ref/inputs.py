@@ -79,7 +79,8 @@ def bind(block: Any, given: Mapping[str, Any]) -> dict[str, int]:
             value = present.get(spec.default)
         if value is not None:
             present[name] = value
-    if missing := [name for name, spec in declared.items() if not spec.optional and name not in present]:
+    needed = [name for name, spec in declared.items() if not spec.optional and not spec.default]
+    if missing := [name for name in needed if name not in present]:
         raise ValueError(
             f"{title}: missing input {', '.join(map(repr, missing))}; its inputs are {', '.join(declared)}"
         )
@@ -106,14 +107,15 @@ def _bind_one(block: Any, title: str, name: str, spec: Input, value: Any, dims: 
     def refuse(why: str) -> ValueError:
         numbers = [resolve(block, axis, dims) for axis in axes]
         known = ", ".join(axis if size is None else str(size) for axis, size in zip(axes, numbers, strict=True))
-        also = " (each axis may be 1, and leading axes may be left out)" if spec.broadcast else ""
+        also = " (each axis may be 1)" if spec.ranks else " (each axis may be 1, leading axes may be left out)"
+        also = also if spec.broadcast else ""
         return ValueError(f"{title}: {name} should have axes '{spec.labels}' = ({known}){also}; got {shape}: {why}")
 
     if len(shape) not in ranks:
         wanted = " or ".join(map(str, ranks)) if len(list(ranks)) <= 3 else f"at most {max(ranks)}"
         hint = ""
         if spec.ranks and len(shape) not in spec.ranks and len(shape) < len(axes):
-            hint = "; an axis that is left out must be said: write it as 1, as in mask[:, None]"
+            hint = "; write an axis left out as 1: padding[:, None, None, :] for (b, s), mask[None, None] for (t, s)"
         raise refuse(f"rank {len(shape)}, and {wanted} is accepted{hint}")
     for axis, size in zip(axes[len(axes) - len(shape) :], shape, strict=True):
         if size is None or (spec.broadcast and size == 1):

@@ -52,12 +52,20 @@ class Probe:
         if name in self.seen:
             raise ValueError(f"tap {name!r} was passed twice; put a sub-block that is called twice in a scope(...)")
         if name in self.add:
-            value = value + self.lift(self.add[name], labels, value)
+            value = value + self.fitting(name, self.lift(self.add[name], labels, value), value)
         if name in self.replace:
             new = self.replace[name]
-            value = self.lift(new, labels, value) if isinstance(new, Tapped) else new(value)
+            new = self.lift(new, labels, value) if isinstance(new, Tapped) else new(value)
+            value = self.fitting(name, new, value)
         self.seen[name] = Tapped(value, labels)
         return value
+
+    @staticmethod
+    def fitting(name: str, new: Any, value: Any) -> Any:
+        """``new``, if it has the shape of the tap's value: nothing is broadcast in silence."""
+        if tuple(np.shape(new)) != tuple(np.shape(value)):
+            raise ValueError(f"tap {name!r} has shape {tuple(np.shape(value))}; got {tuple(np.shape(new))}")
+        return new
 
     def unused(self) -> list[str]:
         """Names that were to be added to or replaced, and that no tap had."""

@@ -54,15 +54,15 @@ X, Y = np.ones((2, 3, 8)), np.ones((2, 5, 6))
         ),
         (
             {"attention_mask": np.ones((2, 3, 5), bool)},
-            "rank 3, and 2 or 4 is accepted; an axis that is left out must be said",
+            "rank 3, and 4 is accepted; write an axis left out as 1",
         ),
-        ({"attention_mask": np.ones((3, 4), bool)}, "axis s is 4, not 5"),
+        ({"attention_mask": np.ones((1, 1, 3, 4), bool)}, "axis s is 4, not 5"),
         ({"attention_mask": np.ones((2, 3, 3, 5), bool)}, "axis {num_heads} is 3, not 4"),
         ({"key": np.ones((3, 5, 6))}, "axis b is 3, not 2"),
         ({"keys": Y}, "has no input 'keys'; its inputs are query, key, value, attention_mask, bias"),
         ({"query": None}, "missing input 'query'"),
         ({"query": np.full((2, 3, 8), np.nan)}, "query holds a value that is not finite at (0, 0, 0)"),
-        ({"bias": np.full((3, 5), -np.inf)}, "use the bool mask to leave a key out, not -inf"),
+        ({"bias": np.full((1, 1, 3, 5), -np.inf)}, "use the bool mask to leave a key out, not -inf"),
     ],
 )
 def test_wrong_input_is_refused_with_the_rule_and_the_numbers(given: dict[str, object], said: str) -> None:
@@ -79,7 +79,7 @@ def test_left_out_key_must_fit() -> None:
 def test_left_out_key_tells_the_key_length() -> None:
     block = ar.MultiHeadAttention(width=8, num_heads=4)
     with pytest.raises(ValueError, match="axis s is 9, not 3"):
-        block(block.init(), X, attention_mask=np.ones((3, 9), bool))
+        block(block.init(), X, attention_mask=np.ones((1, 1, 3, 9), bool))
 
 
 @pytest.mark.parametrize("kind", ["torch", "tensorflow"])
@@ -97,7 +97,7 @@ def test_mirrors_refuse_the_same_shapes(kind: str) -> None:
         x, y, mask = (
             keras.ops.ones(s, d) for s, d in (((4, 3, 8), "float64"), ((4, 5, 6), "float64"), ((4, 3, 5), "bool"))
         )
-    with pytest.raises(ValueError, match="rank 3, and 2 or 4 is accepted"):
+    with pytest.raises(ValueError, match="rank 3, and 4 is accepted"):
         layer(x, y, attention_mask=mask)
 
 
@@ -240,9 +240,10 @@ def test_a_sub_block_called_twice_needs_a_scope() -> None:
 
 
 def test_a_case_is_reproduced_tap_by_tap(tmp_path, capsys) -> None:
+    from planting import planted
+
     from attn_ref.check.cases import cases
     from attn_ref.cli import cli
-    from planting import planted
 
     case = cases(ar.MultiHeadAttention, 3)[1]
     (tmp_path / "case.json").write_text(case.to_json())

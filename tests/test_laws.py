@@ -90,7 +90,7 @@ def test_key_order_does_not_matter(run: Law, seed: int, t: int, s: int, observe:
     block = ar.MultiHeadAttention(width=6, num_heads=2, key_width=5)
     w = block.init(seed)
     query, key, value = (real(seed, name, 2, n, c) for name, n, c in (("q", t, 6), ("k", s, 5), ("v", s, 5)))
-    mask, bias = coin(seed, 2, 2, t, s), real(seed, "bias", t, s)
+    mask, bias = coin(seed, 2, 2, t, s), real(seed, "bias", 1, 1, t, s)
     mask[..., 0] = mask[..., 1] = True  # at least two keys, so that their order could matter
     order = np.roll(np.arange(s), 1 + seed % (s - 1))
     plain = run(block, w, observe=observe, query=query, key=key, value=value, attention_mask=mask, bias=bias)

@@ -194,7 +194,7 @@ def test_multi_head_attention_of_one_key_and_value() -> None:
     assert_is_oracle(block, oracles.multi_head_attention, query=real(B, T, 7, seed="q"), key=real(B, S, 11, seed="k"))
 
 
-@pytest.mark.parametrize("shape", [(T, S), (1, S), (B, 6, T, S), (B, 1, 1, S), (1, 6, T, 1)], ids=str)
+@pytest.mark.parametrize("shape", [(1, 1, T, S), (1, 1, 1, S), (B, 6, T, S), (B, 1, 1, S), (1, 6, T, 1)], ids=str)
 def test_multi_head_attention_masks(shape: tuple[int, ...]) -> None:
     given = {"query": real(B, T, 13, seed="q"), "key": real(B, S, 11, seed="k"), "value": real(B, S, 17, seed="v")}
     block = ar.MultiHeadAttention(**WIDE)
@@ -203,8 +203,8 @@ def test_multi_head_attention_masks(shape: tuple[int, ...]) -> None:
 
 
 def test_multi_head_attention_with_nothing_to_attend_to_is_the_output_bias() -> None:
-    block, mask = ar.MultiHeadAttention(width=7, num_heads=2, head_width=3), np.ones((S, S), bool)
-    mask[3] = False
+    block, mask = ar.MultiHeadAttention(width=7, num_heads=2, head_width=3), np.ones((1, 1, S, S), bool)
+    mask[..., 3, :] = False
     y = assert_is_oracle(block, oracles.multi_head_attention, query=real(B, S, 7), attention_mask=mask)
     bias = block.init(seed=11)["project.bias"]
     assert (y[:, 3] == bias).all()
@@ -248,7 +248,7 @@ def test_encoder_layer(norm_first: bool, activation: str, eps: float, masked: bo
     )
     given = {"x": real(B, S, 14)}
     if masked:
-        given |= {"attention_mask": coin(B, 2, S, S), "bias": real(S, S, seed="bias")}
+        given |= {"attention_mask": coin(B, 2, S, S), "bias": real(1, 1, S, S, seed="bias")}
         given["attention_mask"][0, :, 1] = False
     assert_is_oracle(block, oracles.encoder_layer, **given)
 

@@ -57,7 +57,7 @@ def inputs_of(block: Any, **more: np.ndarray) -> dict[str, np.ndarray]:
 def masks_of(block: Any) -> dict[str, dict[str, np.ndarray]]:
     """Bool masks of the shapes that mean different things to the peers; no row is without a key."""
     h, s = block.num_heads, T if block.key_width is None else S
-    return {"none": {}, "rows": {"attention_mask": coin(T, s)}, "padding": {"attention_mask": coin(B, 1, 1, s)},
+    return {"none": {}, "rows": {"attention_mask": coin(1, 1, T, s)}, "padding": {"attention_mask": coin(B, 1, 1, s)},
             "one head": {"attention_mask": coin(B, 1, T, s)}, "all": {"attention_mask": coin(B, h, T, s)}}  # fmt: skip
 
 
@@ -95,7 +95,7 @@ def test_torch_agrees(torch_mha: Any, heads: int, d: int, cross: bool, bias: boo
             assert error(torch_mha.run(peer, given, **path), expected) < TOLERANCE, (list(masks), path)
 
 
-@pytest.mark.parametrize("shape", [(T, S), (B, 3, T, S), (1, 3, 1, S)], ids=str)
+@pytest.mark.parametrize("shape", [(1, 1, T, S), (B, 3, T, S), (1, 3, 1, S)], ids=str)
 @pytest.mark.parametrize("masked", [False, True])
 def test_torch_adds_a_bias(torch_mha: Any, shape: tuple[int, ...], masked: bool) -> None:
     block = block_of(3, 8, cross=True, causal="bottom_right")
@@ -109,7 +109,7 @@ def test_torch_adds_a_bias(torch_mha: Any, shape: tuple[int, ...], masked: bool)
 def test_torch_self_attention_adds_a_bias(torch_mha: Any) -> None:
     """A float mask keeps it off its native path (torch/nn/modules/activation.py:1327), which would misread it."""
     block = block_of(2, 8)
-    w, given = block.init(1), inputs_of(block, bias=real("bias", T, T))
+    w, given = block.init(1), inputs_of(block, bias=real("bias", 1, 1, T, T))
     assert error(torch_mha.run(torch_mha.build(block, w), given), block(w, **given)) < TOLERANCE
 
 
@@ -133,12 +133,12 @@ def test_torch_reads_true_as_drop(torch_mha: Any) -> None:
     """Given as it is, our mask means its opposite: torch/nn/modules/activation.py:1297."""
     import torch
 
-    block, mask = block_of(3, 8), coin(T, T)
-    mask[:, 1] = False  # or its opposite would have rows without a key
+    block, mask = block_of(3, 8), coin(1, 1, T, T)
+    mask[..., 1] = False  # or its opposite would have rows without a key
     w, given = block.init(1), inputs_of(block)
     x = torch.from_numpy(given["query"])
     layer = torch_mha.build(block, w).layer
-    y = layer(x, x, x, attn_mask=torch.from_numpy(mask))[0].detach().numpy()
+    y = layer(x, x, x, attn_mask=torch.from_numpy(mask[0, 0]))[0].detach().numpy()
     assert error(y, block(w, **given, attention_mask=~mask)) < TOLERANCE
     assert error(y, block(w, **given, attention_mask=mask)) > 1e-3
 
@@ -178,9 +178,9 @@ def test_torch_with_nothing_to_attend_to(
     """NaN, or zeros before the projection: then what comes out is the output bias, as in the definition."""
     block = block_of(heads, 8, cross=cross)
     w, s = block.init(1), S if cross else T
-    mask = coin(B, 1, 1, s) if padding else coin(T, s)
+    mask = coin(B, 1, 1, s) if padding else coin(1, 1, T, s)
     gone = (0, slice(None)) if padding else (slice(None), 2)
-    mask[0 if padding else 2] = False
+    mask[0 if padding else (..., 2, slice(None))] = False
     given = inputs_of(block, attention_mask=mask)
     expected, actual = block(w, **given), torch_mha.run(torch_mha.build(block, w), given, **path)
     assert (expected[gone] == w["project.bias"]).all()
@@ -232,7 +232,7 @@ def test_torch_layer_agrees(
     block = layer_of(heads, d, norm_first=norm_first, activation=activation, eps=eps)
     w, x = block.init(1), real("x", B, T, heads * d)
     peer = torch_layer.build(block, w)
-    masks = [{}, *({"attention_mask": coin(*shape)} for shape in [(T, T), (B, 1, 1, T), (B, heads, T, T)])]
+    masks = [{}, *({"attention_mask": coin(*shape)} for shape in [(1, 1, T, T), (B, 1, 1, T), (B, heads, T, T)])]
     for mask in masks:
         for gradients in (True, False):
             actual = torch_layer.run(peer, {"x": x, **mask}, gradients=gradients)
@@ -246,7 +246,7 @@ def test_torch_layer_reads_a_bias_as_a_mask(torch_layer: Any, norm_first: bool) 
     torch/nn/modules/transformer.py:836-871 has no check of the mask's dtype before it takes that path, where the mask
     becomes bool; the layer inside has one (torch/nn/modules/activation.py:1327, pytorch#107084).
     """
-    block, bias = layer_of(2, norm_first=norm_first), np.tril(real("bias", T, T), -1)
+    block, bias = layer_of(2, norm_first=norm_first), np.tril(real("bias", 1, 1, T, T), -1)
     w, x = block.init(1), real("x", B, T, 16)
     peer, added = torch_layer.build(block, w), block(w, x, bias=bias)
     assert error(torch_layer.run(peer, {"x": x, "bias": bias}, gradients=True), added) < TOLERANCE
@@ -255,16 +255,16 @@ def test_torch_layer_reads_a_bias_as_a_mask(torch_layer: Any, norm_first: bool) 
     assert error(native, added) > 1e-2
 
 
-@pytest.mark.parametrize("shape", [(T, T), (B, 1, 1, T)], ids=["row", "padding"])
+@pytest.mark.parametrize("shape", [(1, 1, T, T), (B, 1, 1, T)], ids=["row", "padding"])
 def test_torch_layer_with_nothing_to_attend_to(torch_layer: Any, shape: tuple[int, ...]) -> None:
     """NaN on the native path (torch/nn/modules/transformer.py:917), the definition's value elsewhere."""
     block, mask = layer_of(2), coin(*shape)
     w, x = block.init(1), real("x", B, T, 16)
-    mask[1] = False
+    mask[1 if len(mask) == B else (..., 1, slice(None))] = False
     peer, expected = torch_layer.build(block, w), block(w, x, attention_mask=mask)
     assert error(torch_layer.run(peer, {"x": x, "attention_mask": mask}, gradients=True), expected) < TOLERANCE
     native = torch_layer.run(peer, {"x": x, "attention_mask": mask}, gradients=False)
-    gone = (slice(None), 1) if shape == (T, T) else (1, slice(None))
+    gone = (slice(None), 1) if shape == (1, 1, T, T) else (1, slice(None))
     assert np.isnan(native[gone]).all()
     native[gone] = expected[gone]
     assert error(native, expected) < TOLERANCE
@@ -361,8 +361,8 @@ def test_keras_with_nothing_to_attend_to(keras_mha: Any, causal: str | None) -> 
     weights afterwards (keras/src/layers/activations/softmax.py:105), and is what scores or dropout lead to
     (keras/src/layers/attention/multi_head_attention.py:521).
     """
-    block, mask = block_of(3, 16, cross=True, causal=causal), coin(T, S)
-    mask[2, : 3 if causal else S] = False  # causality masks the rest
+    block, mask = block_of(3, 16, cross=True, causal=causal), coin(1, 1, T, S)
+    mask[..., 2, : 3 if causal else S] = False  # causality masks the rest
     w, given = block.init(1), inputs_of(block, attention_mask=mask)
     expected = block(w, **given)
     assert (expected[:, 2] == w["project.bias"]).all()
@@ -387,7 +387,7 @@ def test_keras_cannot_express(keras_mha: Any) -> None:
     block = block_of(2, 16)
     peer = keras_mha.build(block, block.init(1))
     with pytest.raises(ValueError, match="cannot express the input bias"):
-        keras_mha.run(peer, inputs_of(block, bias=real("bias", T, T)))
+        keras_mha.run(peer, inputs_of(block, bias=real("bias", 1, 1, T, T)))
 
 
 def test_peers_of_another_dtype(torch_mha: Any, torch_layer: Any, keras_mha: Any) -> None:

@@ -51,8 +51,8 @@ class EncoderLayer(Block):
 
     inputs = {
         "x": Input("b t {width}"),
-        "attention_mask": Input("b {num_heads} t t", kind="bool", optional=True, broadcast=True, ranks=(2, 4)),
-        "bias": Input("b {num_heads} t t", optional=True, broadcast=True, ranks=(2, 4)),
+        "attention_mask": Input("b {num_heads} t t", kind="bool", optional=True, broadcast=True, ranks=(4,)),
+        "bias": Input("b {num_heads} t t", optional=True, broadcast=True, ranks=(4,)),
     }
     output_axes = "b t c"
     example = {"width": 8, "num_heads": 4, "hidden_width": 12}
@@ -62,7 +62,14 @@ class EncoderLayer(Block):
     }  # fmt: skip
 
     def __post_init__(self) -> None:
-        self.require(self.eps > 0, f"eps should be above zero; got {self.eps}")
+        self.require_positive("width", "num_heads")
+        self.require_bool("norm_first")
+        self.require(
+            self.width % self.num_heads == 0, f"num_heads = {self.num_heads} does not divide width = {self.width}"
+        )
+        self.require(
+            isinstance(self.eps, float | int) and self.eps > 0, f"eps should be a number above zero; got {self.eps!r}"
+        )
         _ = self.attention, self.feed_forward  # their options are checked there
 
     @cached_property

@@ -13,7 +13,8 @@ which is its default, and on its native path always. ``keras.layers.MultiHeadAtt
 and gives such a row the mean of all values on its fused path, and zeros once it returns scores or drops weights. Here
 it is zeros.
 
-A mask of rank 3 is refused: (b, t, s) and (h, t, s) cannot be told apart when b = h.
+A mask has rank 4, with 1 for an axis along which it is the same: (b, s) and (t, s) cannot be told apart when b = t, nor
+(b, t, s) and (h, t, s) when b = h. A padding mask is ``padding[:, None, None, :]``.
 
 Source: Vaswani et al. 2017, section 3.2.2; grouped heads: Ainslie et al. 2023, "GQA".
 
@@ -63,8 +64,8 @@ class MultiHeadAttention(Block):
         "query": Input("b t {width}"),
         "key": Input("b s {key_in}", default="query"),
         "value": Input("b s {value_in}", default="key"),
-        "attention_mask": Input("b {num_heads} t s", kind="bool", optional=True, broadcast=True, ranks=(2, 4)),
-        "bias": Input("b {num_heads} t s", optional=True, broadcast=True, ranks=(2, 4)),
+        "attention_mask": Input("b {num_heads} t s", kind="bool", optional=True, broadcast=True, ranks=(4,)),
+        "bias": Input("b {num_heads} t s", optional=True, broadcast=True, ranks=(4,)),
     }
     output_axes = "b t c"
     example = {"width": 8, "num_heads": 4}
@@ -76,6 +77,7 @@ class MultiHeadAttention(Block):
 
     def __post_init__(self) -> None:
         self.require_positive("width", "num_heads")
+        self.require_bool("use_bias", "output_bias")
         optional = ("num_kv_heads", "key_width", "value_width", "output_width", "head_width", "value_head_width")
         self.require_positive(*(name for name in optional if getattr(self, name) is not None))
         self.require(

@@ -2,14 +2,40 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+    from attn_ref.block import Block
     from attn_ref.check.report import Report
 
 
-def check(*blocks: Any, **options: Any) -> Report:
-    """Hold engines to the definitions; see ``attn_ref.check.runner.check``, which this calls."""
-    from attn_ref.check.runner import check as run
+def check(
+    *blocks: str | type[Block],
+    engines: Sequence[str] | str | None = None,
+    dtypes: Sequence[str] | str = ("float64",),
+    modes: Sequence[str] | str = ("forward",),
+    cases: int = 50,
+    seed: int = 0,
+    executor: Callable[[str], Executor] | str = "processes",
+    progress: Callable[[int, int, str], None] | None = None,
+) -> Report:
+    """Hold engines to the definitions: ``print(ar.check("MultiHeadAttention", cases=20))``.
 
-    return run(*blocks, **options)
+    ``blocks``: names or classes, default all. ``engines``: default every installed one. ``dtypes``: "float64" decides
+    meaning, "float32" measures numerics. ``modes``: "forward" compares every tap; "gradient" the gradient of every
+    parameter, input and tap too; "training" both again with the same keep masks on both sides. ``cases`` is per block,
+    engine, mode and dtype. ``executor``: "processes" (one for each engine), "inline", or a function engine ->
+    concurrent.futures executor. ``progress`` is called with (cases done, cases in all, what).
+
+    The report has ``.rows``, ``.ok`` and ``.to_json()``. Raises ValueError for an unknown name and MissingBackend for
+    an engine that is asked for and not installed.
+    """
+    from attn_ref.check.runner import run
+
+    engines = (engines,) if isinstance(engines, str) else engines
+    dtypes = (dtypes,) if isinstance(dtypes, str) else dtypes
+    modes = (modes,) if isinstance(modes, str) else modes
+    return run(blocks, engines, dtypes, modes, cases, seed, executor, progress)

@@ -47,8 +47,18 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Does everything agree?"""
-        return all(row.ok for row in self.rows)
+        """Was anything compared, and does all of it agree?"""
+        return any(row.cases for row in self.rows) and all(row.ok for row in self.rows)
+
+    def __str__(self) -> str:
+        """The table and what belongs to it, as plain text."""
+        from io import StringIO
+
+        from rich.console import Console
+
+        text = StringIO()
+        print_report(self, Console(file=text, width=200, highlight=False))
+        return text.getvalue()
 
     def to_json(self) -> dict[str, Any]:
         """Plain data: rows, gaps, environment, limits, ok."""
@@ -92,16 +102,16 @@ def print_report(report: Report, console: Any) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading, justify in (
         ("block", "left"), ("engine", "left"), ("mode", "left"), ("dtype", "left"), ("cases", "right"),
-        ("worst error/σ", "right"), ("at tap", "left"), ("gaps", "left"), ("verdict", "left"),
+        ("worst error/σ", "right"), ("at tap", "left"), ("verdict", "left"),
     ):  # fmt: skip
-        table.add_column(heading, justify=justify, overflow="fold")  # type: ignore[arg-type]
+        table.add_column(heading, justify=justify, no_wrap=heading != "at tap", overflow="fold")  # type: ignore[arg-type]
     for row in report.rows:
         verdict = "[green]agree[/]" if row.ok else f"[red]DIFFER in {row.failures}[/]"
+        verdict += f" ({', '.join(row.known_gaps)})" if row.known_gaps else ""
         if row.skipped:
             verdict = f"[yellow]skipped: {row.note}[/]"
         worst = f"{row.worst:.2f}" if row.cases else "–"
-        gaps = ", ".join(row.known_gaps)
-        table.add_row(row.block, row.engine, row.mode, row.dtype, str(row.cases), worst, row.worst_at, gaps, verdict)
+        table.add_row(row.block, row.engine, row.mode, row.dtype, str(row.cases), worst, row.worst_at, verdict)
     console.print(table)
     for row in report.rows:
         if not row.ok:
@@ -125,4 +135,9 @@ def print_report(report: Report, console: Any) -> None:
         soft_wrap=True, markup=False, highlight=False, style="dim",
     )  # fmt: skip
     cases, bad = sum(r.cases for r in report.rows), sum(r.failures for r in report.rows)
-    console.print(f"{cases} cases, {bad} differ: " + ("[green bold]AGREE[/]" if report.ok else "[red bold]DIFFER[/]"))
+    absent = sum(1 for r in report.rows if r.skipped)
+    verdict = (
+        "[green bold]AGREE[/]" if report.ok else "[red bold]DIFFER[/]" if cases else "[red bold]NOTHING COMPARED[/]"
+    )
+    missing = f" [yellow]({absent} rows have no mirror)[/]" if absent else ""
+    console.print(f"{cases} cases, {bad} differ: {verdict}{missing}")

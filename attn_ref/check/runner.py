@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from multiprocessing import get_context
+from types import ModuleType
 from typing import Any
 
 from attn_ref.backend import Backend, MissingBackend, backend, backends
@@ -31,31 +33,26 @@ MIN_SHAPES = 8
 Progress = Callable[[int, int, str], None]
 
 
-def check(
-    *blocks: str | type[Block],
-    engines: Sequence[str] | None = None,
-    dtypes: Sequence[str] = ("float64",),
-    modes: Sequence[str] = ("forward",),
-    cases: int = 50,
-    seed: int = 0,
-    executor: Callable[[str], Executor] | str = "processes",
-    progress: Progress | None = None,
+def run(
+    blocks: Sequence[str | type[Block]],
+    engines: Sequence[str] | None,
+    dtypes: Sequence[str],
+    modes: Sequence[str],
+    cases: int,
+    seed: int,
+    executor: Callable[[str], Executor] | str,
+    progress: Progress | None,
 ) -> Report:
-    """Hold engines to the definitions.
-
-    ``modes``: "forward" compares every tap; "gradient" the gradient of every parameter, input and tap too; "training"
-    both again with the same keep masks on both sides.
-
-    ``blocks``: names or classes, default all. ``engines``: default every installed one. ``cases`` is per block, engine
-    and dtype. ``executor``: "processes" (one a engine), "inline", or a function engine -> concurrent.futures executor.
-    Raises ValueError for an unknown name and MissingBackend for an engine that is asked for and not installed.
-    """
-    chosen = [find_block(b) if isinstance(b, str) else b for b in blocks] or list(all_blocks().values())
+    """See ``attn_ref.check.check``."""
+    if strange := [b for b in blocks if not isinstance(b, str) and not (isinstance(b, type) and issubclass(b, Block))]:
+        raise ValueError(f"a check takes names of blocks or their classes, such as 'FeedForward'; got {strange[0]!r}")
+    chosen = list(dict.fromkeys(find_block(b) if isinstance(b, str) else b for b in blocks or all_blocks().values()))
     known("dtype", dtypes, DTYPES)
     known("mode", modes, MODES)
-    if cases < 1:
-        raise ValueError(f"cases should be at least 1; got {cases}")
-    asked = list(engines) if engines else [e for e, cls in backends().items() if cls.version(e)]
+    for name, number, least in (("cases", cases, 1), ("seed", seed, 0)):
+        if not isinstance(number, int) or number < least:
+            raise ValueError(f"{name} should be a whole number, at least {least}; got {number!r}")
+    asked = list(dict.fromkeys(engines)) if engines else [e for e, cls in backends().items() if cls.version(e)]
     if not asked:
         raise MissingBackend("no engine is installed; pip install 'attn_ref[torch]' or 'attn_ref[keras]'")
     for engine in asked:
@@ -150,6 +147,8 @@ def _executor(kind: Callable[[str], Executor] | str, engine: str) -> Iterator[Ex
         with _environment(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", TF_NUM_INTRAOP_THREADS="1"):
             pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_start, initargs=(engine,))
             with pool:
+                with _without_main():
+                    pool.submit(_ready)  # starts the process
                 yield pool
     else:
         raise ValueError(f"unknown executor {kind!r}; it is 'processes', 'inline' or a function engine -> executor")
@@ -167,6 +166,21 @@ def _environment(**values: str) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+def _ready() -> None:
+    """A first task: the pool starts its process for it."""
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """A process that starts meanwhile does not run the caller's script again, which need not expect it."""
+    before = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = before
 
 
 def _start(engine: str) -> None:

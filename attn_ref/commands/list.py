@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import fields
 from typing import Any
 
 import click
@@ -21,7 +22,7 @@ def command(as_json: bool) -> None:
         {
             "name": name,
             "title": title(block),
-            "options": list(block.__dataclass_fields__),
+            "options": [field.name for field in fields(block)],
             "backends": [backend for backend, cls in served.items() if cls.mirrors(name)],
         }
         for name, block in blocks().items()

@@ -18,6 +18,14 @@ def console(*, stderr: bool = False) -> Any:
     return Console(stderr=stderr, width=None if stream.isatty() else 200, highlight=False)
 
 
+def check_target(target: str | None) -> None:
+    """ValueError, before any work is done, if ``write_json`` could not write there."""
+    if target and target != "-" and not os.access(os.path.dirname(os.path.abspath(target)), os.W_OK):
+        raise ValueError(
+            f"cannot write {target}: {os.path.dirname(os.path.abspath(target))} is no folder one can write to"
+        )
+
+
 def write_json(data: Any, target: str) -> None:
     """Write ``data`` to the file ``target`` (beside it first, then renamed), or to stdout for '-'."""
     text = json.dumps(data, indent=2, ensure_ascii=False, default=str)

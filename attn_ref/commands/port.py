@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from attn_ref.commands.output import console, write_json
+from attn_ref.commands.output import check_target, console, write_json
 
 
 @click.command()
@@ -28,6 +28,7 @@ def command(
     name owner/model of one on the Hugging Face hub. DST is a file whose ending chooses the format; it appears whole or
     not at all. Exit code 0: done; 1: the proof failed; 2: the request cannot be met.
     """
+    check_target(json_file)
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from attn_ref import port
@@ -82,6 +83,9 @@ def print_report(report: Any, out: Any) -> None:
         out.print(f"  left out: {names}: {why}", markup=False, soft_wrap=True)
     if defaults := [f"{k}={getattr(block, k)}" for k, by in plan.told.items() if by == "the map's default"]:
         out.print(f"  not said by any file, so taken as usual: {', '.join(defaults)}; --set changes it", soft_wrap=True)
+    for name, by in plan.told.items():
+        if ", against " in by:
+            out.print(f"[yellow]  {name}={getattr(block, name)} by {by}[/]", soft_wrap=True)
     if report.proof:
         print_proof(report.proof, out)
     if report.ok:

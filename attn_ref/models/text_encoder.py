@@ -71,6 +71,7 @@ class TextEncoder(Block):
 
     def __post_init__(self) -> None:
         self.require_positive("vocab_size", "max_length", "num_segments", "num_layers")
+        self.require_bool("pooler")
         self.require_choice("pooling", "none", "mean", "pooler")
         self.require(self.pooler or self.pooling != "pooler", "pooling = 'pooler' needs pooler = True")
         _ = self.layers  # their options are checked there

@@ -83,14 +83,14 @@ class FieldRules:
 def parse(settings: Iterable[str]) -> dict[str, Any]:
     """``["num_heads=12", "pooling=mean"]`` → ``{"num_heads": 12, "pooling": "mean"}``.
 
-    A value is a number, true, false or none; anything else is text. ValueError if there is no ``=``.
+    A value is a number, true, false or None; anything else is text, ``none`` too. ValueError if there is no ``=``.
     """
     found = {}
     for setting in settings:
         name, equals, value = setting.partition("=")
         if not equals or not name:
             raise ValueError(f"--set takes NAME=VALUE, as in --set num_heads=12; got {setting!r}")
-        word = {"none": "null"}.get(value.lower(), value.lower())
+        word = {"None": "null"}.get(value, value.lower())
         try:
             found[name] = json.loads(word if word in ("true", "false", "null") else value)
         except ValueError:
@@ -116,6 +116,9 @@ def settle(
     """
     told: dict[str, Told] = {}
     for source in ranked:
+        for name, item in source.items():
+            if name in told and told[name].value != item.value and name not in shapes:  # which have the last word
+                told[name] = Told(told[name].value, f"{told[name].by}, against {item.value!r} by {item.by}")
         told = {**source, **told}
     known = {item.name: item for item in fields(cls)}
     if unknown := [name for name in told if name not in known]:

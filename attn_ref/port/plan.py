@@ -92,7 +92,8 @@ def make_plan(
     refuse_folder(target)
     from_map = source_map(source, from_)
     to_map = target_map(target, to)
-    if format_of(target).NAME not in to_map.formats or not format_of(target).WRITES:
+    form = format_of(target)
+    if form.NAME not in to_map.formats or not form.WRITES or not is_written(target):
         endings = [s for s in (".safetensors", ".weights.h5", ".npz") if format_of(Path(s)).NAME in to_map.formats]
         raise CheckpointError(f"{target}: files of map {to_map.name} are written as {' or '.join(endings)}")
     block, told, variant, config = describe(source, from_map, to_map, settings)
@@ -124,6 +125,12 @@ def make_plan(
         source=source.path or Path(), target=target, from_map=from_map, from_variant=variant, to_map=to_map,
         to_variant=to_variant, block=block, told=told, moves=tuple(moves), unused=unused, config=config, origin=origin,
     )  # fmt: skip
+
+
+def is_written(target: Path) -> bool:
+    """Has ``target`` the ending that its format is written under? The others, indices and archives, are only read."""
+    fitting = [suffix for suffix in format_of(target).SUFFIXES if target.name.endswith(suffix)]
+    return max(fitting, key=len) == format_of(target).SUFFIXES[0]
 
 
 def differences(source: Checkpoint, block: Block, rules: Mapping[str, Rule], unused: Mapping[str, str]) -> list[str]:

@@ -48,7 +48,8 @@ class End:
     @property
     def worst(self) -> float:
         """The largest difference relative to the largest value at its tap."""
-        return max((row.error / row.scale if row.scale else row.error for row in self.rows), default=0.0)
+        shares = [row.error / row.scale if row.scale else row.error for row in self.rows]
+        return max((share if np.isfinite(share) else float("inf") for share in shares), default=0.0)
 
 
 @dataclass

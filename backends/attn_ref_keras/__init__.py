@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from attn_ref.backend import Backend as BaseBackend
-from attn_ref.backend import Run, Slot
+from attn_ref.backend import MissingBackend, Run, Slot
 from attn_ref.block import Block
 from attn_ref.catalogue import find
 from attn_ref.tap import Tapped
@@ -24,8 +24,13 @@ __all__ = ["Backend"]
 
 
 def __getattr__(name: str) -> Any:
-    if name[:1].isupper() and (found := find(name, __name__)):
-        return found
+    if name[:1].isupper():
+        try:
+            found = find(name, __name__)
+        except ModuleNotFoundError as error:
+            raise MissingBackend(f"{__name__} needs {error.name}: pip install 'attn_ref[keras]'") from error
+        if found:
+            return found
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
@@ -60,7 +65,7 @@ class Backend(BaseBackend):
         wanted = engine.split("-")[0]
         if "keras" not in sys.modules:
             os.environ["KERAS_BACKEND"] = wanted
-            os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+            os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         with quiet():
             import keras
 

@@ -52,7 +52,9 @@ def places(layer: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def slots(layer: Any) -> dict[str, Slot]:
-    """Canonical name -> Slot."""
+    """Canonical name -> Slot. A mirror that was not built yet is built: its fields tell every width."""
+    if not layer.built and hasattr(layer, "block"):
+        layer.build(None)
 
     def slot(variable: Any) -> Slot:
         return Slot(tuple(variable.shape), str(variable.dtype), lambda: to_numpy(variable), variable.assign)

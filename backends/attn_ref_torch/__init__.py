@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from attn_ref.backend import Backend as BaseBackend
-from attn_ref.backend import Run, Slot
+from attn_ref.backend import MissingBackend, Run, Slot
 from attn_ref.block import Block
 from attn_ref.catalogue import find
 from attn_ref.tap import Tapped
@@ -20,8 +20,13 @@ __all__ = ["Backend"]
 
 
 def __getattr__(name: str) -> Any:
-    if name[:1].isupper() and (found := find(name, __name__)):
-        return found
+    if name[:1].isupper():
+        try:
+            found = find(name, __name__)
+        except ModuleNotFoundError as error:
+            raise MissingBackend(f"{__name__} needs {error.name}: pip install 'attn_ref[torch]'") from error
+        if found:
+            return found
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

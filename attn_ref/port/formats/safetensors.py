@@ -46,8 +46,10 @@ def read(path: Path) -> Checkpoint:
         raise CheckpointError(f"{path}: the index and the shards disagree on {len(wrong)} entries, such as {wrong[0]}")
 
     def load(key: str) -> np.ndarray:
-        needs = "; bfloat16 needs ml_dtypes: pip install ml_dtypes" if specs[key].dtype == "bfloat16" else ""
-        with reading(files[home[key]], "safetensors" + needs, SafetensorError, OSError, TypeError, ImportError):
+        if specs[key].dtype == "bfloat16":
+            with reading(files[home[key]], "bfloat16, which needs ml_dtypes", ImportError):
+                import ml_dtypes  # noqa: F401  (gives NumPy the dtype)
+        with reading(files[home[key]], "safetensors", SafetensorError, OSError, TypeError):
             return opened[home[key]].get_tensor(key)
 
     ours = parse_json(metadata["attn_ref"], f"{path}: metadata 'attn_ref'") if "attn_ref" in metadata else {}

@@ -87,7 +87,7 @@ def run(peer: Peer, inputs: Mapping[str, np.ndarray], *, return_scores: bool = F
         query,
         value,
         key=key,
-        attention_mask=mask[None, None] if mask is not None and len(mask.shape) == 2 else mask,
+        attention_mask=mask,
         return_attention_scores=return_scores,
         use_causal_mask=peer.block.causal is not None,
         training=False,

@@ -114,5 +114,5 @@ def masks_of(
     else:
         mask = torch.where(attend, bias, -torch.inf)
     assert mask is not None
-    mask = mask.expand(t, s) if mask.ndim == 2 else mask.expand(b, h, t, s).reshape(b * h, t, s)
+    mask = mask[0, 0].expand(t, s) if mask.shape[:2] == (1, 1) else mask.expand(b, h, t, s).reshape(b * h, t, s)
     return {"attn_mask": mask, "is_causal": hint}
