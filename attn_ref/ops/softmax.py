@@ -10,6 +10,18 @@ from attn_ref.ops.primitive import primitive
 
 
 @primitive
+def exp(x: Any) -> Any:
+    """eˣ. A primitive of its own, since where softmax saturates the derivatives of its powers all but cancel."""
+    return np.exp(x)
+
+
+@primitive
+def total_of(x: Any, axis: int) -> Any:
+    """Σ x, the axis kept with size 1. Rounded by itself, also where there is a single term: fused kernels do that."""
+    return x.sum(axis=axis, keepdims=True)
+
+
+@primitive
 def softmax(x: Any, *, axis: int = -1, keep: Any = None) -> Any:
     """exp(x) / Σ exp(x) over ``axis``, where ``keep`` (bool, broadcastable) is True; 0 elsewhere.
 
@@ -20,6 +32,6 @@ def softmax(x: Any, *, axis: int = -1, keep: Any = None) -> Any:
         keep = np.True_
     top = np.max(x.real, axis=axis, keepdims=True, where=keep, initial=-np.inf)
     top = np.where(np.isfinite(top), top, 0.0).astype(top.dtype)
-    powers = np.exp(np.where(keep, x - top, x.dtype.type(-np.inf)))
-    total = powers.sum(axis=axis, keepdims=True)
+    powers = exp(np.where(keep, x - top, x.dtype.type(-np.inf)))
+    total = total_of(powers, axis)
     return powers / np.where(total == 0, 1, total).astype(total.dtype)
