@@ -34,6 +34,7 @@ from attn_ref.tap import tap
 class MeanOverKeys(Block):
     """gamma · mean(value)."""
 
+    #: width of the values
     width: int
 
     inputs = {"value": Input("b s {width}")}

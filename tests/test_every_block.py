@@ -153,6 +153,10 @@ def test_block_says_what_it_is(name: str) -> None:
     text = inspect.getmodule(cls).__doc__ or ""  # type: ignore[union-attr]
     for part in (".. math::", "Source:", "Differences:", ">>> "):
         assert part in text, f"the docstring of {name}'s file lacks {part!r}"
+    from attn_ref.commands.show import about
+
+    missing = [field.name for field in dataclasses.fields(cls) if not about(cls)[field.name]]
+    assert not missing, f"no #: comment says what {', '.join(missing)} is"
     letters = {
         label
         for spec in cls.inputs.values()

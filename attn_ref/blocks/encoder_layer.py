@@ -38,15 +38,21 @@ from attn_ref.tap import tap
 class EncoderLayer(Block):
     """Attention and feed-forward, with residuals and norms after (post-norm) or before (pre-norm) them."""
 
+    #: width that comes in and out
     width: int
+    #: attention heads
     num_heads: int
+    #: width inside the feed-forward network
     hidden_width: int
+    #: of the feed-forward network: "relu", "gelu" (error function) or "gelu_tanh"
     activation: str = "relu"
     #: False: post-norm; True: pre-norm
     norm_first: bool = False
+    #: added to the variance by both norms
     eps: float = 1e-5
-    #: shares that training drops: of both sub-layers' results and the hidden values; of the attention weights
+    #: share that training drops of both sub-layers' results and of the hidden values
     dropout: float = 0.0
+    #: share that training drops of the attention weights
     attention_dropout: float = 0.0
 
     inputs = {

@@ -31,7 +31,9 @@ from attn_ref.tap import tap
 class FeedForward(Block):
     """Linear, activation, linear."""
 
+    #: width that comes in and out
     width: int
+    #: width between the two linear layers
     hidden_width: int
     #: "relu", "gelu" (error function) or "gelu_tanh"
     activation: str = "relu"

@@ -42,22 +42,31 @@ from attn_ref.tap import tap
 class MultiHeadAttention(Block):
     """Self-attention when only ``query`` is given, cross-attention otherwise; ``value`` defaults to ``key``."""
 
+    #: width of the query that comes in
     width: int
+    #: query heads
     num_heads: int
     #: key and value heads; None: as many as query heads
     num_kv_heads: int | None = None
-    #: input widths of key and value, and the width that comes out; None: ``width`` (of value: that of key)
+    #: width of the key that comes in; None: that of the query
     key_width: int | None = None
+    #: width of the value that comes in; None: that of the key
     value_width: int | None = None
+    #: width that comes out; None: that of the query
     output_width: int | None = None
-    #: width of one head's query and key, and of its value; None: width // num_heads, and that of the query
+    #: width of one head's query and key; None: width // num_heads
     head_width: int | None = None
+    #: width of one head's value; None: that of its key
     value_head_width: int | None = None
-    #: biases of the query, key and value projections, and of the output projection
+    #: have the query, key and value projections a bias?
     use_bias: bool = True
+    #: has the output projection one?
     output_bias: bool = True
+    #: of the scores: "head": 1/√head_width; "total": 1/√(num_heads·head_width); a number; None: no scaling
     scale: float | str | None = "head"
+    #: None; "top_left": query i attends keys ≤ i; "bottom_right": keys ≤ i + s − t
     causal: str | None = None
+    #: share of the attention weights that training drops
     dropout: float = 0.0
 
     inputs = {

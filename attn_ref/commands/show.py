@@ -40,7 +40,7 @@ def command(block_name: str, options: tuple[str, ...], source: bool, as_json: bo
     out = console()
     out.print(inspect.cleandoc(module.__doc__ or ""), markup=False)
     for heading, rows in (
-        ("options (of the example shown)", [(k, repr(v)) for k, v in facts["options"].items()]),
+        ("options (of the example shown)", [(k, f"{v!r:10} {facts['about'][k]}") for k, v in facts["options"].items()]),
         ("inputs", [(k, v) for k, v in facts["inputs"].items()]),
         ("parameters", [(k, str(tuple(v))) for k, v in facts["parameters"].items()]),
         ("taps, in order", [(k, f"{v['axes']}  {tuple(v['shape'])}") for k, v in facts["taps"].items()]),
@@ -65,6 +65,7 @@ def describe(block: Any) -> dict[str, Any]:
     return {
         "name": cls.__name__,
         "options": block.fields(),
+        "about": about(cls),
         "inputs": {
             name: f"'{spec.labels}' {spec.kind}"
             + (f", below {spec.below}" if spec.below else "")
@@ -81,6 +82,19 @@ def describe(block: Any) -> dict[str, Any]:
             for engine, backend in ar.backends().items()
         },
     }
+
+
+def about(cls: type) -> dict[str, str]:
+    """Field -> what the ``#:`` comment above it says."""
+    said, text, fresh = {}, "", False
+    for line in inspect.getsource(cls).splitlines():
+        if comment := re.match(r"\s+#: (.*)", line):
+            text, fresh = (f"{text} {comment[1]}" if fresh else comment[1]), True
+        elif field := re.match(r"    (\w+): ", line):
+            said[field[1]], text, fresh = text, "", False
+        else:
+            text, fresh = "", False
+    return {name: said.get(name, "") for name in cls.__dataclass_fields__}
 
 
 def fused(backend: Any, block_name: str) -> str:

@@ -36,18 +36,29 @@ from attn_ref.tap import tap
 class TextEncoder(Block):
     """Embeddings, encoder layers, pooling."""
 
+    #: how many tokens there are
     vocab_size: int
+    #: how many positions there are
     max_length: int
+    #: how many segments there are (BERT's token types)
     num_segments: int
+    #: width of every token
     width: int
+    #: encoder layers
     num_layers: int
+    #: attention heads of each
     num_heads: int
+    #: width inside the feed-forward networks
     hidden_width: int
+    #: "gelu" (error function), "gelu_tanh" or "relu"
     activation: str = "gelu"
+    #: added to the variance by every norm
     eps: float = 1e-12
+    #: share that training drops of embeddings, sub-layers' results and hidden values
     dropout: float = 0.0
+    #: share that training drops of the attention weights
     attention_dropout: float = 0.0
-    #: does the checkpoint have BERT's pooler?
+    #: has the checkpoint BERT's pooler?
     pooler: bool = False
     #: what comes out: "none": every token; "mean": over real tokens; "pooler"
     pooling: str = "none"
