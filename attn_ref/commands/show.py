@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import sys
+from dataclasses import fields
 from typing import Any
 
 import click
@@ -90,11 +91,11 @@ def about(cls: type) -> dict[str, str]:
     for line in inspect.getsource(cls).splitlines():
         if comment := re.match(r"\s+#: (.*)", line):
             text, fresh = (f"{text} {comment[1]}" if fresh else comment[1]), True
-        elif field := re.match(r"    (\w+): ", line):
-            said[field[1]], text, fresh = text, "", False
+        elif named := re.match(r"    (\w+): ", line):
+            said[named[1]], text, fresh = text, "", False
         else:
             text, fresh = "", False
-    return {name: said.get(name, "") for name in cls.__dataclass_fields__}
+    return {field.name: said.get(field.name, "") for field in fields(cls)}
 
 
 def fused(backend: Any, block_name: str) -> str:

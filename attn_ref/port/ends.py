@@ -11,7 +11,6 @@ import sys
 import traceback
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -52,42 +51,6 @@ def canonical(job: Job) -> Outcome:
     with record() as taps:
         output = job.block(weights, **job.inputs)
     return Outcome(output, taps, f"the reference in NumPy {np.__version__}, float64")
-
-
-def torch(job: Job) -> Outcome:
-    """The torch mirror, by ``load_state_dict(strict=True)``; float64 holds every narrower float exactly."""
-    import torch
-
-    from attn_ref.backend import backend
-
-    engine = backend("torch")
-    layer = engine.build(job.block, "float64")
-    if job.path.endswith(".safetensors"):
-        from safetensors.torch import load_file
-
-        state = load_file(job.path)
-    else:
-        state = torch.load(job.path, map_location="cpu", weights_only=True)
-    layer.load_state_dict(state, strict=True)
-    fused = engine.run(layer, job.inputs, observe=False).output
-    taps = engine.run(layer, job.inputs).taps
-    return Outcome(fused, taps, f"the torch {version('torch')} mirror, float64")
-
-
-def keras(job: Job) -> Outcome:
-    """The functional Keras model on TensorFlow, by ``load_weights``, which casts to float64 exactly."""
-    from attn_ref.backend import backend
-
-    engine = backend("tensorflow")
-    import keras
-    from attn_ref_keras.functional import functional
-
-    model = functional(job.block, "float64")
-    layer = model.layers[-1]
-    keras.saving.load_weights(model if job.prefix else layer, job.path)
-    fused = keras.ops.convert_to_numpy(model({name: keras.ops.convert_to_tensor(x) for name, x in job.inputs.items()}))
-    taps = engine.run(layer, job.inputs).taps
-    return Outcome(fused, taps, f"Keras {keras.__version__} on TensorFlow {version('tensorflow')}, float64")
 
 
 def main(folder: Path) -> None:
