@@ -135,7 +135,7 @@ class Backend(ABC):
         lines += [
             f"wrong dtype: {name} is {arrays[name].dtype}, which {slot.dtype} cannot hold exactly"
             for name, slot in slots.items()
-            if name in arrays and not _holds(slot.dtype, arrays[name].dtype)
+            if name in arrays and not _holds(slot.dtype, arrays[name])
         ]
         if lines:
             rounding = "; round first: attn_ref.weights.cast" if any("dtype" in line for line in lines) else ""
@@ -150,9 +150,13 @@ class Backend(ABC):
         return {name: slot.get() for name, slot in self.slots(layer).items()}
 
 
-def _holds(target: str, source: np.dtype) -> bool:
+def _holds(target: str, value: np.ndarray) -> bool:
+    """Can a parameter of dtype ``target`` hold ``value`` exactly?"""
+    source = value.dtype
     if target == str(source):
         return True
+    if target == "bfloat16" and str(source) == "float32":  # as which it is dumped: the lower half of the bits is empty
+        return not (value.view(np.uint32) & 0xFFFF).any()
     wider = ("float16", "float32", "float64")
     if target in wider and str(source) in wider:
         return wider.index(target) >= wider.index(str(source))

@@ -190,3 +190,47 @@ def test_nothing_of_a_probe_is_left_after_a_run(name: str, engine: str) -> None:
     assert not before.taps
     assert not after.taps
     np.testing.assert_array_equal(before.output, after.output)
+
+
+@every_block
+def test_keras_mirror_lives_a_keras_layers_life(name: str, tmp_path: Any) -> None:
+    """In a functional model: summary, a .keras file and back, a training step; sizes that are not fixed are 3."""
+    ar.backend("tensorflow")
+    import keras
+    from attn_ref_keras.functional import functional, widths
+
+    block = ar.block(name)(**ar.block(name).example)
+    needed = [n for n, spec in block.inputs.items() if not spec.optional]
+    model = functional(block, inputs=needed, sizes=dict.fromkeys(widths(block), 2))
+    model.summary(print_fn=lambda text, **_: None)
+    shapes = {n: tuple(3 if size is None else size for size in x.shape) for n, x in model.input.items()}
+    given = {n: uniform(shape, 1, n).astype(model.input[n].dtype) for n, shape in shapes.items()}
+    y = keras.ops.convert_to_numpy(model(given))
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(again(given)), y)
+    if before := [np.array(value) for value in model.get_weights()]:
+        model.compile("sgd", "mse")
+        model.fit(given, np.ones_like(y), verbose=0)
+        assert any((a != b).any() for a, b in zip(before, model.get_weights(), strict=True))
+
+
+@every_block
+def test_torch_mirror_lives_a_modules_life(name: str) -> None:
+    """A state dict and back, a deep copy, an export."""
+    import copy
+
+    import torch
+
+    backend = ar.backend("torch")
+    case = next(c for c in seeded_cases(ar.block(name), 40) if all(map(all, c.shapes.values())))
+    layer = backend.load(backend.build(case.build()), case.weights())
+    want = backend.run(layer, case.inputs(), observe=False).output
+    other = backend.build(case.build())
+    other.load_state_dict(layer.state_dict())
+    given = {key: torch.from_numpy(value) for key, value in case.inputs().items()}
+    exported = torch.export.export(layer, (), given).module()
+    for same in (other, copy.deepcopy(layer), exported):
+        np.testing.assert_allclose(
+            same(**given).detach().numpy(), want, rtol=0, atol=1e-13 * max(1, np.abs(want).max())
+        )

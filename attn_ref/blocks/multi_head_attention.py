@@ -137,7 +137,7 @@ class MultiHeadAttention(Block):
         groups, repeats = pick(1, 2, 3), pick(1, 1, 2, 3)
         same = pick(True, False)  # the width of everything follows from width, or nothing does
         return cls(
-            width=groups * repeats * pick(2, 4, 5),
+            width=groups * repeats * pick(1, 4, 5, 16),
             num_heads=groups * repeats,
             num_kv_heads=None if repeats == 1 else groups,
             key_width=None if same else pick(7, 11),
@@ -147,7 +147,7 @@ class MultiHeadAttention(Block):
             value_head_width=None if same else pick(2, 7, 16),
             use_bias=pick(True, False),
             output_bias=pick(True, False),
-            scale=pick("head", "head", "total", 0.3, None),
+            scale=pick("head", "head", "total", 0.3, None, -0.5),
             causal=pick(None, None, "top_left", "bottom_right"),
             dropout=pick(0.0, 0.25),
         )

@@ -63,7 +63,7 @@ class ScaledDotProductAttention(Block):
     @classmethod
     def sample(cls, pick: Pick) -> ScaledDotProductAttention:
         return cls(
-            scale=pick("head", "total", 0.3, None),
+            scale=pick("head", "total", 0.3, None, -0.5, 0.0),
             causal=pick(None, "top_left", "bottom_right"),
             dropout=pick(0.0, 0.25),
         )

@@ -19,15 +19,16 @@ from attn_ref.inputs import Input, free_labels, resolve
 from attn_ref.weights import cast, uniform
 
 #: sizes that a free axis is drawn from; mostly different primes, so that no swap of two axes goes unseen
-SIZES = (1, 2, 3, 5, 7)
+SIZES = (1, 2, 3, 5, 7, 16)
 BATCHES = (2, 3, 1, 2, 3, 0)
 #: how the values of an input are drawn
 STYLES = {
-    "real": ("plain", "plain", "plain", "large"),
+    "real": ("plain", "plain", "plain", "plain", "large", "huge"),
     "bool": ("mixed", "mixed", "hidden", "full"),
     "index": ("plain",),
 }
-LARGE = 8.0
+#: the half-width of reals: with "large" ones softmax saturates, with "huge" ones exp overflows if nothing is subtracted
+WIDTHS = {"plain": 1.75, "large": 8.0, "huge": 100.0}
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def fill(block: Block, name: str, spec: Input, shape: tuple[int, ...], style: st
         bound = getattr(block, spec.below) if spec.below else 2
         return np.minimum((values + 1.0) / 2.0 * bound, bound - 1).astype(np.int64)
     if spec.kind == "real":
-        return (values * (LARGE if style == "large" else 1.75)).astype(dtype)
+        return (values * WIDTHS[style]).astype(dtype)
     keep = np.asarray(values > (-1.0 if style == "full" else -0.4))
     if style == "hidden" and keep.size:  # one whole row of keys
         rows = keep.reshape(-1, keep.shape[-1]) if keep.ndim else keep.reshape(1, 1)

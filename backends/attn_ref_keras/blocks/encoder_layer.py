@@ -66,6 +66,3 @@ class EncoderLayer(Mirror):
 
     def feed(self, x: Any, training: bool | None) -> Any:
         return drop(self.drop, self.feed_forward(x, training=training), "b t c", training, "keep_feed_forward")
-
-    def compute_output_shape(self, x_shape: Any, *_: Any, **__: Any) -> Any:
-        return x_shape

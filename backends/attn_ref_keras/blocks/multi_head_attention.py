@@ -84,6 +84,3 @@ class MultiHeadAttention(Mirror):
     def merge(self, x: Any) -> Any:
         b, _, t, _ = ops.shape(x)
         return ops.reshape(ops.swapaxes(x, 1, 2), (b, t, self.widths[-1]))
-
-    def compute_output_shape(self, query_shape: Any, *_: Any, **__: Any) -> tuple[Any, ...]:
-        return (*query_shape[:-1], self.project.units)

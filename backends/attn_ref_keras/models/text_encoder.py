@@ -92,7 +92,3 @@ class TextEncoder(Mirror):
         real = ops.ones_like(x[..., 0]) if padding_mask is None else ops.cast(padding_mask, x.dtype)
         total = ops.sum(x * real[..., None], axis=1)
         return total / ops.maximum(ops.sum(real, axis=1), 1.0)[:, None]
-
-    def compute_output_shape(self, token_ids_shape: Any, *_: Any, **__: Any) -> tuple[Any, ...]:
-        b, t = token_ids_shape
-        return (b, t, self.width) if self.pooling == "none" else (b, self.width)
