@@ -89,6 +89,8 @@ def bind(block: Any, given: Mapping[str, Any]) -> dict[str, int]:
     order = sorted(present, key=lambda name: (declared[name].broadcast, "(" in declared[name].labels))
     for name in order:
         _bind_one(block, title, name, declared[name], present[name], dims)
+    if empty := [label for label, size in dims.items() if size == 0 and label != "b"]:
+        raise ValueError(f"{title}: axis {', '.join(empty)} is 0; only the batch may be empty")
     for label, field in block.limits.items():
         bound = getattr(block, field)
         if dims.get(label, 0) > bound:

@@ -24,6 +24,8 @@ def planted(module: str, old: str, new: str) -> Iterator[None]:
     before = {name: m for name, m in sys.modules.items() if name.startswith(f"{package}.")}
     for name in before:
         del sys.modules[name]
+    registered = custom_objects()  # where Keras finds the classes of a .keras file
+    names = dict(registered)
     faulty = module_from_spec(spec)
     sys.modules[module] = faulty
     try:
@@ -33,3 +35,11 @@ def planted(module: str, old: str, new: str) -> Iterator[None]:
         for name in [name for name in sys.modules if name.startswith(f"{package}.")]:
             del sys.modules[name]
         sys.modules.update(before)
+        registered.clear()
+        registered.update(names)
+
+
+def custom_objects() -> dict[str, object]:
+    """Keras' own table of registered classes; an empty one if Keras was not imported."""
+    keras = sys.modules.get("keras")
+    return keras.saving.get_custom_objects() if keras else {}

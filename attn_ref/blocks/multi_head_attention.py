@@ -135,16 +135,15 @@ class MultiHeadAttention(Block):
     @classmethod
     def sample(cls, pick: Pick) -> MultiHeadAttention:
         groups, repeats = pick(1, 2, 3), pick(1, 1, 2, 3)
-        same = pick(True, False)  # the width of everything follows from width, or nothing does
         return cls(
             width=groups * repeats * pick(1, 4, 5, 16),
             num_heads=groups * repeats,
             num_kv_heads=None if repeats == 1 else groups,
-            key_width=None if same else pick(7, 11),
-            value_width=None if same else pick(5, 13),
-            output_width=None if same else pick(6, 10),
-            head_width=None if same else pick(3, 8, 5),
-            value_head_width=None if same else pick(2, 7, 16),
+            key_width=pick(None, None, 7, 11),
+            value_width=pick(None, None, 5, 13),
+            output_width=pick(None, 6, 10),
+            head_width=pick(None, None, 3, 8),
+            value_head_width=pick(None, None, 2, 7, 16),
             use_bias=pick(True, False),
             output_bias=pick(True, False),
             scale=pick("head", "head", "total", 0.3, None, -0.5),

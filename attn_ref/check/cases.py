@@ -23,12 +23,14 @@ SIZES = (1, 2, 3, 5, 7, 16)
 BATCHES = (2, 3, 1, 2, 3, 0)
 #: how the values of an input are drawn
 STYLES = {
-    "real": ("plain", "plain", "plain", "plain", "large", "huge"),
+    "real": ("plain", "plain", "plain", "plain", "large", "huge", "shifted"),
     "bool": ("mixed", "mixed", "hidden", "full"),
     "index": ("plain",),
 }
 #: the half-width of reals: with "large" ones softmax saturates, with "huge" ones exp overflows if nothing is subtracted
-WIDTHS = {"plain": 1.75, "large": 8.0, "huge": 100.0}
+WIDTHS = {"plain": 1.75, "large": 8.0, "huge": 100.0, "shifted": 1.75}
+#: where they lie: a variance that is computed as E[x²] − E[x]² loses its digits in "shifted" ones
+CENTRES = {"shifted": 100.0}
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ def fill(block: Block, name: str, spec: Input, shape: tuple[int, ...], style: st
         bound = getattr(block, spec.below) if spec.below else 2
         return np.minimum((values + 1.0) / 2.0 * bound, bound - 1).astype(np.int64)
     if spec.kind == "real":
-        return (values * WIDTHS[style]).astype(dtype)
+        return (CENTRES.get(style, 0.0) + values * WIDTHS[style]).astype(dtype)
     keep = np.asarray(values > (-1.0 if style == "full" else -0.4))
     if style == "hidden" and keep.size:  # one whole row of keys
         rows = keep.reshape(-1, keep.shape[-1]) if keep.ndim else keep.reshape(1, 1)
@@ -94,13 +96,14 @@ def fill(block: Block, name: str, spec: Input, shape: tuple[int, ...], style: st
 def draw(block: Block, pick: Pick, seed: int) -> Case:
     """A case of the block, valid by construction. ``pick`` chooses; ``seed`` fills the arrays."""
     given: dict[str, Input] = {}
+    stands: dict[str, Input] = {}  # name -> the declaration of the input that really stands there
     same: dict[str, str] = {}  # label -> the label whose size it takes, where an input is left out
     for name, spec in block.inputs.items():
-        if spec.default and _can_stand_in(block, spec, given.get(spec.default)) and pick(True, False):
-            other = given.get(spec.default) or block.inputs[spec.default]
+        if spec.default and _can_stand_in(block, spec, stands.get(spec.default)) and pick(True, False):
+            other = stands[name] = stands[spec.default]
             same |= {a: b for a, b in zip(spec.axes, other.axes, strict=True) if a != b and "{" not in a + b}
         elif not (spec.optional and pick(True, False)):
-            given[name] = spec
+            given[name] = stands[name] = spec
     dims: dict[str, int] = {}
     for label in free_labels(given.values()):
         dims[label] = pick(*BATCHES) if label == "b" else pick(*_sizes(block, label))

@@ -42,10 +42,10 @@ def compare(backend: Backend, case: Case, dtype: str, gaps: Iterable[Gap] = ()) 
         layer = backend.load(backend.build(block, dtype), weights)
         stepped = backend.run(layer, inputs, observe=True)
         direct = backend.run(layer, inputs, observe=False)
+        seen = {**stepped.taps, OUTPUT: Tapped(stepped.output, "")}
+        judge(outcome, right, seen, LIMIT[dtype])
     except Exception as error:  # whatever a framework throws is a finding about it, not the end of the check
         return raised(outcome, error)
-    seen = {**stepped.taps, OUTPUT: Tapped(stepped.output, "")}
-    judge(outcome, right, seen, LIMIT[dtype])
     if outcome.first is None:
         judge(outcome, right, {OUTPUT: Tapped(direct.output, "")}, LIMIT[dtype], FUSED)
     outcome.taps = len(seen)
@@ -70,8 +70,15 @@ def judge(outcome: Outcome, right: Truth, seen: dict[str, Tapped], limit: float,
         outcome.first, outcome.detail = missing[0], f"the mirror has no tap {', '.join(missing)}"
     if extra := [name for name in seen if name not in right.taps]:
         outcome.first, outcome.detail = extra[0], f"the reference has no tap {', '.join(extra)}"
+    if not where and outcome.first is None and list(seen) != list(right.taps):
+        outcome.first, outcome.detail = "order", f"the taps come as {', '.join(seen)}"
     for name, want in right.taps.items():
         if name not in seen:
+            continue
+        if sorted(seen[name].labels.split()) != sorted(want.labels.split()):
+            outcome.worst, outcome.worst_at = float("inf"), name
+            outcome.first = outcome.first or name
+            outcome.detail = outcome.detail or f"its axes are called {seen[name].labels!r}, not {want.labels!r}"
             continue
         error = deviation(seen[name], want)
         ratio = error / right.unit[name]

@@ -54,7 +54,7 @@ class ScaledDotProductAttention(nn.Module):
             dropout_p=self.drop.p if self.training else 0.0,
             is_causal=top_left,
             scale=self.factor(query.shape[1], query.shape[-1]),
-            enable_gqa=bool(query.shape[1] != key.shape[1]),  # a symbol while a compiler traces
+            enable_gqa=True if query.shape[1] != key.shape[1] else False,  # noqa: SIM210  (a symbol under compilers)
         )
 
     def steps(
