@@ -256,3 +256,12 @@ def test_a_case_is_reproduced_tap_by_tap(tmp_path, capsys) -> None:
     assert "differs first at value" in capsys.readouterr().out
     with pytest.raises(ValueError, match="not a case: 'shapes'"):
         cli(["reproduce", "{}"], standalone_mode=False)
+
+
+def test_cases_draw_what_an_attack_found_missing() -> None:
+    from attn_ref.check.cases import cases
+
+    drawn = cases(ar.MultiHeadAttention, 200)
+    assert any({"key", "value"}.isdisjoint(case.shapes) for case in drawn), "self-attention, from the query alone"
+    styles = {style for case in drawn for style in case.styles.values()}
+    assert {"huge", "shifted"} <= styles, "inputs that overflow exp, and whose mean is far from 0"
