@@ -93,8 +93,7 @@ class Block:
             raise ValueError(f"{type(self).__name__}: input {', '.join(twice)} was given twice")
         named = dict(zip(names, args, strict=True)) | kwargs
         given = {name: np.asarray(value) for name, value in named.items() if value is not None}
-        axes.bind(self, given)
-        axes.check_values(self, given)
+        axes.check_values(self, given, axes.bind(self, given))
         return given
 
     def check_weights(self, w: Mapping[str, Any]) -> None:

@@ -23,7 +23,8 @@ KINDS = {"real": ("float", "complex"), "bool": ("bool",), "index": ("int",)}
 class Input:
     """An input's axes, its kind (``real``, ``bool`` or ``index``), and what else is asked of it.
 
-    ``below``: the field that an index stays below. ``default``: the input that stands in when this one is left out.
+    ``below``: the field that an index stays below; ``upto``: the label whose size it does not exceed; an index is never
+    negative. ``default``: the input that stands in when this one is left out.
     ``broadcast``: an axis may be 1 and leading axes may be left out,
     as NumPy aligns shapes; ``ranks``: which ranks are accepted then (default: all).
     """
@@ -31,6 +32,7 @@ class Input:
     labels: str
     kind: str = "real"
     below: str | None = None
+    upto: str | None = None
     optional: bool = False
     default: str | None = None
     broadcast: bool = False
@@ -157,23 +159,34 @@ def check_shapes(block: Any, **given: Any) -> None:
         _seen.add(signature)
 
 
-def check_values(block: Any, given: Mapping[str, np.ndarray]) -> None:
-    """What shapes cannot tell, for NumPy arrays: indices in range, real values finite."""
+def check_values(block: Any, given: Mapping[str, np.ndarray], dims: Mapping[str, int]) -> None:
+    """What shapes cannot tell, for NumPy arrays: indices in range, real values finite. ``dims``: what ``bind`` gave."""
     for name, value in given.items():
         spec = block.inputs[name]
-        if spec.kind == "index" and spec.below and value.size:
-            bound, low, high = getattr(block, spec.below), int(value.min()), int(value.max())
-            if low < 0 or high >= bound:
+        if spec.kind == "index" and value.size:
+            bound, rule = index_bound(block, spec, dims)
+            low, high = int(value.min()), int(value.max())
+            if low < 0 or (bound is not None and high >= bound):
                 worst = low if low < 0 else high
+                until = f"to {bound - 1} ({rule})" if bound is not None else "upwards"
                 raise ValueError(
                     f"{type(block).__name__}: {name} holds {worst} at {_where(value == worst)}; "
-                    f"indices run from 0 to {bound - 1} ({spec.below} = {bound})"
+                    f"indices run from 0 {until}"
                 )
         if spec.kind == "real" and not np.isfinite(value).all():
             raise ValueError(
                 f"{type(block).__name__}: {name} holds a value that is not finite at {_where(~np.isfinite(value))}; "
                 "inputs are finite by definition (use the bool mask to leave a key out, not -inf)"
             )
+
+
+def index_bound(block: Any, spec: Input, dims: Mapping[str, int]) -> tuple[int | None, str]:
+    """What an index stays below, None if it has no bound, and the rule in words."""
+    if spec.below:
+        return getattr(block, spec.below), f"{spec.below} = {getattr(block, spec.below)}"
+    if spec.upto:
+        return dims[spec.upto] + 1, f"{spec.upto} = {dims[spec.upto]}"
+    return None, ""
 
 
 def _where(hit: np.ndarray) -> tuple[int, ...]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from attn_ref.block import Block, Pick
 from attn_ref.catalogue import block as find_block
-from attn_ref.inputs import Input, free_labels, resolve
+from attn_ref.inputs import KINDS, Input, bind, free_labels, index_bound, resolve
 from attn_ref.weights import cast, uniform
 
 #: sizes that a free axis is drawn from; mostly different primes, so that no swap of two axes goes unseen
@@ -29,6 +29,8 @@ STYLES = {
 }
 #: the half-width of reals: with "large" ones softmax saturates, with "huge" ones exp overflows if nothing is subtracted
 WIDTHS = {"plain": 1.75, "large": 8.0, "huge": 100.0, "shifted": 1.75}
+#: what an index without a bound is drawn below
+UNBOUNDED = 64
 #: where they lie: a variance that is computed as E[x²] − E[x]² loses its digits in "shifted" ones
 CENTRES = {"shifted": 100.0}
 
@@ -54,8 +56,9 @@ class Case:
     def inputs(self, dtype: str = "float64") -> dict[str, np.ndarray]:
         """The inputs by name, reals rounded to ``dtype``."""
         block = self.build()
+        dims = bind(block, {name: Shaped(shape, block.inputs[name].kind) for name, shape in self.shapes.items()})
         return {
-            name: fill(block, name, block.inputs[name], shape, self.styles[name], self.seed, dtype)
+            name: fill(block, name, block.inputs[name], shape, self.styles[name], self.seed, dtype, dims)
             for name, shape in self.shapes.items()
         }
 
@@ -78,11 +81,27 @@ class Case:
         return sum(int(np.prod(shape)) for shape in self.shapes.values())
 
 
-def fill(block: Block, name: str, spec: Input, shape: tuple[int, ...], style: str, seed: int, dtype: str) -> np.ndarray:
+class Shaped:
+    """An input of which only the shape and the kind are known."""
+
+    def __init__(self, shape: tuple[int, ...], kind: str) -> None:
+        self.shape, self.dtype = shape, KINDS[kind][0]
+
+
+def fill(
+    block: Block,
+    name: str,
+    spec: Input,
+    shape: tuple[int, ...],
+    style: str,
+    seed: int,
+    dtype: str,
+    dims: Mapping[str, int],
+) -> np.ndarray:
     """An input's values."""
     values = uniform(shape, seed, "input", name)
     if spec.kind == "index":
-        bound = getattr(block, spec.below) if spec.below else 2
+        bound = index_bound(block, spec, dims)[0] or UNBOUNDED
         return np.minimum((values + 1.0) / 2.0 * bound, bound - 1).astype(np.int64)
     if spec.kind == "real":
         return (CENTRES.get(style, 0.0) + values * WIDTHS[style]).astype(dtype)
