@@ -21,6 +21,7 @@ from attn_ref.block import Block, Input, Param
 from attn_ref.catalogue import block, blocks, find
 from attn_ref.check import check
 from attn_ref.derivative import jvp
+from attn_ref.kv_cache import KVCache
 from attn_ref.tap import Tapped, add, record, replace, scope, tap
 
 if TYPE_CHECKING:
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0.dev0"
 __all__ = [
-    "Block", "Input", "MissingBackend", "Param", "Tapped", "add", "backend", "backends", "block", "blocks", "check",
-    "jvp", "port", "record", "replace", "scope", "tap",
+    "Block", "Input", "KVCache", "MissingBackend", "Param", "Tapped", "add", "backend", "backends", "block", "blocks",
+    "check", "jvp", "port", "record", "replace", "scope", "tap",
 ]  # fmt: skip
 
 

@@ -41,7 +41,8 @@ class Block:
     limits: ClassVar[dict[str, str]] = {}
     #: the fields of a small valid block
     example: ClassVar[dict[str, Any]] = {}
-    #: field -> a value that, against ``example``, changes the result (or the shape of the parameters)
+    #: field -> a value that, against ``example``, changes the result (or the shape of the parameters); where other
+    #: fields must be set for it to act, a mapping of all of them
     witnesses: ClassVar[dict[str, Any]] = {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -136,12 +137,27 @@ class Block:
         got = getattr(self, field)
         self.require(got in choices, f"{field} should be one of {', '.join(map(repr, choices))}; got {got!r}")
 
+    def require_with(self, field: str, *others: str) -> None:
+        """Require the ``others`` to be left at their defaults while ``field`` is None, since they would not act."""
+        defaults = {f.name: f.default for f in fields(self)}
+        acting = [name for name in others if getattr(self, name) != defaults[name]]
+        self.require(
+            getattr(self, field) is not None or not acting, f"{', '.join(acting)} needs {field}, which is None"
+        )
+
     def require_positive(self, *names: str) -> None:
         """Require the fields to be integers above zero."""
         for name in names:
             got = getattr(self, name)
             ok = isinstance(got, int) and not isinstance(got, bool) and got > 0
             self.require(ok, f"{name} should be an integer above zero; got {got!r}")
+
+    def require_count(self, *names: str) -> None:
+        """Require the fields to be integers from zero up, or None."""
+        for name in names:
+            got = getattr(self, name)
+            ok = got is None or (isinstance(got, int) and not isinstance(got, bool) and got >= 0)
+            self.require(ok, f"{name} should be an integer from zero up, or None; got {got!r}")
 
     def require_bool(self, *names: str) -> None:
         """Require the fields to be True or False."""

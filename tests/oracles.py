@@ -6,7 +6,9 @@ rounds once. Every function of a block takes its parameters by canonical name (`
 keywords; fields that do not matter to the value (widths, dropout) are let through. Widths are those of the parameters.
 
 Vaswani et al. 2017, "Attention Is All You Need", 3.1 to 3.3; Xiong et al. 2020 (pre-norm); Ainslie et al. 2023 (grouped
-heads); Hendrycks and Gimpel 2016 (GELU); Ba et al. 2016 (layer norm); Devlin et al. 2019 (BERT).
+heads); Hendrycks and Gimpel 2016 (GELU); Ba et al. 2016 (layer norm); Devlin et al. 2019 (BERT); Zhang and Sennrich
+2019 (RMS norm); Su et al. 2021 (rotary positions); Beltagy et al. 2020 (windows); Gemma Team 2024 (soft capping);
+OpenAI 2025, gpt-oss (sinks).
 """
 
 from __future__ import annotations
@@ -90,9 +92,33 @@ def below(w: dict, prefix: str) -> dict:
 # blocks ---------------------------------------------------------------------------------------------------------------
 
 
-def visible(causal: str | None, i: int, j: int, t: int, s: int) -> bool:
-    """May query i of t see key j of s? top_left: j ≤ i. bottom_right: the last query sees the last key."""
-    return {None: True, "top_left": j <= i, "bottom_right": j - (s - 1) <= i - (t - 1)}[causal]
+def visible(
+    i: int,
+    j: int,
+    t: int,
+    s: int,
+    *,
+    causal: str | None = None,
+    window_left: int | None = None,
+    window_right: int | None = None,
+    offset: int = 0,
+    length: int | None = None,
+) -> bool:
+    """May query i of t see key j of s?
+
+    A query's own place is i, or counted so that the last query meets the last key that is there ("bottom_right"), and
+    ``offset`` further on; causal: no key beyond it; windows: so many on each side.
+    """
+    there = s if length is None else length
+    own = (there - 1) - (t - 1 - i) if causal == "bottom_right" else i
+    own += offset
+    if j >= there:
+        return False
+    if causal and j > own:
+        return False
+    if window_left is not None and own - j > window_left:
+        return False
+    return window_right is None or j - own <= window_right
 
 
 def factor(scale: float | str | None, heads: int, d: int) -> float:
@@ -103,13 +129,24 @@ def factor(scale: float | str | None, heads: int, d: int) -> float:
 
 
 def attention_weights(
-    query: list, key: list, mask: Any, bias: Any, scale: float | str | None, causal: str | None
+    query: list,
+    key: list,
+    mask: Any,
+    bias: Any,
+    sinks: list | None,
+    offsets: list | None,
+    lengths: list | None,
+    *,
+    scale: float | str | None = "head",
+    softcap: float | None = None,
+    **sight: Any,
 ) -> list:
-    """softmax(scale · q·k + bias) over the keys that mask and causality allow, as weights[b][h][t][s]."""
+    """softmax(cap(scale · q·k) + bias) over the keys that may be seen, as weights[b][h][t][s]."""
     heads, d, t, s = len(query[0]), len(query[0][0][0]), len(query[0][0]), len(key[0][0])
     r = heads // len(key[0])
     weights: list = []
     for b in range(len(query)):
+        where = {"offset": offsets[b] if offsets else 0, "length": lengths[b] if lengths else None}
         weights.append([])
         for h in range(heads):
             weights[b].append([])
@@ -117,9 +154,14 @@ def attention_weights(
                 scores, keep = [], []
                 for j in range(s):
                     product = math.fsum(query[b][h][i][c] * key[b][h // r][j][c] for c in range(d))
-                    scores.append(factor(scale, heads, d) * product + read(bias, b, h, i, j))
-                    keep.append(read(mask, b, h, i, j) and visible(causal, i, j, t, s))
-                weights[b][h].append(softmax(scores, keep))
+                    score = factor(scale, heads, d) * product
+                    if softcap is not None:
+                        score = softcap * math.tanh(score / softcap)
+                    scores.append(score + read(bias, b, h, i, j))
+                    keep.append(read(mask, b, h, i, j) and visible(i, j, t, s, **where, **sight))
+                if sinks is not None:  # one more score, always kept, its weight thrown away
+                    scores, keep = [*scores, sinks[h]], [*keep, True]
+                weights[b][h].append(softmax(scores, keep)[:s])
     return weights
 
 
@@ -130,13 +172,15 @@ def scaled_dot_product_attention(
     value: list,
     attention_mask: Any = True,
     bias: Any = 0.0,
+    sinks: list | None = None,
+    query_offset: list | None = None,
+    key_lengths: list | None = None,
     *,
-    scale: float | str | None = "head",
-    causal: str | None = None,
-    **_: Any,
+    dropout: float = 0.0,
+    **options: Any,
 ) -> list:
     """y[b][h][t][e] = Σₛ weights[b][h][t][s] · value[b][h // r][s][e]."""
-    weights = attention_weights(query, key, attention_mask, bias, scale, causal)
+    weights = attention_weights(query, key, attention_mask, bias, sinks, query_offset, key_lengths, **options)
     heads, s, width = len(query[0]), len(value[0][0]), len(value[0][0][0])
     r = heads // len(value[0])
     return [
@@ -151,6 +195,26 @@ def scaled_dot_product_attention(
     ]
 
 
+def rms_norm(x: list, scale: list, eps: float) -> list:
+    """xᵢ / √(Σ x² / n + eps) · scaleᵢ."""
+    root = math.sqrt(math.fsum(v * v for v in x) / len(x) + eps)
+    return [v / root * g for v, g in zip(x, scale, strict=True)]
+
+
+def turned(x: list, position: float, pairing: str, features: int, base: float) -> list:
+    """Pair k of the first ``features`` numbers turned by position / base^(2k/features), counter-clockwise."""
+    y = list(x)
+    for k in range(features // 2):
+        first, second = (k, k + features // 2) if pairing == "half" else (2 * k, 2 * k + 1)
+        angle = position / base ** (2 * k / features)
+        y[first] = x[first] * math.cos(angle) - x[second] * math.sin(angle)
+        y[second] = x[second] * math.cos(angle) + x[first] * math.sin(angle)
+    return y
+
+
+ATTENTION = ("scale", "softcap", "causal", "window_left", "window_right")
+
+
 def multi_head_attention(
     w: dict,
     query: list,
@@ -158,14 +222,20 @@ def multi_head_attention(
     value: list | None = None,
     attention_mask: Any = True,
     bias: Any = 0.0,
+    query_offset: list | None = None,
+    key_lengths: list | None = None,
     *,
     num_heads: int,
     num_kv_heads: int | None = None,
-    scale: float | str | None = "head",
-    causal: str | None = None,
-    **_: Any,
+    qk_norm: str | None = None,
+    qk_norm_eps: float = 1e-6,
+    rotary: str | None = None,
+    rotary_width: int | None = None,
+    rotary_base: float = 10000.0,
+    rotary_scaling: float = 1.0,
+    **options: Any,
 ) -> list:
-    """Project, cut into heads (head h is the h-th slice), attend in each, lay the heads side by side, project."""
+    """Project, cut into heads (head h is the h-th slice), norm, turn, attend in each, lay side by side, project."""
     key = query if key is None else key
     value = key if value is None else value
 
@@ -174,9 +244,28 @@ def multi_head_attention(
         d = len(rows[0][0]) // count
         return [[[row[h * d : h * d + d] for row in sequence] for h in range(count)] for sequence in rows]
 
+    def prepared(name: str, vector: list, position: float) -> list:
+        if qk_norm == "layer":
+            vector = normed(w, name, vector, qk_norm_eps)
+        if qk_norm == "rms":
+            vector = rms_norm(vector, w[f"{name}.scale"], qk_norm_eps)
+        if rotary:
+            return turned(vector, position / rotary_scaling, rotary, rotary_width or len(vector), rotary_base)
+        return vector
+
     q = heads("query", query, num_heads)
     k, v = heads("key", key, num_kv_heads or num_heads), heads("value", value, num_kv_heads or num_heads)
-    y = scaled_dot_product_attention({}, q, k, v, attention_mask, bias, scale=scale, causal=causal)
+    t, s = len(q[0][0]), len(k[0][0])
+    for b in range(len(q)):
+        first = query_offset[b] if query_offset else 0
+        if options.get("causal") == "bottom_right":
+            first += (key_lengths[b] if key_lengths else s) - t
+        q[b] = [[prepared("query_norm", head[i], first + i) for i in range(t)] for head in q[b]]
+        k[b] = [[prepared("key_norm", head[j], j) for j in range(s)] for head in k[b]]
+    own = {name: options[name] for name in ATTENTION if name in options}
+    y = scaled_dot_product_attention(
+        {}, q, k, v, attention_mask, bias, w.get("sinks"), query_offset, key_lengths, **own
+    )
     merged = [[[x for h in range(num_heads) for x in of[h][i]] for i in range(len(of[0]))] for of in y]
     return [[dense(w, "project", vector) for vector in sequence] for sequence in merged]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -88,22 +89,30 @@ def test_loading_lists_everything_that_is_wrong(name: str, engine: str) -> None:
         backend.load(backend.build(block, "float32"), weights)
 
 
+def witnessed(cls: type[ar.Block]) -> Iterator[tuple[str, ar.Block, ar.Block]]:
+    """(field, the block without its witness, the block with it)."""
+    for field, value in cls.witnesses.items():
+        others = {**value} if isinstance(value, dict) else {field: value}
+        acting = others.pop(field)
+        block = cls(**{**cls.example, **others})
+        yield field, block, dataclasses.replace(block, **{field: acting})
+
+
 @every_block
 def test_every_field_has_a_witness_that_acts(name: str) -> None:
     cls = ar.block(name)
-    block = cls(**cls.example)
     fields = {field.name for field in dataclasses.fields(cls)}
     assert set(cls.witnesses) == fields, "every field names a value that has an effect"
-    for field, value in cls.witnesses.items():
-        assert acts(block, dataclasses.replace(block, **{field: value})), f"{field} = {value!r} changes nothing"
+    for field, block, other in witnessed(cls):
+        assert witness(block, other), f"{field} = {getattr(other, field)!r} changes nothing"
 
 
-def acts(block: ar.Block, other: ar.Block) -> bool:
-    """Do they differ: in parameters, or in a result on the same weights and inputs, in training too?"""
-    if block.params() != other.params():
-        return True
+def witness(block: ar.Block, other: ar.Block) -> Case | None:
+    """A case in which they differ: in parameters, or in a result on the same weights and inputs, in training too."""
     for seed in range(8):
         case = draw(block, Seeded("witness", seed), seed)
+        if block.params() != other.params():
+            return case
         weights, inputs = case.weights(), case.inputs()
         try:
             results = [b(weights, **inputs) for b in (block, other)]
@@ -111,10 +120,34 @@ def acts(block: ar.Block, other: ar.Block) -> bool:
             inputs = {name: x for name, x in inputs.items() if not block.inputs[name].optional}
             results = [b(weights, **inputs) for b in (block, other)]
         if results[0].shape != results[1].shape or not np.array_equal(*results):
-            return True
+            return case
         if keeps(block, case) != keeps(other, case):  # a dropout: other values may be dropped
-            return True
-    return False
+            return case
+    return None
+
+
+@every_engine
+@every_block
+def test_every_witness_acts_in_the_mirror(name: str, engine: str) -> None:
+    """Fused and step by step: it changes the mirror's result, to what the reference says."""
+    backend = ar.backend(engine)
+    for field, block, other in witnessed(ar.block(name)):
+        case = witness(block, other)
+        assert case is not None
+        try:
+            other.checked(**case.inputs())
+        except ValueError:  # other inputs: a case of its own
+            case = draw(other, Seeded("witness", 0), 0)
+        changed = dataclasses.replace(case, fields=other.fields())
+        outcome = compare(backend, changed, "float64")
+        assert outcome.first is None, f"{field}: {outcome.first}: {outcome.detail}\n{outcome.case}"
+        if block.params() != other.params() or case.fields != block.fields():
+            continue
+        for observe in (True, False):
+            layers = [backend.load(backend.build(b), case.weights()) for b in (block, other)]
+            runs = [backend.run(layer, case.inputs(), observe=observe) for layer in layers]
+            same = runs[0].output.shape == runs[1].output.shape and np.array_equal(runs[0].output, runs[1].output)
+            assert not same or list(runs[0].taps) != list(runs[1].taps) or "dropout" in field, field
 
 
 def keeps(block: ar.Block, case: Case) -> list[str]:

@@ -35,10 +35,8 @@ FAULTS = [
     ),
     Fault(
         "mask polarity: True = drop", SDPA, "MultiHeadAttention", "attention.weights",
-        torch=("            return attention_mask\n",
-               "            return ~attention_mask if torch.is_tensor(attention_mask) else None\n"),
-        keras=("            return attention_mask\n",
-               "            return None if attention_mask is None else ops.logical_not(attention_mask)\n"),
+        torch=("None else [attention_mask]", "None else [~attention_mask]"),
+        keras=("None else [attention_mask]", "None else [ops.logical_not(attention_mask)]"),
     ),
     Fault(
         "softmax over the queries", SDPA, "MultiHeadAttention", "attention.weights",
@@ -78,8 +76,55 @@ FAULTS = [
     ),
     Fault(
         "causal aligned at the bottom right", SDPA, "MultiHeadAttention", "attention.weights",
-        torch=('diagonal = s - t if self.causal == "bottom_right" else 0', "diagonal = s - t"),
-        keras=('shift = s - t if self.causal == "bottom_right" else 0', "shift = s - t"),
+        torch=('if self.causal == "bottom_right":', "if self.causal:"),
+        keras=('if self.causal == "bottom_right":', "if self.causal:"),
+    ),
+    Fault(
+        "a window's left bound is exclusive", SDPA, "ScaledDotProductAttention", "weights",
+        torch=("ahead >= -self.window_left", "ahead > -self.window_left"),
+        keras=("ahead >= -self.window_left", "ahead > -self.window_left"),
+    ),
+    Fault(
+        "a window has its left bound on both sides", SDPA, "ScaledDotProductAttention", "weights",
+        torch=("ahead <= self.window_right", "ahead <= (self.window_left or 0)"),
+        keras=("ahead <= self.window_right", "ahead <= (self.window_left or 0)"),
+    ),
+    Fault(
+        "scores capped without the division", SDPA, "ScaledDotProductAttention", "capped",
+        torch=("torch.tanh(scores / self.softcap)", "torch.tanh(scores)"),
+        keras=("ops.tanh(scores / self.softcap)", "ops.tanh(scores)"),
+    ),
+    Fault(
+        "sinks take no weight", SDPA, "ScaledDotProductAttention", "weights",
+        torch=(".softmax(dim=-1)[..., :-1]", "[..., :-1].softmax(dim=-1).nan_to_num(0.0)"),
+        keras=("ops.softmax(ops.concatenate([shown, column], axis=-1), axis=-1)[..., :-1]",
+               "ops.nan_to_num(ops.softmax(shown, axis=-1))"),
+    ),
+    Fault(
+        "one key more than there are", SDPA, "ScaledDotProductAttention", "weights",
+        torch=("at < key_lengths", "at <= key_lengths"),
+        keras=("at < key_lengths", "at <= key_lengths"),
+    ),
+    Fault(
+        "query offset ignored", SDPA, "ScaledDotProductAttention", "weights",
+        torch=("else positions + query_offset[:, None]", "else positions"),
+        keras=("else positions + query_offset[:, None]", "else positions"),
+    ),
+    Fault(
+        "aligned with the padded length", SDPA, "ScaledDotProductAttention", "weights",
+        torch=("(s if key_lengths is None else key_lengths[:, None])", "s"),
+        keras=("(s if key_lengths is None else key_lengths[:, None])", "s"),
+    ),
+    Fault(
+        "the key's norm for the query", MHA, "MultiHeadAttention", "normed_query",
+        torch=("self.query_norm(q)", "self.key_norm(q)"),
+        keras=("self.query_norm(q)", "self.key_norm(q)"),
+    ),
+    Fault(
+        "queries turned as if there were no cache", MHA, "MultiHeadAttention", "query_rotary.angles",
+        torch=("self.query_rotary(q, positions)", "self.query_rotary(q)"),
+        keras=("self.query_rotary(q, self.attention.positions(t, s, query_offset, key_lengths))",
+               "self.query_rotary(q)"),
     ),
     Fault(
         "a row with nothing to attend to is uniform", SDPA, "MultiHeadAttention", "attention.weights",

@@ -102,9 +102,9 @@ def fill(
     values = uniform(shape, seed, "input", name)
     if spec.kind == "index":
         bound = index_bound(block, spec, dims)[0] or UNBOUNDED
-        return np.minimum((values + 1.0) / 2.0 * bound, bound - 1).astype(np.int64)
+        return np.asarray(np.minimum((values + 1.0) / 2.0 * bound, bound - 1)).astype(np.int64)
     if spec.kind == "real":
-        return (CENTRES.get(style, 0.0) + values * WIDTHS[style]).astype(dtype)
+        return np.asarray(CENTRES.get(style, 0.0) + values * WIDTHS[style]).astype(dtype)
     keep = np.asarray(values > (-1.0 if style == "full" else -0.4))
     if style == "hidden" and keep.size:  # one whole row of keys
         rows = keep.reshape(-1, keep.shape[-1]) if keep.ndim else keep.reshape(1, 1)

@@ -30,3 +30,9 @@ def layer_norm(x: Any, scale: Any, offset: Any, *, eps: float) -> Any:
     centred = x - mean(x, keepdims=True)
     variance = mean(centred * centred, keepdims=True)
     return centred / sqrt(variance + eps) * scale + offset
+
+
+@primitive
+def rms_norm(x: Any, scale: Any, *, eps: float) -> Any:
+    """x / √(mean(x²) + eps) · scale over the last axis. Zhang and Sennrich 2019, equation 4 (there without eps)."""
+    return x / sqrt(mean(x * x, keepdims=True) + eps) * scale

@@ -22,16 +22,21 @@ def total_of(x: Any, axis: int) -> Any:
 
 
 @primitive
-def softmax(x: Any, *, axis: int = -1, keep: Any = None) -> Any:
+def softmax(x: Any, *, axis: int = -1, keep: Any = None, sink: Any = None) -> Any:
     """exp(x) / Σ exp(x) over ``axis``, where ``keep`` (bool, broadcastable) is True; 0 elsewhere.
 
+    ``sink``, broadcastable to the sums, is one more logit of each, which takes its share and is not among the results.
     A row with nothing kept gives zeros. The largest kept value is subtracted first, which changes nothing but the
     range: exp never overflows.
     """
     if keep is None:
         keep = np.True_
     top = np.max(x.real, axis=axis, keepdims=True, where=keep, initial=-np.inf)
+    if sink is not None:
+        top = np.maximum(top, sink.real)
     top = np.where(np.isfinite(top), top, 0.0).astype(top.dtype)
     powers = exp(np.where(keep, x - top, x.dtype.type(-np.inf)))
     total = total_of(powers, axis)
+    if sink is not None:
+        total = total + exp(sink - top)
     return powers / np.where(total == 0, 1, total).astype(total.dtype)

@@ -17,6 +17,7 @@ from attn_ref.backend import Slot
 LEAVES: dict[type, dict[str, str]] = {
     keras.layers.Dense: {"kernel": "kernel", "bias": "bias"},
     keras.layers.LayerNormalization: {"scale": "gamma", "offset": "beta"},
+    keras.layers.RMSNormalization: {"scale": "scale"},
     keras.layers.Embedding: {"embedding": "embeddings"},
 }
 

@@ -25,6 +25,7 @@ def transposed(x: np.ndarray) -> np.ndarray:
 LEAVES: dict[type[nn.Module], dict[str, tuple[str, Turn, Turn]]] = {
     nn.Linear: {"kernel": ("weight", transposed, transposed), "bias": ("bias", same, same)},
     nn.LayerNorm: {"scale": ("weight", same, same), "offset": ("bias", same, same)},
+    nn.RMSNorm: {"scale": ("weight", same, same)},
     nn.Embedding: {"embedding": ("weight", same, same)},
 }
 
