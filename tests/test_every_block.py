@@ -118,7 +118,11 @@ def witness(block: ar.Block, other: ar.Block) -> Case | None:
             results = [b(weights, **inputs) for b in (block, other)]
         except ValueError:  # it changes what inputs are accepted, such as masks for so many heads
             inputs = {name: x for name, x in inputs.items() if not block.inputs[name].optional}
-            results = [b(weights, **inputs) for b in (block, other)]
+            first = block(weights, **inputs)
+            try:
+                results = [first, other(weights, **inputs)]
+            except ValueError:  # or of what width: a block without parameters says so nowhere else
+                return True
         if results[0].shape != results[1].shape or not np.array_equal(*results):
             return case
         if keeps(block, case) != keeps(other, case):  # a dropout: other values may be dropped

@@ -170,6 +170,10 @@ FIELDS = [
     {"width": 13, "num_heads": 1, "use_bias": False, "output_bias": False, "scale": None},
     {"width": 7, "num_heads": 3, "head_width": 5, "causal": "top_left"},
     {"width": 7, "num_heads": 2, "head_width": 3, "value_head_width": 5, "output_width": 11, "causal": "bottom_right"},
+    {"width": 12, "num_heads": 4, "num_kv_heads": 2, "qk_norm": "layer", "softcap": 2.0, "use_sinks": True},
+    {"width": 12, "num_heads": 2, "qk_norm": "rms", "qk_norm_eps": 0.1, "rotary": "half", "window_left": 1},
+    {"width": 12, "num_heads": 2, "rotary": "interleaved", "rotary_width": 4, "rotary_base": 7.0, "window_right": 0},
+    {"width": 12, "num_heads": 1, "rotary": "half", "rotary_scaling": 3.0, "rotary_width": 2, "causal": "top_left"},
 ]
 
 
@@ -186,6 +190,16 @@ def test_multi_head_cross_attention(causal: str | None, use_bias: bool, output_b
     block = ar.MultiHeadAttention(**WIDE, causal=causal, use_bias=use_bias, output_bias=output_bias)
     given = {"query": real(b, T, 13, seed="q"), "key": real(b, S, 11, seed="k"), "value": real(b, S, 17, seed="v")}
     assert_is_oracle(block, oracles.multi_head_attention, **given)
+
+
+@pytest.mark.parametrize("causal", [None, "top_left", "bottom_right"])
+@pytest.mark.parametrize("rotary", [None, "half", "interleaved"])
+@pytest.mark.parametrize("given", [(), ("query_offset",), ("key_lengths",), ("query_offset", "key_lengths")], ids=str)
+def test_multi_head_attention_positions(causal: str | None, rotary: str | None, given: tuple[str, ...]) -> None:
+    block = ar.MultiHeadAttention(width=8, num_heads=2, causal=causal, rotary=rotary, window_left=3, qk_norm="rms")
+    where = {"query_offset": np.array([2, 0]), "key_lengths": np.array([4, 1])}
+    inputs = {"query": real(B, T, 8, seed="q"), "key": real(B, S, 8, seed="k")} | {n: where[n] for n in given}
+    assert_is_oracle(block, oracles.multi_head_attention, **inputs)
 
 
 def test_multi_head_attention_of_one_key_and_value() -> None:
@@ -300,6 +314,17 @@ def kept_softmax(x: np.ndarray) -> np.ndarray:
     return np.array([oracles.softmax(row, keep) for row, keep in zip(x.tolist(), KEEP.tolist(), strict=True)])
 
 
+SINK = real(3, 1, seed="sink", size=3.0)
+
+
+def sunk_softmax(x: np.ndarray) -> np.ndarray:
+    found = [
+        oracles.softmax([*row, *sink], [*keep, True])[:-1]
+        for row, sink, keep in zip(x.tolist(), SINK.tolist(), KEEP.tolist(), strict=True)
+    ]
+    return np.array(found)
+
+
 def columns_softmax(x: np.ndarray) -> np.ndarray:
     return rows(oracles.softmax)(x.T).T
 
@@ -313,6 +338,10 @@ OPS = {
     "softmax": (ops.softmax, rows(oracles.softmax), 30.0),
     "softmax, axis": (lambda x: ops.softmax(x, axis=0), columns_softmax, 30.0),
     "softmax, keep": (lambda x: ops.softmax(x, keep=KEEP), kept_softmax, 30.0),
+    "softmax, sink": (lambda x: ops.softmax(x, keep=KEEP, sink=SINK), sunk_softmax, 30.0),
+    "rms_norm": (
+        lambda x: ops.rms_norm(x, SCALE, eps=0.1), rows(lambda row: oracles.rms_norm(row, SCALE.tolist(), 0.1)), 9.0
+    ),
     "erf": (ops.erf, each(math.erf), 6.0),
     "gelu": (ops.gelu, each(oracles.gelu), 40.0),
     "gelu_tanh": (ops.gelu_tanh, each(oracles.gelu_tanh), 40.0),

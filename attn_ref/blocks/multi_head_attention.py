@@ -4,7 +4,9 @@ r"""Multi-head attention: several attentions side by side, each over its own pro
           Q = X_q W_Q + b_Q,\quad K = X_k W_K + b_K,\quad V = X_v W_V + b_V
 
 b batch, t query length, s key length, h heads, g key heads (h = g·r; query head i reads key head i // r),
-d head width, e value head width.
+d head width, e value head width. Between projection and attention, in this order, every head's query and key may be
+normalised over d (``qk_norm``) and turned by their positions (``rotary``); those of the queries are the ones that
+``causal`` and windows go by.
 
 Differences: a head is a contiguous slice of the projected width. ``key_dim`` means the head width in Keras and the
 input width in torch, so neither name is used here. ``nn.MultiheadAttention`` reads a bool mask as True = drop,
@@ -16,7 +18,8 @@ it is zeros.
 A mask has rank 4, with 1 for an axis along which it is the same: (b, s) and (t, s) cannot be told apart when b = t, nor
 (b, t, s) and (h, t, s) when b = h. A padding mask is ``padding[:, None, None, :]``.
 
-Source: Vaswani et al. 2017, section 3.2.2; grouped heads: Ainslie et al. 2023, "GQA".
+Source: Vaswani et al. 2017, section 3.2.2; grouped heads: Ainslie et al. 2023, "GQA"; norm of query and key: Dehghani
+et al. 2023, "Scaling Vision Transformers to 22 Billion Parameters"; rotary positions: Su et al. 2021, "RoFormer".
 
 >>> import attn_ref as ar, numpy as np
 >>> block = ar.MultiHeadAttention(width=8, num_heads=2)
@@ -33,7 +36,8 @@ from typing import Any
 import numpy as np
 
 from attn_ref import ops
-from attn_ref.block import Block, Input, Param, Pick, dense, nest
+from attn_ref.block import Block, Input, Param, Pick, dense, norm
+from attn_ref.blocks.rotary_embedding import RotaryEmbedding
 from attn_ref.blocks.scaled_dot_product_attention import ScaledDotProductAttention
 from attn_ref.tap import tap
 
@@ -62,10 +66,30 @@ class MultiHeadAttention(Block):
     use_bias: bool = True
     #: has the output projection one?
     output_bias: bool = True
+    #: norm of every head's query and key, each over head_width: None, "layer" or "rms"
+    qk_norm: str | None = None
+    #: added to the variance (the mean square) in that norm
+    qk_norm_eps: float = 1e-6
+    #: do query and key turn with their positions, and which features are pairs: None, "half" or "interleaved"
+    rotary: str | None = None
+    #: how many features of a head turn; None: all
+    rotary_width: int | None = None
+    #: the base of the angles' frequencies
+    rotary_base: float = 10000.0
+    #: what positions are divided by
+    rotary_scaling: float = 1.0
     #: of the scores: "head": 1/√head_width; "total": 1/√(num_heads·head_width); a number; None: no scaling
     scale: float | str | None = "head"
+    #: the bound c of c·tanh(scores / c); None: no bound
+    softcap: float | None = None
     #: None; "top_left": query i attends keys ≤ i; "bottom_right": keys ≤ i + s − t
     causal: str | None = None
+    #: how many keys before its own position a query attends to; None: all
+    window_left: int | None = None
+    #: how many keys after its own position; None: all
+    window_right: int | None = None
+    #: has each head a learned logit that takes weight and has no value?
+    use_sinks: bool = False
     #: share of the attention weights that training drops
     dropout: float = 0.0
 
@@ -75,18 +99,31 @@ class MultiHeadAttention(Block):
         "value": Input("b s {value_in}", default="key"),
         "attention_mask": Input("b {num_heads} t s", kind="bool", optional=True, broadcast=True, ranks=(4,)),
         "bias": Input("b {num_heads} t s", optional=True, broadcast=True, ranks=(4,)),
+        "query_offset": Input("b", kind="index", upto="s", optional=True),  # how many keys come before query 0
+        "key_lengths": Input("b", kind="index", upto="s", optional=True),  # how many keys are there, of s
     }
     output_axes = "b t c"
     example = {"width": 8, "num_heads": 4}
     witnesses = {
         "width": 12, "num_heads": 2, "num_kv_heads": 2, "key_width": 6, "value_width": 6, "output_width": 6,
-        "head_width": 3, "value_head_width": 3, "use_bias": False, "output_bias": False, "scale": "total",
-        "causal": "top_left", "dropout": 0.5,
+        "head_width": 3, "value_head_width": 3, "use_bias": False, "output_bias": False, "qk_norm": "layer",
+        "qk_norm_eps": {"qk_norm": "rms", "qk_norm_eps": 0.1}, "rotary": "half",
+        "rotary_width": {"head_width": 4, "rotary": "half", "rotary_width": 2},
+        "rotary_base": {"head_width": 4, "rotary": "half", "rotary_base": 10.0},
+        "rotary_scaling": {"rotary": "interleaved", "rotary_scaling": 2.0},
+        "scale": "total", "softcap": 1.0, "causal": "top_left", "window_left": 0, "window_right": 0, "use_sinks": True,
+        "dropout": 0.5,
     }  # fmt: skip
 
     def __post_init__(self) -> None:
         self.require_positive("width", "num_heads")
-        self.require_bool("use_bias", "output_bias")
+        self.require_bool("use_bias", "output_bias", "use_sinks")
+        self.require_choice("qk_norm", None, "layer", "rms")
+        self.require_choice("rotary", None, "half", "interleaved")
+        self.require_with("qk_norm", "qk_norm_eps")
+        self.require_with("rotary", "rotary_width", "rotary_base", "rotary_scaling")
+        number = isinstance(self.qk_norm_eps, float | int) and self.qk_norm_eps > 0
+        self.require(number, f"qk_norm_eps should be a number above zero; got {self.qk_norm_eps!r}")
         optional = ("num_kv_heads", "key_width", "value_width", "output_width", "head_width", "value_head_width")
         self.require_positive(*(name for name in optional if getattr(self, name) is not None))
         self.require(
@@ -97,7 +134,7 @@ class MultiHeadAttention(Block):
             self.num_heads % self.kv_heads == 0,
             f"num_kv_heads = {self.kv_heads} does not divide num_heads = {self.num_heads}",
         )
-        _ = self.attention  # its options are checked there
+        _ = self.attention, self.turn  # their options are checked there
 
     @property
     def kv_heads(self) -> int:
@@ -121,49 +158,96 @@ class MultiHeadAttention(Block):
 
     @cached_property
     def attention(self) -> ScaledDotProductAttention:
-        return ScaledDotProductAttention(scale=self.scale, causal=self.causal, dropout=self.dropout)
+        return ScaledDotProductAttention(
+            scale=self.scale, softcap=self.softcap, causal=self.causal, window_left=self.window_left,
+            window_right=self.window_right, dropout=self.dropout,
+        )  # fmt: skip
+
+    @cached_property
+    def turn(self) -> RotaryEmbedding | None:
+        if self.rotary is None:
+            return None
+        return RotaryEmbedding(
+            width=self.d, rotary_width=self.rotary_width, pairing=self.rotary, base=self.rotary_base,
+            scaling=self.rotary_scaling,
+        )  # fmt: skip
 
     def params(self) -> dict[str, Param]:
+        sinks = {"sinks": Param((self.num_heads,), "bias")} if self.use_sinks else {}
         return {
+            **sinks,
             **dense("query", self.width, self.num_heads * self.d, bias=self.use_bias),
             **dense("key", self.key_in, self.kv_heads * self.d, bias=self.use_bias),
             **dense("value", self.value_in, self.kv_heads * self.e, bias=self.use_bias),
             **dense("project", self.num_heads * self.e, self.output_width or self.width, bias=self.output_bias),
-            **nest("attention", self.attention),
+            **self.norm("query_norm"),
+            **self.norm("key_norm"),
         }
+
+    def norm(self, name: str) -> dict[str, Param]:
+        if self.qk_norm is None:
+            return {}
+        return norm(name, self.d) if self.qk_norm == "layer" else {f"{name}.scale": Param((self.d,))}
 
     @classmethod
     def sample(cls, pick: Pick) -> MultiHeadAttention:
         groups, repeats = pick(1, 2, 3), pick(1, 1, 2, 3)
+        qk_norm, rotary = pick(None, None, None, "layer", "rms"), pick(None, None, None, "half", "interleaved")
+        per_head = pick(1, 4, 5, 16) if rotary is None else pick(2, 4, 8, 16)
         return cls(
-            width=groups * repeats * pick(1, 4, 5, 16),
+            width=groups * repeats * per_head,
             num_heads=groups * repeats,
             num_kv_heads=None if repeats == 1 else groups,
             key_width=pick(None, None, 7, 11),
             value_width=pick(None, None, 5, 13),
             output_width=pick(None, 6, 10),
-            head_width=pick(None, None, 3, 8),
+            head_width=pick(None, None, 3, 8) if rotary is None else pick(None, None, 6),
             value_head_width=pick(None, None, 2, 7, 16),
             use_bias=pick(True, False),
             output_bias=pick(True, False),
+            qk_norm=qk_norm,
+            qk_norm_eps=1e-6 if qk_norm is None else pick(1e-12, 1e-6, 1e-5, 1e-3),
+            rotary=rotary,
+            rotary_width=None if rotary is None else pick(None, 2),
+            rotary_base=10000.0 if rotary is None else pick(10000.0, 100.0),
+            rotary_scaling=1.0 if rotary is None else pick(1.0, 4.0),
             scale=pick("head", "head", "total", 0.3, None, -0.5),
+            softcap=pick(None, None, 1.5, 30.0),
             causal=pick(None, None, "top_left", "bottom_right"),
+            window_left=pick(None, None, None, 0, 1, 4),
+            window_right=pick(None, None, None, 0, 2),
+            use_sinks=pick(False, False, True),
             dropout=pick(0.0, 0.25),
         )
 
     def forward(
-        self, w: Any, query: Any, key: Any = None, value: Any = None, attention_mask: Any = None, bias: Any = None
-    ) -> np.ndarray:
+        self, w: Any, query: Any, key: Any = None, value: Any = None, attention_mask: Any = None, bias: Any = None,
+        query_offset: Any = None, key_lengths: Any = None,
+    ) -> np.ndarray:  # fmt: skip
         key = query if key is None else key
         value = key if value is None else value
         q = ops.split_heads(self.linear(w, "query", query, self.use_bias), self.num_heads)
         k = ops.split_heads(self.linear(w, "key", key, self.use_bias), self.kv_heads)
         v = ops.split_heads(self.linear(w, "value", value, self.use_bias), self.kv_heads)
         q, k, v = tap("query", q, "b h t d"), tap("key", k, "b g s d"), tap("value", v, "b g s e")
+        if self.qk_norm is not None:
+            q = tap("normed_query", self.normed(w, "query_norm", q), "b h t d")
+            k = tap("normed_key", self.normed(w, "key_norm", k), "b g s d")
+        if self.turn is not None:
+            positions = self.attention.positions(q.shape[2], k.shape[2], query_offset, key_lengths)
+            q, k = self.turn(w["query_rotary"], q, positions), self.turn(w["key_rotary"], k)
 
-        context = self.attention(w["attention"], q, k, v, attention_mask=attention_mask, bias=bias)
+        context = self.attention(
+            w["attention"], q, k, v, attention_mask=attention_mask, bias=bias,
+            sinks=w["sinks"] if self.use_sinks else None, query_offset=query_offset, key_lengths=key_lengths,
+        )  # fmt: skip
         merged = tap("merged", ops.merge_heads(context), "b t c")
         return tap("projected", self.linear(w, "project", merged, self.output_bias), "b t c")
+
+    def normed(self, w: Any, name: str, x: Any) -> Any:
+        if self.qk_norm == "rms":
+            return ops.rms_norm(x, w[f"{name}.scale"], eps=self.qk_norm_eps)
+        return ops.layer_norm(x, w[f"{name}.scale"], w[f"{name}.offset"], eps=self.qk_norm_eps)
 
     def linear(self, w: Any, name: str, x: Any, bias: bool) -> Any:
         return ops.linear(x, w[f"{name}.kernel"], w[f"{name}.bias"] if bias else None)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 from torch import Tensor, nn
 
 from attn_ref.blocks.multi_head_attention import MultiHeadAttention as Reference
 from attn_ref.tap import tap
+from attn_ref_torch.blocks.rotary_embedding import RotaryEmbedding
 from attn_ref_torch.blocks.scaled_dot_product_attention import ScaledDotProductAttention
 from attn_ref_torch.checks import check
 
@@ -26,8 +30,18 @@ class MultiHeadAttention(nn.Module):
         value_head_width: int | None = None,
         use_bias: bool = True,
         output_bias: bool = True,
+        qk_norm: str | None = None,
+        qk_norm_eps: float = 1e-6,
+        rotary: str | None = None,
+        rotary_width: int | None = None,
+        rotary_base: float = 10000.0,
+        rotary_scaling: float = 1.0,
         scale: float | str | None = "head",
+        softcap: float | None = None,
         causal: str | None = None,
+        window_left: int | None = None,
+        window_right: int | None = None,
+        use_sinks: bool = False,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
@@ -41,7 +55,26 @@ class MultiHeadAttention(nn.Module):
         self.key = nn.Linear(key_width, self.num_kv_heads * d, bias=use_bias)
         self.value = nn.Linear(value_width or key_width, self.num_kv_heads * e, bias=use_bias)
         self.project = nn.Linear(num_heads * e, output_width or width, bias=output_bias)
-        self.attention = ScaledDotProductAttention(scale=scale, causal=causal, dropout=dropout)
+        norms: dict[str, type[nn.LayerNorm] | type[nn.RMSNorm]] = {"layer": nn.LayerNorm, "rms": nn.RMSNorm}
+        self.query_norm = norms[qk_norm](d, eps=qk_norm_eps) if qk_norm else None
+        self.key_norm = norms[qk_norm](d, eps=qk_norm_eps) if qk_norm else None
+        turn: dict[str, Any] = {
+            "width": d,
+            "rotary_width": rotary_width,
+            "base": rotary_base,
+            "scaling": rotary_scaling,
+        }
+        self.query_rotary = RotaryEmbedding(pairing=rotary, **turn) if rotary else None
+        self.key_rotary = RotaryEmbedding(pairing=rotary, **turn) if rotary else None
+        self.sinks = nn.Parameter(torch.zeros(num_heads)) if use_sinks else None
+        self.attention = ScaledDotProductAttention(
+            scale=scale,
+            softcap=softcap,
+            causal=causal,
+            window_left=window_left,
+            window_right=window_right,
+            dropout=dropout,
+        )
 
     def forward(
         self,
@@ -50,15 +83,29 @@ class MultiHeadAttention(nn.Module):
         value: Tensor | None = None,
         attention_mask: Tensor | None = None,
         bias: Tensor | None = None,
+        query_offset: Tensor | None = None,
+        key_lengths: Tensor | None = None,
     ) -> Tensor:
-        check(self, query=query, key=key, value=value, attention_mask=attention_mask, bias=bias)
+        check(
+            self, query=query, key=key, value=value, attention_mask=attention_mask, bias=bias,
+            query_offset=query_offset, key_lengths=key_lengths,
+        )  # fmt: skip
         key = query if key is None else key
         value = key if value is None else value
         q = self.query(query).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
         k = self.key(key).unflatten(-1, (self.num_kv_heads, -1)).transpose(1, 2)
         v = self.value(value).unflatten(-1, (self.num_kv_heads, -1)).transpose(1, 2)
         q, k, v = tap("query", q, "b h t d"), tap("key", k, "b g s d"), tap("value", v, "b g s e")
+        if self.query_norm is not None and self.key_norm is not None:
+            q = tap("normed_query", self.query_norm(q), "b h t d")
+            k = tap("normed_key", self.key_norm(k), "b g s d")
+        if self.query_rotary is not None and self.key_rotary is not None:
+            positions = self.attention.positions(q.shape[2], k.shape[2], query_offset, key_lengths, q)
+            q, k = self.query_rotary(q, positions), self.key_rotary(k)
 
-        context = self.attention(q, k, v, attention_mask=attention_mask, bias=bias)
+        context = self.attention(
+            q, k, v, attention_mask=attention_mask, bias=bias, sinks=self.sinks,
+            query_offset=query_offset, key_lengths=key_lengths,
+        )  # fmt: skip
         merged = tap("merged", context.transpose(1, 2).flatten(2), "b t c")
         return tap("projected", self.project(merged), "b t c")

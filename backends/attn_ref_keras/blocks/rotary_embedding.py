@@ -1,0 +1,60 @@
+"""Rotary position embedding for Keras."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from attn_ref.blocks.rotary_embedding import RotaryEmbedding as Reference
+from attn_ref.tap import tap
+from attn_ref_keras.mirror import Mirror
+
+
+@keras.saving.register_keras_serializable("attn_ref")
+class RotaryEmbedding(Mirror):
+    """Mirror of ``attn_ref.RotaryEmbedding``, with the same arguments. It has no weights."""
+
+    def __init__(
+        self,
+        *,
+        width: int,
+        rotary_width: int | None = None,
+        pairing: str = "half",
+        base: float = 10000.0,
+        scaling: float = 1.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.block = Reference.from_options(locals())
+        self.rotary_width = width if rotary_width is None else rotary_width
+        self.pairing, self.base, self.scaling = pairing, base, scaling
+
+    def build(self, input_shape: Any) -> None:
+        self.built = True
+
+    def call(self, x: Any, positions: Any = None) -> Any:
+        self.check(x=x, positions=positions)
+        if positions is None:
+            positions = ops.arange(ops.shape(x)[2])
+        if len(positions.shape) == 1:
+            positions = positions[None]
+        angles = tap("angles", self.angles(positions, x), "b t f")
+        # Keras on JAX gives float32 for float64 here
+        cos, sin = (ops.cast(turn, x.dtype)[:, None] for turn in (ops.cos(angles), ops.sin(angles)))
+
+        turning, rest = x[..., : self.rotary_width], x[..., self.rotary_width :]
+        if self.pairing == "half":
+            a, b = ops.split(turning, 2, axis=-1)
+            turned = ops.concatenate([a * cos - b * sin, a * sin + b * cos], axis=-1)
+        else:
+            a, b = turning[..., 0::2], turning[..., 1::2]
+            turned = ops.stack([a * cos - b * sin, a * sin + b * cos], axis=-1)
+            turned = ops.reshape(turned, ops.shape(turning))
+        return tap("rotated", ops.concatenate([turned, rest], axis=-1), "b h t d")
+
+    def angles(self, positions: Any, x: Any) -> Any:
+        wide = "float64" if keras.backend.standardize_dtype(x.dtype) == "float64" else "float32"
+        frequencies = [self.base ** (-i / self.rotary_width) for i in range(0, self.rotary_width, 2)]
+        return ops.cast(positions, wide)[..., None] / self.scaling * ops.convert_to_tensor(frequencies, dtype=wide)
