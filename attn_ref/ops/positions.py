@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from typing import Any
 
 import numpy as np
@@ -51,3 +52,38 @@ def merge_pairs(first: Any, second: Any, pairing: str) -> Any:
     if pairing == "half":
         return np.concatenate([first, second], axis=-1)
     return np.stack([first, second], axis=-1).reshape(*first.shape[:-1], 2 * first.shape[-1])
+
+
+def bias_slopes(heads: int) -> Any:
+    """2^(−8k/heads) for k = 1 … heads, if heads is a power of two; for n + m heads, n being the largest power of two
+    below, those of n, and then m of those between them: the first, third, fifth … of 2n."""
+    n = 1 << (heads.bit_length() - 1)
+    between = range(1, 2 * (heads - n), 2)
+    return power(2.0, np.array([-8.0 * k / n for k in range(1, n + 1)] + [-4.0 * k / n for k in between]))
+
+
+def distance_buckets(offsets: Any, *, num_buckets: int, max_distance: int, bidirectional: bool) -> Any:
+    """Which bucket an offset key − query (integers) falls into: integers below ``num_buckets``.
+
+    Bidirectional, the first half of the buckets is for keys at or before the query, the other half for keys after it;
+    otherwise all are for keys before it, and a key after it counts as distance 0. Of the buckets on a side, the first
+    half (e of them) hold one distance each; number e + m starts at e · (max_distance / e)^(m / rest).
+    """
+    side = num_buckets // 2 if bidirectional else num_buckets
+    starts = [*range(1, side // 2 + 1), *far_starts(side, max_distance)]
+    distance = np.abs(offsets) if bidirectional else np.maximum(-offsets, 0)
+    bucket = np.searchsorted(starts, distance, side="right")
+    return bucket + side * (offsets > 0) if bidirectional else bucket
+
+
+def far_starts(side: int, max_distance: int) -> list[int]:
+    """The smallest whole distance in bucket e + m of a side, for m = 1 … rest − 1, in whole numbers throughout:
+    n ≥ e (max_distance/e)^(m/rest) where nʳᵉˢᵗ eᵐ ≥ max_distanceᵐ eʳᵉˢᵗ, and a logarithm would have to be rounded."""
+    e = side // 2
+    rest = side - e
+
+    def start(m: int) -> int:
+        bound = max_distance**m * e**rest
+        return bisect_left(range(max_distance), True, key=lambda n: n**rest * e**m >= bound)
+
+    return [start(m) for m in range(1, rest)]

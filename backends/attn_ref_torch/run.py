@@ -71,7 +71,8 @@ def gradients(
         output = layer(**given)
     turns = {name: (parameter, outward) for name, parameter, outward, _ in places(layer)}
     asked = [*leaves.values(), *listener.zeros.values(), *(parameter for parameter, _ in turns.values())]
-    found = iter(torch.autograd.grad(output, asked, torch.from_numpy(cotangent), materialize_grads=True))
+    seed = torch.from_numpy(cotangent)
+    found = iter(torch.autograd.grad(output, asked, seed, materialize_grads=True) if asked else ())
     result = {f"input {name}": to_numpy(next(found)) for name in leaves}
     result |= {f"tap {name}": to_numpy(next(found)) for name in listener.zeros}
     result |= {f"parameter {name}": outward(to_numpy(next(found))) for name, (_, outward) in turns.items()}
