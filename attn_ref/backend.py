@@ -7,7 +7,8 @@ more engines: names such as ``torch``, ``tensorflow`` and ``jax`` under which it
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import entry_points
@@ -19,7 +20,7 @@ import numpy as np
 
 from attn_ref.block import Block
 from attn_ref.catalogue import FOLDERS, module_name
-from attn_ref.tap import Tapped
+from attn_ref.tap import Tapped, silence
 from attn_ref.weights import mismatches
 
 GROUP = "attn_ref.backends"
@@ -49,14 +50,49 @@ class Run:
     gradients: dict[str, np.ndarray] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Request:
+    """What is asked of one run. ``listens``: does anyone hear the taps? ``cotangent``: given where gradients are asked."""
+
+    listens: bool
+    add: Mapping[str, Tapped]
+    replace: Mapping[str, Tapped]
+    cotangent: np.ndarray | None = None
+
+    def signature(self, inputs: Mapping[str, np.ndarray]) -> tuple[Any, ...]:
+        """All of it and of ``inputs`` that a compiled function depends on: names, shapes, dtypes and labels."""
+        given = tuple((name, x.shape, x.dtype.kind) for name, x in inputs.items())
+        put = (tuple((name, np.shape(t.value), t.labels) for name, t in p.items()) for p in (self.add, self.replace))
+        return (self.listens, self.cotangent is not None, given, *put)
+
+
+class Compiled:
+    """Compiled functions by what they depend on; the one that was not used for the longest time makes room."""
+
+    def __init__(self, most: int = 64) -> None:
+        self.most, self.kept = most, dict[Hashable, Any]()
+
+    def get(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """The function kept for ``key``, made by ``make`` if there is none."""
+        found = self.kept.pop(key) if key in self.kept else make()
+        self.kept[key] = found
+        if len(self.kept) > self.most:
+            del self.kept[next(iter(self.kept))]
+        return found
+
+
 class Backend(ABC):
     """One framework's mirrors under one engine."""
 
-    #: the package's short name, and engine -> the module that it needs
+    #: the package's short name, and engine -> the module that it needs; ``torch-…`` is another way to run ``torch``
     name: ClassVar[str]
     engines: ClassVar[dict[str, str]]
-    #: the engines that compile for every new shape: a check gives them fewer shapes, and as many seeds
-    compiled: ClassVar[frozenset[str]] = frozenset()
+    #: the engines that a check leaves out unless they are asked for, because they take long
+    on_request: ClassVar[frozenset[str]] = frozenset()
+    #: engine -> how many shapes a check of up to 64 cases draws, where new shapes are compiled; in proportion beyond
+    shapes: ClassVar[dict[str, int]] = {}
+    #: those of them whose forward pass is compiled operation by operation, so that options may vary within a shape
+    op_by_op: ClassVar[frozenset[str]] = frozenset()
     #: pip's name of what installs it
     extra: ClassVar[str]
 
@@ -72,6 +108,13 @@ class Backend(ABC):
         """Canonical name -> Slot, for every parameter of ``layer``, by attribute path and leaf type."""
 
     @abstractmethod
+    def listening(self, layer: Any) -> AbstractContextManager[None]:
+        """While it lasts, taps of ``layer`` have their full names: ``with backend.listening(layer), ar.record(): …``."""
+
+    @abstractmethod
+    def execute(self, layer: Any, inputs: dict[str, np.ndarray], request: Request) -> Run:
+        """Run ``layer`` on checked inputs: what ``run`` and ``gradients`` do, for a backend to implement."""
+
     def run(
         self,
         layer: Any,
@@ -81,12 +124,12 @@ class Backend(ABC):
         add: Mapping[str, Tapped] | None = None,
         replace: Mapping[str, Tapped] | None = None,
     ) -> Run:
-        """Run ``layer`` on canonical inputs. Without ``observe`` nothing listens, so fused calls are taken.
+        """Run ``layer`` on canonical inputs. With ``observe=False`` and no other option nothing listens, so fused calls are taken.
 
         ``replace`` with ``keep`` taps is training mode; the arrays carry the labels of the reference's taps.
         """
+        return self._run(layer, inputs, Request(bool(observe or add or replace), add or {}, replace or {}))
 
-    @abstractmethod
     def gradients(
         self,
         layer: Any,
@@ -98,8 +141,17 @@ class Backend(ABC):
     ) -> Run:
         """Run ``layer`` forwards and backwards: the gradients of Σ cotangent · output, by the framework's own means.
 
-        To every parameter and real input; with ``observe`` to every tap too, as the gradient to a zero added there.
+        To every parameter and real input; while something listens to every tap too, as the gradient to a zero added
+        there.
         """
+        return self._run(layer, inputs, Request(bool(observe or replace), {}, replace or {}, np.asarray(cotangent)))
+
+    def _run(self, layer: Any, inputs: Mapping[str, np.ndarray], request: Request) -> Run:
+        with silence():  # whoever records around a run does not hear it
+            run = self.execute(layer, layer.block.checked(**inputs), request)
+        if unused := [name for name in [*request.add, *request.replace] if name not in run.taps]:
+            raise ValueError(f"no such tap: {', '.join(unused)}; the taps are {', '.join(run.taps) or 'none'}")
+        return run
 
     @classmethod
     def mirrors(cls, block_name: str) -> bool:

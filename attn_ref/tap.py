@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 T = TypeVar("T")
+P = TypeVar("P", bound="Probe | None")
 
 
 class Tapped(NamedTuple):
@@ -63,13 +64,26 @@ class Probe:
     @staticmethod
     def fitting(name: str, new: Any, value: Any) -> Any:
         """``new``, if it has the shape of the tap's value: nothing is broadcast in silence."""
-        if tuple(np.shape(new)) != tuple(np.shape(value)):
-            raise ValueError(f"tap {name!r} has shape {tuple(np.shape(value))}; got {tuple(np.shape(new))}")
+        got, wanted = (tuple(getattr(x, "shape", ())) for x in (new, value))
+        if got != wanted:
+            raise ValueError(f"tap {name!r} has shape {wanted}; got {got}")
         return new
 
     def unused(self) -> list[str]:
         """Names that were to be added to or replaced, and that no tap had."""
         return [name for name in [*self.add, *self.replace] if name not in self.seen]
+
+
+class Zeros(Probe):
+    """A probe that, last of all, adds what ``zero(name, value)`` gives: zeros to which gradients are asked for."""
+
+    def __init__(self, zero: Callable[[str, Any], Any], **listening: Any) -> None:
+        super().__init__(**listening)
+        self.zero = zero
+
+    def __call__(self, name: str, value: Any, labels: str) -> Any:
+        value = super().__call__(name, value, labels)
+        return value + self.zero(".".join([*_path, name]), value)
 
 
 _probe: Probe | None = None
@@ -96,8 +110,43 @@ def scope(name: str) -> Iterator[None]:
         _path.pop()
 
 
+def scoped(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+    """``call`` inside ``scope(name)``; one that was scoped before is not scoped twice."""
+    plain = getattr(call, "unscoped", call)
+
+    def inside(*args: Any, **kwargs: Any) -> Any:
+        with scope(name):
+            return plain(*args, **kwargs)
+
+    inside.unscoped = plain  # type: ignore[attr-defined]
+    return inside
+
+
 @contextmanager
-def probe(listener: Probe) -> Iterator[Probe]:
+def exchanged(attribute: str, calls: Mapping[Any, Callable[..., Any]]) -> Iterator[None]:
+    """While it lasts, each object has its call as its own ``attribute``; afterwards it has again what it had."""
+    before = {owner: vars(owner).get(attribute) for owner in calls}
+    for owner, call in calls.items():
+        vars(owner)[attribute] = call
+    try:
+        yield
+    finally:
+        for owner, call in before.items():
+            if call is None:
+                del vars(owner)[attribute]
+            else:
+                vars(owner)[attribute] = call
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """Nobody listens inside, whoever does outside."""
+    with probe(None):
+        yield
+
+
+@contextmanager
+def probe(listener: P) -> Iterator[P]:
     """Let ``listener`` hear every tap inside, until the block ends; the listener before it resumes then."""
     global _probe
     before, path = _probe, _path[:]

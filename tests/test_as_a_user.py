@@ -124,7 +124,10 @@ def test_fresh_layers_and_tensors_that_want_gradients_are_taken() -> None:
     [
         ({"cases": "3"}, "cases should be a whole number, at least 1; got '3'"),
         ({"seed": -1}, "seed should be a whole number, at least 0; got -1"),
-        ({"engines": "keras"}, "unknown engine 'keras'; the engines are torch, tensorflow, jax"),
+        (
+            {"engines": "keras"},
+            "unknown engine 'keras'; the engines are torch, torch-compile, torch-export, tensorflow,",
+        ),
         ({"dtypes": "float16"}, "unknown dtype float16; the dtypes are float64, float32"),
         ({"modes": "backward"}, "unknown mode backward; the modes are forward, gradient, training"),
         ({"executor": "dusk"}, "unknown executor 'dusk'"),

@@ -141,7 +141,9 @@ def test_token_ids_out_of_range() -> None:
 def test_unknown_names() -> None:
     with pytest.raises(ValueError, match="unknown block 'MultiheadAttention'; did you mean MultiHeadAttention"):
         ar.block("MultiheadAttention")
-    with pytest.raises(ValueError, match="unknown engine 'mlx'; the engines are torch, tensorflow, jax"):
+    with pytest.raises(
+        ValueError, match="unknown engine 'mlx'; the engines are torch, torch-compile, torch-export, tensorflow,"
+    ):
         ar.backend("mlx")
     with pytest.raises(AttributeError):
         _ = ar.NoSuchBlock

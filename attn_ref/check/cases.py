@@ -112,8 +112,8 @@ def fill(
     return keep
 
 
-def draw(block: Block, pick: Pick, seed: int) -> Case:
-    """A case of the block, valid by construction. ``pick`` chooses; ``seed`` fills the arrays."""
+def draw(block: Block, pick: Pick, seed: int, style: Pick | None = None) -> Case:
+    """A case of the block, valid by construction. ``pick`` chooses, styles too if no ``style`` does; ``seed`` fills."""
     given: dict[str, Input] = {}
     stands: dict[str, Input] = {}  # name -> the declaration of the input that really stands there
     same: dict[str, str] = {}  # label -> the label whose size it takes, where an input is left out
@@ -128,7 +128,7 @@ def draw(block: Block, pick: Pick, seed: int) -> Case:
         dims[label] = pick(*BATCHES) if label == "b" else pick(*_sizes(block, label))
     dims |= {label: dims[other] for label, other in same.items() if other in dims}
     shapes = {name: _shape(block, spec, dims, pick) for name, spec in given.items()}
-    styles = {name: pick(*STYLES[spec.kind]) for name, spec in given.items()}
+    styles = {name: (style or pick)(*STYLES[spec.kind]) for name, spec in given.items()}
     return Case(type(block).__name__, block.fields(), shapes, styles, seed)
 
 
@@ -170,7 +170,30 @@ class Seeded:
         return options[int((value + 1.0) / 2.0 * len(options))]
 
 
-def cases(cls: type[Block], count: int, seed: int = 0, shapes: int | None = None) -> list[Case]:
-    """``count`` seeded cases of a block; all different, or of so many ``shapes`` that take turns."""
-    picks = [Seeded(seed, cls.__name__, i % (shapes or count)) for i in range(count)]
-    return [draw(cls.sample(pick), pick, seed * 1_000_003 + i) for i, pick in enumerate(picks)]
+class Sorted:
+    """``pick`` by what is chosen: one for sizes, which are whole numbers or None, another for all other options."""
+
+    def __init__(self, sizes: Pick, others: Pick) -> None:
+        self.sizes, self.others = sizes, others
+
+    def __call__(self, *options: Any) -> Any:
+        size = all(option is None or type(option) is int for option in options)
+        return (self.sizes if size else self.others)(*options)
+
+
+def cases(cls: type[Block], count: int, seed: int = 0, shapes: int | None = None, *, vary: bool = False) -> list[Case]:
+    """``count`` seeded cases of a block, all different; or of so many ``shapes``, each for a row of cases.
+
+    Cases of one shape differ in values and their styles; with ``vary`` also in the block's options other than sizes.
+    """
+    name, found = cls.__name__, []
+    for i in range(count):
+        number = seed * 1_000_003 + i
+        if shapes is None or shapes >= count:
+            pick = Seeded(seed, name, i)
+            found.append(draw(cls.sample(pick), pick, number))
+            continue
+        pick, own = Seeded(seed, name, i * shapes // count), Seeded(seed, name, "own", i)
+        block = cls.sample(Sorted(pick, own) if vary else pick)
+        found.append(draw(block, pick, number, own))
+    return found

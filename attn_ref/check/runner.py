@@ -26,8 +26,8 @@ from attn_ref.check.tolerance import LIMIT
 MODES = ("forward", "gradient", "training")
 DTYPES = tuple(LIMIT)
 CHUNK = 10
-#: shapes that an engine gets at least, where it compiles for each
-MIN_SHAPES = 8
+#: so many cases are drawn from the number of shapes that ``Backend.shapes`` gives, and more in proportion
+SHARED = 64
 
 #: called with (cases done, cases in all, the row's title)
 Progress = Callable[[int, int, str], None]
@@ -52,8 +52,7 @@ def run(
     for name, number, least in (("cases", cases, 1), ("seed", seed, 0)):
         if not isinstance(number, int) or number < least:
             raise ValueError(f"{name} should be a whole number, at least {least}; got {number!r}")
-    asked = list(dict.fromkeys(engines)) if engines else [e for e, cls in backends().items() if cls.version(e)]
-    if not asked:
+    if not (asked := chosen_engines(engines)):
         raise MissingBackend("no engine is installed; pip install 'attn_ref[torch]' or 'attn_ref[keras]'")
     for engine in asked:
         require(engine)
@@ -65,6 +64,14 @@ def run(
         gap.id: asdict(gap) for row in rows for gap in gaps_for(row.engine, row.dtype) if gap.id in row.known_gaps
     }
     return Report(rows, list(in_force.values()), environment(), {d: LIMIT[d] for d in dtypes})
+
+
+def chosen_engines(engines: Iterable[str] | None) -> list[str]:
+    """The engines asked for; "all": every installed one; None: those without what a backend runs on request only."""
+    installed = [engine for engine, cls in backends().items() if cls.version(engine)]
+    if engines is None:
+        return [engine for engine in installed if engine not in backends()[engine].on_request]
+    return list(dict.fromkeys(e for engine in engines for e in (installed if engine == "all" else [engine])))
 
 
 def known(what: str, given: Iterable[str], names: Iterable[str]) -> None:
@@ -95,9 +102,7 @@ def _run(
         if not backends()[row.engine].mirrors(row.block):
             row.skipped, row.note = count, f"no mirror in {backends()[row.engine].__module__}"
             continue
-        compiled = row.engine in backends()[row.engine].compiled
-        drawn = cases(classes[row.block], count, seed, max(MIN_SHAPES, count // 8) if compiled else None)
-        texts = [case.to_json() for case in drawn]
+        texts = [case.to_json() for case in drawn(classes[row.block], row.engine, row.mode, count, seed)]
         for start in range(0, count, CHUNK):
             future = executors[row.engine].submit(work, row.engine, row.mode, row.dtype, texts[start : start + CHUNK])
             waiting[future] = row
@@ -107,6 +112,15 @@ def _run(
         enter(row, outcomes)
         done += len(outcomes)
         progress(done, total, f"{row.block} · {row.engine} · {row.mode} · {row.dtype}")
+
+
+def drawn(cls: type[Block], engine: str, mode: str, count: int, seed: int) -> list[Case]:
+    """The cases of one row: on an engine that compiles they share few shapes."""
+    served = backends()[engine]
+    if engine not in served.shapes:
+        return cases(cls, count, seed)
+    shapes = served.shapes[engine] * max(count, SHARED) // SHARED
+    return cases(cls, count, seed, shapes, vary=mode == "forward" and engine in served.op_by_op)
 
 
 def work(engine: str, mode: str, dtype: str, texts: list[str]) -> list[Outcome]:

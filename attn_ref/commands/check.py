@@ -12,7 +12,11 @@ from attn_ref.commands.output import check_target, console, write_json
 @click.command()
 @click.argument("blocks", nargs=-1, metavar="[BLOCK]...")
 @click.option(
-    "--engine", "engines", multiple=True, help="Engine to hold to the definitions; default: every installed one."
+    "--engine",
+    "engines",
+    multiple=True,
+    help="Engine to hold to the definitions, or all; default: every installed one but torch-compile and its like, "
+    "which compile each block whole and take their time.",
 )
 @click.option(
     "--dtype", "dtypes", multiple=True, help="float64 (default: decides meaning) or float32 (measures numerics)."

@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
 
 from attn_ref.backend import Backend as BaseBackend
-from attn_ref.backend import MissingBackend, Run, Slot
+from attn_ref.backend import MissingBackend, Request, Run, Slot
 from attn_ref.block import Block
 from attn_ref.catalogue import find
-from attn_ref.tap import Tapped
 
 __all__ = ["Backend"]
 
@@ -53,11 +52,13 @@ def quiet() -> Iterator[None]:
 
 
 class Backend(BaseBackend):
-    """Keras on TensorFlow (eager) or on JAX. Keras runs on one of them in a process, chosen before it is imported."""
+    """Keras on TensorFlow (eager, ``tf.function``, XLA) or JAX; one of the two in a process, chosen before import."""
 
     name = "keras"
-    engines = {"tensorflow": "tensorflow", "jax": "jax"}
-    compiled = frozenset({"jax"})  # op by op, anew for every shape
+    engines = {name: name.partition("-")[0] for name in ("tensorflow", "tensorflow-graph", "tensorflow-xla", "jax")}
+    on_request = frozenset({"tensorflow-graph", "tensorflow-xla"})
+    shapes = {"tensorflow-graph": 8, "tensorflow-xla": 4, "jax": 8}
+    op_by_op = frozenset({"jax"})
     extra = "keras"
 
     def __init__(self, engine: str) -> None:
@@ -95,28 +96,12 @@ class Backend(BaseBackend):
 
         return slots(layer)
 
-    def gradients(
-        self,
-        layer: Any,
-        inputs: Mapping[str, np.ndarray],
-        cotangent: np.ndarray,
-        *,
-        observe: bool = True,
-        replace: Mapping[str, Tapped] | None = None,
-    ) -> Run:
-        from attn_ref_keras.gradients import gradients
+    def listening(self, layer: Any) -> AbstractContextManager[None]:
+        from attn_ref_keras.run import listening
 
-        return gradients(layer, layer.block.checked(**inputs), cotangent, observe=observe, replace=replace)
+        return listening(layer)
 
-    def run(
-        self,
-        layer: Any,
-        inputs: Mapping[str, np.ndarray],
-        *,
-        observe: bool = True,
-        add: Mapping[str, Tapped] | None = None,
-        replace: Mapping[str, Tapped] | None = None,
-    ) -> Run:
-        from attn_ref_keras.run import run
+    def execute(self, layer: Any, inputs: dict[str, np.ndarray], request: Request) -> Run:
+        from attn_ref_keras.run import execute
 
-        return run(layer, layer.block.checked(**inputs), observe=observe, add=add, replace=replace)
+        return execute(self.engine, layer, inputs, request)

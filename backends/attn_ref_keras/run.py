@@ -4,38 +4,75 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 from unittest import mock
 
 import keras
 import numpy as np
 
-from attn_ref.backend import Run
-from attn_ref.tap import Probe, Tapped, order_of, probe, scope
-from attn_ref_keras.codec import sublayers, to_numpy
+from attn_ref.backend import Request, Run
+from attn_ref.tap import Probe, Tapped, Zeros, exchanged, order_of, probe, scoped
+from attn_ref_keras.codec import places, sublayers, to_numpy
+
+Tensors = dict[str, Any]
 
 
-def run(
-    layer: Any,
-    inputs: Mapping[str, np.ndarray],
-    *,
-    observe: bool,
-    add: Mapping[str, Tapped] | None,
-    replace: Mapping[str, Tapped] | None,
-) -> Run:
-    """See ``attn_ref.backend.Backend.run``."""
+class Program:
+    """A mirror and what listens to it as one function of tensors, which is what compilers take.
+
+    ``own``: is the layer this program's, its parameters being arguments? Otherwise it uses those that it has.
+    """
+
+    def __init__(self, layer: Any, request: Request, own: bool) -> None:
+        self.layer, self.listens, self.own = layer, request.listens, own
+        self.add, self.replace = ({n: t.labels for n, t in p.items()} for p in (request.add, request.replace))
+        #: tap -> labels, in order of computation; known after a call
+        self.labels: dict[str, str] = {}
+
+    def __call__(
+        self, parameters: Tensors, inputs: Tensors, add: Tensors, replace: Tensors, zero: Callable[..., Any] | None
+    ) -> tuple[Any, Tensors]:
+        """The output, and every tap; to each is added what ``zero`` gives for it, if there is one."""
+        variables = [(variable, parameters[name]) for name, variable in places(self.layer)] if self.own else []
+        options: dict[str, Any] = {
+            "add": {name: Tapped(add[name], labels) for name, labels in self.add.items()},
+            "replace": {name: Tapped(replace[name], labels) for name, labels in self.replace.items()},
+            "lift": lift_tapped,
+        }
+        listener = Zeros(zero, **options) if zero else Probe(**options)
+        with ExitStack() as stack, quietly():
+            if self.own:
+                stack.enter_context(keras.StatelessScope(state_mapping=variables))
+            if self.listens:
+                stack.enter_context(listening(self.layer))
+                stack.enter_context(probe(listener))
+            output = self.layer(**inputs)
+        self.labels = {name: labels for name, (_, labels) in listener.seen.items()}
+        return output, {name: value for name, (value, _) in listener.seen.items()}
+
+
+def execute(engine: str, layer: Any, inputs: Mapping[str, np.ndarray], request: Request) -> Run:
+    """See ``attn_ref.backend.Backend``."""
+    from attn_ref_keras.compiled import program_for
+
+    parameters = {name: variable.value for name, variable in places(layer)}
     given = {name: lift(value, layer.compute_dtype) for name, value in inputs.items()}
-    listener = Probe(add=add, replace=replace, lift=lift_tapped)
-    with ExitStack() as stack, quietly():
-        if observe or add or replace:
-            stack.enter_context(scoped(layer))
-            stack.enter_context(probe(listener))
-        output = layer(**given)
-    if unused := listener.unused():
-        raise ValueError(f"no such tap: {', '.join(unused)}; the taps are {', '.join(listener.seen) or 'none'}")
-    taps = {name: Tapped(to_numpy(value), labels) for name, (value, labels) in listener.seen.items()}
-    return Run(to_numpy(output), taps)
+    add, replace = (
+        {n: lift(t.value, layer.compute_dtype) for n, t in p.items()} for p in (request.add, request.replace)
+    )
+    program, function = program_for(engine, layer, inputs, request)
+    if request.cotangent is None:
+        output, seen = function(parameters, given, add, replace)
+        found = {}
+    else:
+        reals = {name: x for name, x in given.items() if inputs[name].dtype.kind == "f"}
+        others = {name: x for name, x in given.items() if name not in reals}
+        seed = lift(request.cotangent, layer.compute_dtype)
+        output, seen, found = function(parameters, reals, others, add, replace, seed)
+    taps = {name: Tapped(to_numpy(seen[name]), labels) for name, labels in program.labels.items()}
+    gradients = {f"{kind} {name}": to_numpy(g) for kind, part in found.items() for name, g in part.items()}
+    return Run(to_numpy(output), taps, gradients)
 
 
 @contextmanager
@@ -58,31 +95,16 @@ def blank() -> Iterator[None]:
         yield
 
 
-@contextmanager
-def scoped(layer: Any) -> Iterator[None]:
+def listening(layer: Any) -> AbstractContextManager[None]:
     """While it lasts, every layer inside ``layer`` enters the scope of its attribute name when it is called."""
-    changed: list[Any] = []
-
-    def enter(parent: Any) -> None:
-        for name, sub in sublayers(parent):
-            vars(sub)["call"] = _scoped_call(name, sub.call)
-            changed.append(sub)
-            enter(sub)
-
-    enter(layer)
-    try:
-        yield
-    finally:
-        for sub in changed:
-            del vars(sub)["call"]
+    return exchanged("call", dict(scoped_calls(layer)))
 
 
-def _scoped_call(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
-    def inside(*args: Any, **kwargs: Any) -> Any:
-        with scope(name):
-            return call(*args, **kwargs)
-
-    return inside
+def scoped_calls(layer: Any) -> Iterator[tuple[Any, Callable[..., Any]]]:
+    """Every layer inside ``layer``, and its call in the scope of its attribute name."""
+    for name, sub in sublayers(layer):
+        yield sub, scoped(name, sub.call)
+        yield from scoped_calls(sub)
 
 
 def lift(value: np.ndarray, dtype: str) -> Any:
@@ -92,6 +114,6 @@ def lift(value: np.ndarray, dtype: str) -> Any:
 
 
 def lift_tapped(tapped: Tapped, labels: str, like: Any) -> Any:
-    """A tap's array in the layout and dtype of ``like``."""
-    value = keras.ops.convert_to_tensor(tapped.value, dtype=like.dtype)
+    """A tap's tensor in the layout and dtype of ``like``."""
+    value = keras.ops.cast(tapped.value, like.dtype)
     return keras.ops.transpose(value, order) if (order := order_of(tapped.labels, labels)) else value

@@ -5,16 +5,15 @@ Importing this package imports no framework; the first mirror that is asked for 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
 
 from attn_ref.backend import Backend as BaseBackend
-from attn_ref.backend import MissingBackend, Run, Slot
+from attn_ref.backend import MissingBackend, Request, Run, Slot
 from attn_ref.block import Block
 from attn_ref.catalogue import find
-from attn_ref.tap import Tapped
 
 __all__ = ["Backend"]
 
@@ -31,10 +30,12 @@ def __getattr__(name: str) -> Any:
 
 
 class Backend(BaseBackend):
-    """torch, eager."""
+    """torch: eager, ``torch.compile(fullgraph=True)`` through inductor, and ``torch.export(strict=True)``."""
 
     name = "torch"
-    engines = {"torch": "torch"}
+    engines = {"torch": "torch", "torch-compile": "torch", "torch-export": "torch"}
+    on_request = frozenset({"torch-compile", "torch-export"})
+    shapes = {"torch-compile": 3, "torch-export": 8}
     extra = "torch"
 
     def build(self, block: Block, dtype: str = "float64") -> Any:
@@ -50,28 +51,12 @@ class Backend(BaseBackend):
 
         return slots(layer)
 
-    def gradients(
-        self,
-        layer: Any,
-        inputs: Mapping[str, np.ndarray],
-        cotangent: np.ndarray,
-        *,
-        observe: bool = True,
-        replace: Mapping[str, Tapped] | None = None,
-    ) -> Run:
-        from attn_ref_torch.run import gradients
+    def listening(self, layer: Any) -> AbstractContextManager[None]:
+        from attn_ref_torch.run import listening
 
-        return gradients(layer, layer.block.checked(**inputs), cotangent, observe=observe, replace=replace)
+        return listening(layer)
 
-    def run(
-        self,
-        layer: Any,
-        inputs: Mapping[str, np.ndarray],
-        *,
-        observe: bool = True,
-        add: Mapping[str, Tapped] | None = None,
-        replace: Mapping[str, Tapped] | None = None,
-    ) -> Run:
-        from attn_ref_torch.run import run
+    def execute(self, layer: Any, inputs: dict[str, np.ndarray], request: Request) -> Run:
+        from attn_ref_torch.run import execute
 
-        return run(layer, layer.block.checked(**inputs), observe=observe, add=add, replace=replace)
+        return execute(self.engine, layer, inputs, request)

@@ -1,118 +1,96 @@
-"""Running a mirror under a probe. Hooks tell the taps where they are; they exist only while something listens."""
+"""Running a mirror: eager here, as one function of tensors; ``compiled`` hands the same function to compilers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from attn_ref.backend import Run
-from attn_ref.tap import Probe, Tapped, probe, scope, transpose_to
+from attn_ref.backend import Request, Run
+from attn_ref.tap import Probe, Tapped, Zeros, exchanged, order_of, probe, scoped
 from attn_ref_torch.codec import places, to_numpy
 
+Tensors = dict[str, torch.Tensor]
 
-def run(
-    layer: nn.Module,
-    inputs: Mapping[str, np.ndarray],
-    *,
-    observe: bool,
-    add: Mapping[str, Tapped] | None,
-    replace: Mapping[str, Tapped] | None,
-) -> Run:
-    """See ``attn_ref.backend.Backend.run``."""
+
+class Program(nn.Module):
+    """A mirror and what listens to it as one function of tensors, which is what compilers take."""
+
+    def __init__(self, layer: nn.Module, request: Request) -> None:
+        super().__init__()
+        self.layer, self.listens, self.backward = layer, request.listens, request.cotangent is not None
+        self.add, self.replace = ({n: t.labels for n, t in p.items()} for p in (request.add, request.replace))
+
+    def forward(self, inputs: Tensors, add: Tensors, replace: Tensors, zeros: Tensors) -> tuple[Any, dict[str, Tapped]]:
+        """The output, and every tap. ``zeros``, to which gradients are asked for, are added to taps, and made if absent."""
+        if not self.listens:
+            return self.layer(**inputs), {}
+        options: dict[str, Any] = {
+            "add": {name: Tapped(add[name], labels) for name, labels in self.add.items()},
+            "replace": {name: Tapped(replace[name], labels) for name, labels in self.replace.items()},
+            "lift": lift_tapped,
+        }
+
+        def zero(name: str, value: torch.Tensor) -> torch.Tensor:
+            if name not in zeros:
+                zeros[name] = torch.zeros_like(value, requires_grad=True)
+            return zeros[name]
+
+        listener = Zeros(zero, **options) if self.backward else Probe(**options)
+        with probe(listener):
+            output = self.layer(**inputs)
+        return output, listener.seen
+
+
+def execute(engine: str, layer: nn.Module, inputs: Mapping[str, np.ndarray], request: Request) -> Run:
+    """See ``attn_ref.backend.Backend``."""
     dtype = next((p.dtype for p in layer.parameters()), None)
+    backward = request.cotangent is not None
     given = {name: lift(value, dtype) for name, value in inputs.items()}
-    listener = Probe(add=add, replace=replace, lift=lift_tapped)
-    with torch.no_grad(), ExitStack() as stack:
-        if observe or add or replace:
-            stack.enter_context(scoped(layer))
-            stack.enter_context(probe(listener))
-        output = layer(**given)
-    if unused := listener.unused():
-        raise ValueError(f"no such tap: {', '.join(unused)}; the taps are {', '.join(listener.seen) or 'none'}")
-    taps = {name: Tapped(to_numpy(value), labels) for name, (value, labels) in listener.seen.items()}
-    return Run(to_numpy(output), taps)
+    add, replace = ({n: lift(t.value, None) for n, t in p.items()} for p in (request.add, request.replace))
+    leaves = {name: x.requires_grad_() for name, x in given.items() if x.is_floating_point()} if backward else {}
+    with torch.set_grad_enabled(backward), ExitStack() as stack:
+        function: Callable[..., Any]
+        if engine == "torch":
+            stack.enter_context(listening(layer))
+            function, zeros = Program(layer, request), Tensors()
+        else:
+            from attn_ref_torch.compiled import compiled
 
-
-class Leaves(Probe):
-    """Adds a zero at every tap, to which the gradient is asked for."""
-
-    def __init__(self, replace: Mapping[str, Tapped] | None) -> None:
-        super().__init__(replace=replace, lift=lift_tapped)
-        self.zeros: dict[str, torch.Tensor] = {}
-
-    def __call__(self, name: str, value: Any, labels: str) -> Any:
-        zero = torch.zeros_like(value, requires_grad=True)
-        value = super().__call__(name, value, labels) + zero
-        self.zeros[next(reversed(self.seen))] = zero
-        return value
-
-
-def gradients(
-    layer: nn.Module,
-    inputs: Mapping[str, np.ndarray],
-    cotangent: np.ndarray,
-    *,
-    observe: bool,
-    replace: Mapping[str, Tapped] | None,
-) -> Run:
-    """See ``attn_ref.backend.Backend.gradients``."""
-    given = {name: lift(value, None) for name, value in inputs.items()}
-    leaves = {name: x.requires_grad_() for name, x in given.items() if x.is_floating_point()}
-    listener = Leaves(replace)
-    with torch.enable_grad(), ExitStack() as stack:
-        if observe:
-            stack.enter_context(scoped(layer))
-            stack.enter_context(probe(listener))
-        output = layer(**given)
+            key = (engine, type(layer), layer.block, dtype, layer.training, request.signature(inputs))
+            layer, function, zeros = compiled(key, layer, request, (given, add, replace))
+        output, seen = function(given, add, replace, zeros)
+    taps = {name: Tapped(to_numpy(value), labels) for name, (value, labels) in seen.items()}
+    if request.cotangent is None:
+        return Run(to_numpy(output), taps)
     turns = {name: (parameter, outward) for name, parameter, outward, _ in places(layer)}
-    asked = [*leaves.values(), *listener.zeros.values(), *(parameter for parameter, _ in turns.values())]
-    seed = torch.from_numpy(cotangent)
+    asked = [*leaves.values(), *zeros.values(), *(parameter for parameter, _ in turns.values())]
+    seed = lift(request.cotangent, output.dtype)
     found = iter(torch.autograd.grad(output, asked, seed, materialize_grads=True) if asked else ())
     result = {f"input {name}": to_numpy(next(found)) for name in leaves}
-    result |= {f"tap {name}": to_numpy(next(found)) for name in listener.zeros}
+    result |= {f"tap {name}": to_numpy(next(found)) for name in zeros}
     result |= {f"parameter {name}": outward(to_numpy(next(found))) for name, (_, outward) in turns.items()}
-    taps = {name: Tapped(to_numpy(value), labels) for name, (value, labels) in listener.seen.items()}
     return Run(to_numpy(output), taps, result)
 
 
-@contextmanager
-def scoped(layer: nn.Module) -> Iterator[None]:
+def listening(layer: nn.Module) -> AbstractContextManager[None]:
     """While it lasts, every mirror inside ``layer`` enters the scope of its attribute path when it is called."""
-    handles = []
-    mirrors = [name for name, module in layer.named_modules() if hasattr(module, "block")]
+    return exchanged("forward", scoped_calls(layer))
+
+
+def scoped_calls(layer: nn.Module) -> dict[nn.Module, Callable[..., Any]]:
+    """Every mirror inside ``layer``, and its forward in the scope of its path from the mirror around it."""
+    mirrors = [name for name, module in layer.named_modules() if name and hasattr(module, "block")]
+    calls = {}
     for name in mirrors:
-        if not name:
-            continue
-        owner = max((other for other in mirrors if not other or name.startswith(other + ".")), key=_below(name))
-        handles += _enter(layer.get_submodule(name), name[len(owner) :].lstrip("."))
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _below(name: str) -> Any:
-    return lambda other: -1 if other == name else len(other)
-
-
-def _enter(module: nn.Module, segment: str) -> list[Any]:
-    entered: list[Any] = []
-
-    def before(*_: Any) -> None:
-        entered.append(scope(segment))
-        entered[-1].__enter__()
-
-    def after(*_: Any) -> None:
-        if entered:
-            entered.pop().__exit__(None, None, None)
-
-    return [module.register_forward_pre_hook(before), module.register_forward_hook(after, always_call=True)]
+        owner = max((other for other in mirrors if name.startswith(other + ".")), key=len, default="")
+        module = layer.get_submodule(name)
+        calls[module] = scoped(name[len(owner) :].lstrip("."), module.forward)
+    return calls
 
 
 def lift(value: np.ndarray, dtype: torch.dtype | None) -> torch.Tensor:
@@ -122,6 +100,7 @@ def lift(value: np.ndarray, dtype: torch.dtype | None) -> torch.Tensor:
 
 
 def lift_tapped(tapped: Tapped, labels: str, like: torch.Tensor) -> torch.Tensor:
-    """A tap's array in the layout, dtype and device of ``like``."""
-    value = np.array(transpose_to(tapped.value, tapped.labels, labels), order="C")
-    return torch.from_numpy(value).to(like.dtype).to(like.device)
+    """A tap's tensor in the layout, dtype and device of ``like``."""
+    order = order_of(tapped.labels, labels)
+    value = tapped.value if order is None else tapped.value.permute(order)
+    return value.to(like.dtype).to(like.device)

@@ -1,0 +1,46 @@
+"""The compiled ways to run a mirror: torch.compile and torch.export."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from attn_ref.backend import Compiled, Request
+from attn_ref_torch.run import Program, Tensors, scoped_calls
+
+KEPT = Compiled()
+
+
+def compiled(
+    key: tuple[Any, ...], layer: nn.Module, request: Request, arguments: tuple[Tensors, Tensors, Tensors]
+) -> tuple[nn.Module, Callable[..., Any], Tensors]:
+    """A layer with the parameters of ``layer``, its compiled program, and the zeros at its taps.
+
+    The layer is the program's own, so that one program serves every layer of an equal block.
+    """
+    own, function, zeros = KEPT.get(key, lambda: make(key[0], layer, request, arguments))
+    own.load_state_dict(layer.state_dict())
+    return own, function, zeros
+
+
+def make(engine: str, layer: Any, request: Request, arguments: tuple[Any, ...]) -> Any:
+    """What ``compiled`` keeps."""
+    own = type(layer)(**layer.block.fields()).train(layer.training)
+    for dtype in {p.dtype for p in layer.parameters()}:
+        own.to(dtype)
+    for module, call in scoped_calls(own).items():  # for good: nobody else has this layer
+        module.forward = call  # type: ignore[method-assign]
+    program, zeros = Program(own, request), Tensors()
+    if program.backward:
+        program(*arguments, zeros)  # makes the zeros
+    if engine == "torch-compile":
+        # by itself and for these shapes only: a second compilation would be a fault of the key, and raises
+        options: dict[str, Any] = {"isolate_recompiles": True, "recompile_limit": 1}
+        return own, torch.compile(program, fullgraph=True, dynamic=False, **options), zeros
+    with warnings.catch_warnings():  # the path of the taps, which is as before afterwards
+        warnings.filterwarnings("ignore", "While compiling, we found certain side effects")
+        return own, torch.export.export(program, (*arguments, zeros), strict=True).module(), zeros
