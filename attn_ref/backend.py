@@ -47,6 +47,8 @@ class Run:
     taps: dict[str, Tapped] = field(default_factory=dict)
     #: "parameter query.kernel", "input query", "tap scores" … -> gradient of Σ cotangent · output, canonical layout
     gradients: dict[str, np.ndarray] = field(default_factory=dict)
+    #: the output's dtype in the framework, which need not be that of the array; empty if the backend does not tell
+    dtype: str = ""
 
 
 class Backend(ABC):

@@ -97,7 +97,7 @@ def _run(
             continue
         compiled = row.engine in backends()[row.engine].compiled
         drawn = cases(classes[row.block], count, seed, max(MIN_SHAPES, count // 8) if compiled else None)
-        texts = [case.to_json() for case in drawn]
+        texts = [case.within(row.dtype).to_json() for case in drawn]
         for start in range(0, count, CHUNK):
             future = executors[row.engine].submit(work, row.engine, row.mode, row.dtype, texts[start : start + CHUNK])
             waiting[future] = row

@@ -43,7 +43,8 @@ def gradients(
     with quietly():
         output, listener, found = differentiate(layer, given, reals, cotangent, observe, replace)
     taps = {name: Tapped(to_numpy(value), labels) for name, (value, labels) in listener.seen.items()}
-    return Run(to_numpy(output), taps, {name: to_numpy(value) for name, value in found.items()})
+    arrays = {name: to_numpy(value) for name, value in found.items()}
+    return Run(to_numpy(output), taps, arrays, keras.backend.standardize_dtype(output.dtype))
 
 
 def call(layer: Any, given: Mapping[str, Any], listener: Probe, observe: bool) -> Any:

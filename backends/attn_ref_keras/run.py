@@ -35,7 +35,7 @@ def run(
     if unused := listener.unused():
         raise ValueError(f"no such tap: {', '.join(unused)}; the taps are {', '.join(listener.seen) or 'none'}")
     taps = {name: Tapped(to_numpy(value), labels) for name, (value, labels) in listener.seen.items()}
-    return Run(to_numpy(output), taps)
+    return Run(to_numpy(output), taps, dtype=keras.backend.standardize_dtype(output.dtype))
 
 
 @contextmanager

@@ -24,8 +24,7 @@ def run(
     replace: Mapping[str, Tapped] | None,
 ) -> Run:
     """See ``attn_ref.backend.Backend.run``."""
-    dtype = next((p.dtype for p in layer.parameters()), None)
-    given = {name: lift(value, dtype) for name, value in inputs.items()}
+    given = {name: lift(value, dtype_of(layer)) for name, value in inputs.items()}
     listener = Probe(add=add, replace=replace, lift=lift_tapped)
     with torch.no_grad(), ExitStack() as stack:
         if observe or add or replace:
@@ -34,8 +33,10 @@ def run(
         output = layer(**given)
     if unused := listener.unused():
         raise ValueError(f"no such tap: {', '.join(unused)}; the taps are {', '.join(listener.seen) or 'none'}")
+    if changed := [name for name, x in given.items() if not torch.equal(x, lift(inputs[name], dtype_of(layer)))]:
+        raise ValueError(f"the layer changed its input {', '.join(changed)} in place")
     taps = {name: Tapped(to_numpy(value), labels) for name, (value, labels) in listener.seen.items()}
-    return Run(to_numpy(output), taps)
+    return Run(to_numpy(output), taps, dtype=name_of(output.dtype))
 
 
 class Leaves(Probe):
@@ -61,7 +62,7 @@ def gradients(
     replace: Mapping[str, Tapped] | None,
 ) -> Run:
     """See ``attn_ref.backend.Backend.gradients``."""
-    given = {name: lift(value, None) for name, value in inputs.items()}
+    given = {name: lift(value, dtype_of(layer)) for name, value in inputs.items()}
     leaves = {name: x.requires_grad_() for name, x in given.items() if x.is_floating_point()}
     listener = Leaves(replace)
     with torch.enable_grad(), ExitStack() as stack:
@@ -71,12 +72,12 @@ def gradients(
         output = layer(**given)
     turns = {name: (parameter, outward) for name, parameter, outward, _ in places(layer)}
     asked = [*leaves.values(), *listener.zeros.values(), *(parameter for parameter, _ in turns.values())]
-    found = iter(torch.autograd.grad(output, asked, torch.from_numpy(cotangent), materialize_grads=True))
+    found = iter(torch.autograd.grad(output, asked, lift(cotangent, output.dtype), materialize_grads=True))
     result = {f"input {name}": to_numpy(next(found)) for name in leaves}
     result |= {f"tap {name}": to_numpy(next(found)) for name in listener.zeros}
     result |= {f"parameter {name}": outward(to_numpy(next(found))) for name, (_, outward) in turns.items()}
     taps = {name: Tapped(to_numpy(value), labels) for name, (value, labels) in listener.seen.items()}
-    return Run(to_numpy(output), taps, result)
+    return Run(to_numpy(output), taps, result, name_of(output.dtype))
 
 
 @contextmanager
@@ -114,9 +115,19 @@ def _enter(module: nn.Module, segment: str) -> list[Any]:
     return [module.register_forward_pre_hook(before), module.register_forward_hook(after, always_call=True)]
 
 
+def dtype_of(layer: nn.Module) -> torch.dtype | None:
+    """The dtype of its parameters; where it has none that for which it was built, or None: that of the inputs."""
+    return next((p.dtype for p in layer.parameters()), getattr(layer, "built_for", None))
+
+
+def name_of(dtype: torch.dtype) -> str:
+    """'float32' for ``torch.float32``."""
+    return str(dtype).removeprefix("torch.")
+
+
 def lift(value: np.ndarray, dtype: torch.dtype | None) -> torch.Tensor:
-    """A NumPy array as a tensor; reals take the layer's dtype."""
-    tensor = torch.from_numpy(np.array(value, order="C"))
+    """A copy of a NumPy array as a tensor, in the array's own order in memory; reals take the layer's dtype."""
+    tensor = torch.from_numpy(np.array(value, order="K"))
     return tensor.to(dtype) if dtype is not None and tensor.is_floating_point() else tensor
 
 
