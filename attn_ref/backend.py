@@ -48,11 +48,13 @@ class Run:
     taps: dict[str, Tapped] = field(default_factory=dict)
     #: "parameter query.kernel", "input query", "tap scores" … -> gradient of Σ cotangent · output, canonical layout
     gradients: dict[str, np.ndarray] = field(default_factory=dict)
+    #: the output's dtype in the framework, which need not be that of the array; empty if the backend does not tell
+    dtype: str = ""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked of one run. ``listens``: does anyone hear the taps? ``cotangent``: given where gradients are asked."""
+    """What is asked of one run. ``listens``: does anyone hear the taps? ``cotangent``: given for gradients."""
 
     listens: bool
     add: Mapping[str, Tapped]
@@ -109,7 +111,7 @@ class Backend(ABC):
 
     @abstractmethod
     def listening(self, layer: Any) -> AbstractContextManager[None]:
-        """While it lasts, taps of ``layer`` have their full names: ``with backend.listening(layer), ar.record(): …``."""
+        """While it lasts, taps have their full names: ``with backend.listening(layer), ar.record() as taps: …``."""
 
     @abstractmethod
     def execute(self, layer: Any, inputs: dict[str, np.ndarray], request: Request) -> Run:
@@ -124,7 +126,7 @@ class Backend(ABC):
         add: Mapping[str, Tapped] | None = None,
         replace: Mapping[str, Tapped] | None = None,
     ) -> Run:
-        """Run ``layer`` on canonical inputs. With ``observe=False`` and no other option nothing listens, so fused calls are taken.
+        """Run ``layer`` on canonical inputs. With ``observe=False`` and no other option nothing listens: fused calls.
 
         ``replace`` with ``keep`` taps is training mode; the arrays carry the labels of the reference's taps.
         """

@@ -59,8 +59,21 @@ def initial(params: Mapping[str, Param], seed: int) -> dict[str, np.ndarray]:
 
 
 def cast(weights: Mapping[str, np.ndarray], dtype: Any) -> dict[str, np.ndarray]:
-    """The same weights rounded to ``dtype``."""
-    return {name: np.asarray(value).astype(dtype) for name, value in weights.items()}
+    """The same weights rounded to ``dtype``; see ``rounded``."""
+    return {name: rounded(value, dtype) for name, value in weights.items()}
+
+
+def rounded(value: Any, dtype: Any) -> np.ndarray:
+    """``value`` rounded to ``dtype``, half to even. NumPy has no bfloat16: it comes as a float32 that holds it.
+
+    >>> rounded([1.0, 1.01, -300.0], "bfloat16")
+    array([   1.      ,    1.007812, -300.      ], dtype=float32)
+    """
+    if str(dtype) != "bfloat16":
+        return np.asarray(value).astype(dtype)
+    bits = np.ascontiguousarray(value, np.float32).view(np.uint32)
+    bits = (bits + 0x7FFF + ((bits >> 16) & 1)) & np.uint32(0xFFFF0000)  # a bfloat16 is the upper half of a float32
+    return bits.astype(np.uint32).view(np.float32).reshape(np.shape(value))
 
 
 class Weights(Mapping[str, Any]):

@@ -20,23 +20,23 @@ import numpy as np
 from attn_ref.backend import Backend
 from attn_ref.block import Block
 from attn_ref.check.cases import Case
-from attn_ref.check.compare import FUSED, FUSED_ONLY, Outcome, judge, raised
+from attn_ref.check.compare import FUSED, FUSED_ONLY, Outcome, judge, judge_dtype, raised
 from attn_ref.check.gaps import Gap, units
 from attn_ref.check.tolerance import LIMIT, OUTPUT, ROUNDING, RUNS, MovedTaps, moved, truth, wide
 from attn_ref.derivative import jvp
 from attn_ref.ops.primitive import Noise, noisy
 from attn_ref.tap import Tapped, record
-from attn_ref.weights import uniform
+from attn_ref.weights import rounded, uniform
 
 RATE = 0.25
 
 
-def keep_masks(block: Block, case: Case, weights: Any, inputs: Any) -> dict[str, Tapped]:
+def keep_masks(block: Block, case: Case, weights: Any, inputs: Any, dtype: str) -> dict[str, Tapped]:
     """For every dropout of the block a seeded keep, 0 or 1 / (1 − 0.25), under its tap's name."""
     with record() as taps:
         block(weights, **inputs)
     return {
-        name: Tapped((uniform(value.shape, case.seed, name) > 2 * RATE - 1) / (1 - RATE), labels)
+        name: Tapped(rounded((uniform(value.shape, case.seed, name) > 2 * RATE - 1) / (1 - RATE), dtype), labels)
         for name, (value, labels) in taps.items()
         if is_keep(name)
     }
@@ -54,11 +54,11 @@ def compare_gradients(
     block, gaps = case.build(), tuple(gaps)
     weights, inputs = case.weights(dtype), case.inputs(dtype)
     w, x = wide(weights), wide(inputs)
-    masks = keep_masks(block, case, w, x) if training else {}
+    masks = keep_masks(block, case, w, x, dtype) if training else {}
     right = truth(block, weights, inputs, dtype, units(gaps), masks)
     outcome = Outcome(case.to_json(), 0.0, "", size=case.size())
     outcome.gaps = tuple(gap.id for gap in gaps if gap.op in right.primitives)
-    cotangent = uniform(right.taps[OUTPUT].value.shape, case.seed, "cotangent").astype(dtype)
+    cotangent = rounded(uniform(right.taps[OUTPUT].value.shape, case.seed, "cotangent"), dtype)
     try:
         layer = backend.load(backend.build(block, dtype), weights)
         run = backend.gradients(layer, inputs, cotangent, replace=masks, observe=True)
@@ -66,6 +66,8 @@ def compare_gradients(
     except Exception as error:  # whatever a framework throws is a finding about it, not the end of the check
         return raised(outcome, error)
     judge(outcome, right, {**run.taps, OUTPUT: Tapped(run.output, "")}, LIMIT[dtype])
+    if outcome.first is None:
+        judge_dtype(outcome, dtype, gaps, run, *([direct] if direct else []))
     taps = {name: v for name, v in reversed(right.taps.items()) if name != OUTPUT and not is_keep(name)}
     reals = {name: Tapped(value, "") for name, value in x.items() if value.dtype.kind == "f"}
     parameters = {name: Tapped(value, "") for name, value in w.items()}

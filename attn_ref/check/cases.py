@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ import numpy as np
 from attn_ref.block import Block, Pick
 from attn_ref.catalogue import block as find_block
 from attn_ref.inputs import KINDS, Input, bind, free_labels, index_bound, resolve
-from attn_ref.weights import cast, uniform
+from attn_ref.weights import cast, rounded, uniform
 
 #: sizes that a free axis is drawn from; mostly different primes, so that no swap of two axes goes unseen
 SIZES = (1, 2, 3, 5, 7, 16)
@@ -33,6 +34,8 @@ WIDTHS = {"plain": 1.75, "large": 8.0, "huge": 100.0, "shifted": 1.75}
 UNBOUNDED = 64
 #: where they lie: a variance that is computed as E[x²] − E[x]² loses its digits in "shifted" ones
 CENTRES = {"shifted": 100.0}
+#: dtype -> style -> the style in its place, where the dtype has not the range: 100 · 100 · 16 is beyond 65504
+TAMED = {"float16": {"huge": "large", "shifted": "plain"}}
 
 
 @dataclass(frozen=True)
@@ -54,13 +57,28 @@ class Case:
         return cast(self.build().init(self.seed), dtype)
 
     def inputs(self, dtype: str = "float64") -> dict[str, np.ndarray]:
-        """The inputs by name, reals rounded to ``dtype``."""
+        """The inputs by name, reals rounded to ``dtype``; where the seed is odd in reversed order in memory.
+
+        A mirror may not care how its inputs lie: torch's ``view`` does, and raises.
+        """
         block = self.build()
         dims = bind(block, {name: Shaped(shape, block.inputs[name].kind) for name, shape in self.shapes.items()})
-        return {
+        filled = {
             name: fill(block, name, block.inputs[name], shape, self.styles[name], self.seed, dtype, dims)
             for name, shape in self.shapes.items()
         }
+        return {name: np.array(value, order="F" if self.seed % 2 else "C") for name, value in filled.items()}
+
+    def another(self) -> Case:
+        """A case of the same block with other sizes, none of which is 0: for a second call of the same layer."""
+        block = self.build()
+        drawn = (draw(block, Seeded("another", self.seed, i), self.seed + 1) for i in count())
+        return next(c for c in drawn if c.shapes != self.shapes and all(map(all, c.shapes.values())))
+
+    def within(self, dtype: str) -> Case:
+        """This case for ``dtype``. Huge and shifted inputs overflow float16 by right, so none are drawn for it."""
+        tamed = TAMED.get(dtype, {})
+        return replace(self, styles={name: tamed.get(style, style) for name, style in self.styles.items()})
 
     def to_json(self) -> str:
         """One line."""
@@ -104,7 +122,7 @@ def fill(
         bound = index_bound(block, spec, dims)[0] or UNBOUNDED
         return np.asarray(np.minimum((values + 1.0) / 2.0 * bound, bound - 1)).astype(np.int64)
     if spec.kind == "real":
-        return np.asarray(CENTRES.get(style, 0.0) + values * WIDTHS[style]).astype(dtype)
+        return rounded(CENTRES.get(style, 0.0) + values * WIDTHS[style], dtype)
     keep = np.asarray(values > (-1.0 if style == "full" else -0.4))
     if style == "hidden" and keep.size:  # one whole row of keys
         rows = keep.reshape(-1, keep.shape[-1]) if keep.ndim else keep.reshape(1, 1)

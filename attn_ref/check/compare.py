@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
-from attn_ref.backend import Backend
+from attn_ref.backend import Backend, Run
 from attn_ref.check.cases import Case
 from attn_ref.check.gaps import Gap, units
 from attn_ref.check.tolerance import LIMIT, OUTPUT, Truth, deviation, truth
@@ -32,7 +33,10 @@ class Outcome:
 
 
 def compare(backend: Backend, case: Case, dtype: str, gaps: Iterable[Gap] = ()) -> Outcome:
-    """Run ``case`` on the backend with taps on and with taps off, and compare with the reference."""
+    """Run ``case`` on the backend with taps on and with taps off, and compare with the reference.
+
+    Then the same layer is called with inputs of other sizes, unless the engine compiles anew for them.
+    """
     block, weights, inputs = case.build(), case.weights(dtype), case.inputs(dtype)
     gaps = tuple(gaps)
     right = truth(block, weights, inputs, dtype, units(gaps))
@@ -44,12 +48,36 @@ def compare(backend: Backend, case: Case, dtype: str, gaps: Iterable[Gap] = ()) 
         direct = backend.run(layer, inputs, observe=False)
         seen = {**stepped.taps, OUTPUT: Tapped(stepped.output, "")}
         judge(outcome, right, seen, LIMIT[dtype])
+        if outcome.first is None:
+            judge(outcome, right, {OUTPUT: Tapped(direct.output, "")}, LIMIT[dtype], FUSED)
+        if outcome.first is None:
+            judge_dtype(outcome, dtype, gaps, stepped, direct)
+        if outcome.first is None and outcome.gaps:  # what a gap left hides nothing that comes after it
+            near = truth(block, weights, inputs, dtype, units(gaps), restart=stepped.taps)
+            judge(outcome, near, seen, LIMIT[dtype], RESTARTED)
+        if outcome.first is None and backend.engine not in backend.shapes:
+            judge_another(outcome, backend, layer, case, dtype, gaps)
     except Exception as error:  # whatever a framework throws is a finding about it, not the end of the check
         return raised(outcome, error)
-    if outcome.first is None:
-        judge(outcome, right, {OUTPUT: Tapped(direct.output, "")}, LIMIT[dtype], FUSED)
     outcome.taps = len(seen)
     return outcome
+
+
+def judge_another(outcome: Outcome, backend: Backend, layer: Any, case: Case, dtype: str, gaps: Iterable[Gap]) -> None:
+    """Call the same layer once more with inputs of other sizes: it may have kept nothing of the first call."""
+    other = case.another().within(dtype)
+    inputs = other.inputs(dtype)
+    right = truth(case.build(), case.weights(dtype), inputs, dtype, units(gaps))
+    output = backend.run(layer, inputs, observe=False).output
+    judge(outcome, right, {OUTPUT: Tapped(output, "")}, LIMIT[dtype], ANOTHER)
+
+
+def judge_dtype(outcome: Outcome, dtype: str, gaps: Iterable[Gap], *runs: Run) -> None:
+    """What comes out has the layer's dtype, or that of a known gap in force."""
+    allowed = {"", dtype, *(gap.returns for gap in gaps if gap.id in outcome.gaps)}
+    if strange := [run.dtype for run in runs if run.dtype not in allowed]:
+        outcome.worst, outcome.worst_at, outcome.first = float("inf"), OUTPUT, "dtype"
+        outcome.detail = f"the layer is of {dtype}, and its output of {strange[0]}"
 
 
 def raised(outcome: Outcome, error: Exception) -> Outcome:
@@ -59,9 +87,11 @@ def raised(outcome: Outcome, error: Exception) -> Outcome:
     return outcome
 
 
-#: where a value comes from while nothing listens, and what it means that only that one differs
-FUSED = " (taps off)"
+#: where a value comes from while nothing listens, in a second call, and below a known gap
+FUSED, ANOTHER, RESTARTED = " (taps off)", " (second call, other sizes)", " (from the engine's values before it)"
+#: what it means that only that one differs
 FUSED_ONLY = " (taps off, so in the fused path only)"
+SAID = {FUSED: FUSED_ONLY}
 
 
 def judge(outcome: Outcome, right: Truth, seen: dict[str, Tapped], limit: float, where: str = "") -> None:
@@ -86,7 +116,7 @@ def judge(outcome: Outcome, right: Truth, seen: dict[str, Tapped], limit: float,
         if ratio > outcome.worst:
             outcome.worst, outcome.worst_at = ratio, name
         if ratio > limit and outcome.first is None:
-            outcome.first = name + (FUSED_ONLY if where else "")
+            outcome.first = name + SAID.get(where, where)
             outcome.detail = (
                 f"error {error:.2e} is {ratio:.3g} times its unit {right.unit[name]:.2e}; {limit:g} is allowed"
             )

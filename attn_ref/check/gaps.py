@@ -53,6 +53,8 @@ class Gap:
     reproduction: str
     #: why no idiomatic call avoids it
     avoid: str
+    #: the dtype that comes out, if it is not the layer's
+    returns: str | None = None
 
     def covers(self, installed: str | None) -> bool:
         """Was the gap verified for this version? Never for one that is not installed, nor for a pre-release."""

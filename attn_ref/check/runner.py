@@ -102,7 +102,9 @@ def _run(
         if not backends()[row.engine].mirrors(row.block):
             row.skipped, row.note = count, f"no mirror in {backends()[row.engine].__module__}"
             continue
-        texts = [case.to_json() for case in drawn(classes[row.block], row.engine, row.mode, count, seed)]
+        texts = [
+            case.within(row.dtype).to_json() for case in drawn(classes[row.block], row.engine, row.mode, count, seed)
+        ]
         for start in range(0, count, CHUNK):
             future = executors[row.engine].submit(work, row.engine, row.mode, row.dtype, texts[start : start + CHUNK])
             waiting[future] = row

@@ -24,9 +24,14 @@ from attn_ref.ops.primitive import Noise, noisy
 from attn_ref.tap import Probe, Tapped, probe, transpose_to
 
 #: dtype -> (unit roundoff, smallest normal)
-ROUNDING = {"float64": (2.0**-53, 2.0**-1022), "float32": (2.0**-24, 2.0**-126)}
+ROUNDING = {
+    "float64": (2.0**-53, 2.0**-1022),
+    "float32": (2.0**-24, 2.0**-126),
+    "bfloat16": (2.0**-8, 2.0**-126),
+    "float16": (2.0**-11, 2.0**-24),
+}
 #: dtype -> C
-LIMIT = {"float64": 16.0, "float32": 16.0}
+LIMIT = {"float64": 16.0, "float32": 16.0, "bfloat16": 16.0, "float16": 16.0}
 RUNS = 8
 #: the name under which what comes out is compared
 OUTPUT = "output"
@@ -42,14 +47,19 @@ class Truth:
 
 
 class MovedTaps(Probe):
-    """A probe that moves every value at its tap, as a rounding there would."""
+    """A probe that moves every value at its tap, as a rounding there would.
 
-    def __init__(self, noise: Noise, **listening: Any) -> None:
+    With ``restart`` it hears each value, and the reference goes on with the one given there.
+    """
+
+    def __init__(self, noise: Noise, restart: Mapping[str, Tapped] | None = None, **listening: Any) -> None:
         super().__init__(**listening)
-        self.noise = noise
+        self.noise, self.restart = noise, restart or {}
 
     def __call__(self, name: str, value: Any, labels: str) -> Any:
-        return super().__call__(name, self.noise.move(value), labels)
+        value = super().__call__(name, self.noise.move(value), labels)
+        given = self.restart.get(next(reversed(self.seen)))
+        return value if given is None else transpose_to(given.value, given.labels, labels).astype(value.dtype)
 
 
 def truth(
@@ -59,16 +69,18 @@ def truth(
     dtype: str,
     units: Mapping[str, float] | None = None,
     replace: Mapping[str, Tapped] | None = None,
+    restart: Mapping[str, Tapped] | None = None,
 ) -> Truth:
     """Run the reference in float64 on values of ``dtype``, exactly once and ``RUNS`` times with noise.
 
     ``units``: primitive -> unit roundoff, where an engine has a known gap. ``replace``: taps that are replaced, as in
-    training. FloatingPointError when the reference
-    gives a NaN or an infinity: a fault of the definition or of the case, never a pass.
+    training. ``restart``: an engine's taps; each value of the reference then follows from the engine's before it.
+    FloatingPointError when the reference gives a NaN or an infinity: a fault of the definition or of the case, never
+    a pass.
     """
     u, tiny = ROUNDING[dtype]
     wide_weights, wide_inputs = wide(weights), wide(inputs)
-    exact = _seen(block, wide_weights, wide_inputs, Probe(replace=replace))
+    exact = _seen(block, wide_weights, wide_inputs, MovedTaps(Noise(0.0, 0), restart, replace=replace))
     for name, (value, _) in exact.items():
         if not np.isfinite(value).all():
             raise FloatingPointError(f"the reference of {type(block).__name__} is not finite at tap {name!r}")
@@ -77,9 +89,8 @@ def truth(
     for run in range(RUNS):
         noise = Noise(u, run, units)
         with noisy(noise):
-            heard = _seen(
-                block, moved(noise, wide_weights), moved(noise, wide_inputs), MovedTaps(noise, replace=replace)
-            )
+            listener = MovedTaps(noise, restart, replace=replace)
+            heard = _seen(block, moved(noise, wide_weights), moved(noise, wide_inputs), listener)
         used |= noise.used
         for name, (value, _) in heard.items():
             sigma[name] = max(sigma[name], _largest(value - exact[name].value))

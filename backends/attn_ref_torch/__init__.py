@@ -44,7 +44,9 @@ class Backend(BaseBackend):
         mirror = find(type(block).__name__, __name__)
         if mirror is None:
             raise ValueError(f"{type(block).__name__} has no mirror in {__name__}")
-        return mirror(**block.fields()).to(getattr(torch, dtype)).eval()
+        layer = mirror(**block.fields()).to(getattr(torch, dtype)).eval()
+        layer.built_for = getattr(torch, dtype)  # what a layer without parameters cannot tell
+        return layer
 
     def slots(self, layer: Any) -> dict[str, Slot]:
         from attn_ref_torch.codec import slots

@@ -26,7 +26,7 @@ class Program(nn.Module):
         self.add, self.replace = ({n: t.labels for n, t in p.items()} for p in (request.add, request.replace))
 
     def forward(self, inputs: Tensors, add: Tensors, replace: Tensors, zeros: Tensors) -> tuple[Any, dict[str, Tapped]]:
-        """The output, and every tap. ``zeros``, to which gradients are asked for, are added to taps, and made if absent."""
+        """The output, and every tap. ``zeros`` are added to taps, and made if absent: gradients are asked to them."""
         if not self.listens:
             return self.layer(**inputs), {}
         options: dict[str, Any] = {
@@ -48,7 +48,7 @@ class Program(nn.Module):
 
 def execute(engine: str, layer: nn.Module, inputs: Mapping[str, np.ndarray], request: Request) -> Run:
     """See ``attn_ref.backend.Backend``."""
-    dtype = next((p.dtype for p in layer.parameters()), None)
+    dtype = dtype_of(layer)
     backward = request.cotangent is not None
     given = {name: lift(value, dtype) for name, value in inputs.items()}
     add, replace = ({n: lift(t.value, None) for n, t in p.items()} for p in (request.add, request.replace))
@@ -64,9 +64,11 @@ def execute(engine: str, layer: nn.Module, inputs: Mapping[str, np.ndarray], req
             key = (engine, type(layer), layer.block, dtype, layer.training, request.signature(inputs))
             layer, function, zeros = compiled(key, layer, request, (given, add, replace))
         output, seen = function(given, add, replace, zeros)
+    if changed := [name for name, x in given.items() if not torch.equal(x, lift(inputs[name], dtype))]:
+        raise ValueError(f"the layer changed its input {', '.join(changed)} in place")
     taps = {name: Tapped(to_numpy(value), labels) for name, (value, labels) in seen.items()}
     if request.cotangent is None:
-        return Run(to_numpy(output), taps)
+        return Run(to_numpy(output), taps, dtype=name_of(output.dtype))
     turns = {name: (parameter, outward) for name, parameter, outward, _ in places(layer)}
     asked = [*leaves.values(), *zeros.values(), *(parameter for parameter, _ in turns.values())]
     seed = lift(request.cotangent, output.dtype)
@@ -74,7 +76,7 @@ def execute(engine: str, layer: nn.Module, inputs: Mapping[str, np.ndarray], req
     result = {f"input {name}": to_numpy(next(found)) for name in leaves}
     result |= {f"tap {name}": to_numpy(next(found)) for name in zeros}
     result |= {f"parameter {name}": outward(to_numpy(next(found))) for name, (_, outward) in turns.items()}
-    return Run(to_numpy(output), taps, result)
+    return Run(to_numpy(output), taps, result, name_of(output.dtype))
 
 
 def listening(layer: nn.Module) -> AbstractContextManager[None]:
@@ -93,9 +95,19 @@ def scoped_calls(layer: nn.Module) -> dict[nn.Module, Callable[..., Any]]:
     return calls
 
 
+def dtype_of(layer: nn.Module) -> torch.dtype | None:
+    """The dtype of its parameters; where it has none that for which it was built, or None: that of the inputs."""
+    return next((p.dtype for p in layer.parameters()), getattr(layer, "built_for", None))
+
+
+def name_of(dtype: torch.dtype) -> str:
+    """'float32' for ``torch.float32``."""
+    return str(dtype).removeprefix("torch.")
+
+
 def lift(value: np.ndarray, dtype: torch.dtype | None) -> torch.Tensor:
-    """A NumPy array as a tensor; reals take the layer's dtype."""
-    tensor = torch.from_numpy(np.array(value, order="C"))
+    """A copy of a NumPy array as a tensor, in the array's own order in memory; reals take the layer's dtype."""
+    tensor = torch.from_numpy(np.array(value, order="K"))
     return tensor.to(dtype) if dtype is not None and tensor.is_floating_point() else tensor
 
 
