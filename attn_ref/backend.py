@@ -52,7 +52,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked of one run. ``listens``: does anyone hear the taps? ``cotangent``: given where gradients are asked."""
+    """What is asked of one run: does anyone hear the taps, and with a ``cotangent`` gradients too."""
 
     listens: bool
     add: Mapping[str, Tapped]
@@ -109,7 +109,7 @@ class Backend(ABC):
 
     @abstractmethod
     def listening(self, layer: Any) -> AbstractContextManager[None]:
-        """While it lasts, taps of ``layer`` have their full names: ``with backend.listening(layer), ar.record(): …``."""
+        """While it lasts, taps of ``layer`` have full names: ``with backend.listening(layer), ar.record() as t:``."""
 
     @abstractmethod
     def execute(self, layer: Any, inputs: dict[str, np.ndarray], request: Request) -> Run:
@@ -124,9 +124,10 @@ class Backend(ABC):
         add: Mapping[str, Tapped] | None = None,
         replace: Mapping[str, Tapped] | None = None,
     ) -> Run:
-        """Run ``layer`` on canonical inputs. With ``observe=False`` and no other option nothing listens, so fused calls are taken.
+        """Run ``layer`` on canonical inputs.
 
-        ``replace`` with ``keep`` taps is training mode; the arrays carry the labels of the reference's taps.
+        With ``observe=False`` alone nothing listens, so that fused calls are taken, whoever records outside. ``replace``
+        with ``keep`` taps is training mode; the arrays carry the labels of the reference's taps.
         """
         return self._run(layer, inputs, Request(bool(observe or add or replace), add or {}, replace or {}))
 
