@@ -54,7 +54,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked of one run. ``listens``: does anyone hear the taps? ``cotangent``: given for gradients."""
+    """What is asked of one run: does anyone hear the taps, and with a ``cotangent`` gradients too."""
 
     listens: bool
     add: Mapping[str, Tapped]
@@ -111,7 +111,7 @@ class Backend(ABC):
 
     @abstractmethod
     def listening(self, layer: Any) -> AbstractContextManager[None]:
-        """While it lasts, taps have their full names: ``with backend.listening(layer), ar.record() as taps: …``."""
+        """While it lasts, taps of ``layer`` have full names: ``with backend.listening(layer), ar.record() as t:``."""
 
     @abstractmethod
     def execute(self, layer: Any, inputs: dict[str, np.ndarray], request: Request) -> Run:
@@ -126,9 +126,10 @@ class Backend(ABC):
         add: Mapping[str, Tapped] | None = None,
         replace: Mapping[str, Tapped] | None = None,
     ) -> Run:
-        """Run ``layer`` on canonical inputs. With ``observe=False`` and no other option nothing listens: fused calls.
+        """Run ``layer`` on canonical inputs.
 
-        ``replace`` with ``keep`` taps is training mode; the arrays carry the labels of the reference's taps.
+        With ``observe=False`` alone nothing listens, so that fused calls are taken, whoever records outside. ``replace``
+        with ``keep`` taps is training mode; the arrays carry the labels of the reference's taps.
         """
         return self._run(layer, inputs, Request(bool(observe or add or replace), add or {}, replace or {}))
 

@@ -45,7 +45,7 @@ def command(block_name: str, options: tuple[str, ...], source: bool, as_json: bo
         ("inputs", [(k, v) for k, v in facts["inputs"].items()]),
         ("parameters", [(k, str(tuple(v))) for k, v in facts["parameters"].items()]),
         ("taps, in order", [(k, f"{v['axes']}  {tuple(v['shape'])}") for k, v in facts["taps"].items()]),
-        ("mirrors", [(k, v) for k, v in facts["mirrors"].items()]),
+        ("mirrors", together(facts["mirrors"])),
     ):
         out.print(f"\n[bold]{heading}[/]")
         width = max((len(name) for name, _ in rows), default=0)
@@ -83,6 +83,11 @@ def describe(block: Any) -> dict[str, Any]:
             for engine, backend in ar.backends().items()
         },
     }
+
+
+def together(mirrors: dict[str, str]) -> list[tuple[str, str]]:
+    """The engines that have a mirror in common, and the mirror."""
+    return [(", ".join(e for e, m in mirrors.items() if m == said), said) for said in dict.fromkeys(mirrors.values())]
 
 
 def about(cls: type) -> dict[str, str]:

@@ -26,7 +26,7 @@ class Program(nn.Module):
         self.add, self.replace = ({n: t.labels for n, t in p.items()} for p in (request.add, request.replace))
 
     def forward(self, inputs: Tensors, add: Tensors, replace: Tensors, zeros: Tensors) -> tuple[Any, dict[str, Tapped]]:
-        """The output, and every tap. ``zeros`` are added to taps, and made if absent: gradients are asked to them."""
+        """The output, and every tap. To the taps ``zeros`` are added, made if absent, for gradients to be asked for."""
         if not self.listens:
             return self.layer(**inputs), {}
         options: dict[str, Any] = {
