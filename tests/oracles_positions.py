@@ -1,0 +1,105 @@
+"""Positions once more, as scalar loops over plain Python numbers: see ``oracles.py`` for the rules.
+
+Su et al. 2021 (rotary positions, there as complex numbers in equation 12); Chen et al. 2023 (interpolation); Press et
+al. 2022 (linear biases); Raffel et al. 2020 (relative position buckets).
+"""
+
+from __future__ import annotations
+
+import cmath
+import math
+from decimal import Decimal, getcontext
+from typing import Any
+
+from oracles import rank
+
+getcontext().prec = 60
+
+
+def rotary_embedding(
+    w: dict,
+    x: list,
+    positions: Any = None,
+    *,
+    width: int,
+    rotary_width: int | None = None,
+    pairing: str = "half",
+    base: float = 10000.0,
+    scaling: float = 1.0,
+) -> list:
+    """A pair is a complex number, and is multiplied by e^(i p θ), θ = base^(−2i/r)."""
+    r = width if rotary_width is None else rotary_width
+
+    def position(b: int, t: int) -> int:
+        if positions is None:
+            return t
+        row = positions if rank(positions) == 1 else positions[0 if len(positions) == 1 else b]
+        return row[0 if len(row) == 1 else t]
+
+    def turned(vector: list, p: int) -> list:
+        y = list(vector)
+        for i in range(r // 2):
+            first, second = (i, i + r // 2) if pairing == "half" else (2 * i, 2 * i + 1)
+            z = complex(vector[first], vector[second]) * cmath.exp(1j * p / scaling * math.pow(base, -2 * i / r))
+            y[first], y[second] = z.real, z.imag
+        return y
+
+    return [
+        [[turned(vector, position(b, t)) for t, vector in enumerate(sequence)] for sequence in heads]
+        for b, heads in enumerate(x)
+    ]
+
+
+def slopes(n: int) -> list:
+    """2^(−8/n), and every next one that much smaller; for other n those of a power of two, and then of twice that."""
+    if math.log2(n).is_integer():
+        ratio = math.pow(2, -8 / n)
+        return [math.pow(ratio, k) for k in range(1, n + 1)]
+    lower = 1
+    while 2 * lower < n:
+        lower *= 2
+    return slopes(lower) + [m for k, m in enumerate(slopes(2 * lower)) if k % 2 == 0][: n - lower]
+
+
+def linear_position_bias(
+    w: dict, query_positions: list, key_positions: list | None = None, *, num_heads: int, symmetric: bool = False
+) -> list:
+    """−m (i − j), or −m |i − j|."""
+    keys = query_positions if key_positions is None else key_positions
+    return [
+        [[-m * (abs(i - j) if symmetric else i - j) for j in keys] for i in query_positions] for m in slopes(num_heads)
+    ]
+
+
+def bucket(offset: int, num_buckets: int, max_distance: int, bidirectional: bool) -> int:
+    """One bucket a distance at first, then buckets of equal width in the logarithm, to 60 digits."""
+    first, side = 0, num_buckets
+    if bidirectional:
+        side = num_buckets // 2
+        first = side if offset > 0 else 0
+        n = abs(offset)
+    else:
+        n = -offset if offset < 0 else 0
+    near = side // 2
+    if n < near:
+        return first + n
+    steps = (Decimal(n) / near).ln() / (Decimal(max_distance) / near).ln() * (side - near)
+    return first + min(near + math.floor(steps + Decimal("1e-40")), side - 1)
+
+
+def relative_position_bias(
+    w: dict,
+    query_positions: list,
+    key_positions: list | None = None,
+    *,
+    num_heads: int,
+    num_buckets: int = 32,
+    max_distance: int = 128,
+    bidirectional: bool = True,
+) -> list:
+    """The table's row for the offset's bucket, at the head's column."""
+    keys, table = query_positions if key_positions is None else key_positions, w["table.embedding"]
+    return [
+        [[table[bucket(j - i, num_buckets, max_distance, bidirectional)][h] for j in keys] for i in query_positions]
+        for h in range(num_heads)
+    ]
