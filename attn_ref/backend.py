@@ -126,8 +126,8 @@ class Backend(ABC):
     ) -> Run:
         """Run ``layer`` on canonical inputs.
 
-        With ``observe=False`` alone nothing listens, so that fused calls are taken, whoever records outside. ``replace``
-        with ``keep`` taps is training mode; the arrays carry the labels of the reference's taps.
+        With ``observe=False`` alone nothing listens, so that fused calls are taken, whoever records outside.
+        ``replace`` with ``keep`` taps is training mode; the arrays carry the labels of the reference's taps.
         """
         return self._run(layer, inputs, Request(bool(observe or add or replace), add or {}, replace or {}))
 
