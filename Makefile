@@ -25,6 +25,8 @@ check: $(READY)
 
 deep: $(READY)
 	$(BIN)/attn-ref check --cases 200 --dtype float64 --dtype float32
+	$(BIN)/attn-ref check --engine torch-compile --engine torch-export --engine tensorflow-graph --engine tensorflow-xla \
+		--cases 24 --mode forward --mode gradient --mode training --dtype float64 --dtype float32
 	$(BIN)/python -m pytest -n 2 -m deep
 
 format: $(READY)

@@ -100,7 +100,9 @@ def by_tape(forward: Callable[..., Any], leaves: dict[str, Tensors], seed: Any) 
             return leaves["tap"][name]
 
         output, taps = forward(leaves, zero)
-    found = tape.gradient(output, leaves, seed, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+    found = tape.gradient(
+        output, leaves, tf.cast(seed, output.dtype), unconnected_gradients=tf.UnconnectedGradients.ZERO
+    )
     return output, taps, tf.nest.map_structure(tf.convert_to_tensor, found)
 
 
@@ -114,4 +116,4 @@ def by_vjp(forward: Callable[..., Any], leaves: dict[str, Tensors], seed: Any) -
     output, backwards, taps = jax.vjp(
         lambda leaves: forward(leaves, lambda name, _: leaves["tap"][name]), leaves, has_aux=True
     )
-    return output, taps, backwards(seed)[0]
+    return output, taps, backwards(seed.astype(output.dtype))[0]

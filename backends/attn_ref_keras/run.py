@@ -56,12 +56,15 @@ def execute(engine: str, layer: Any, inputs: Mapping[str, np.ndarray], request: 
     """See ``attn_ref.backend.Backend``."""
     from attn_ref_keras.compiled import program_for
 
-    parameters = {name: variable.value for name, variable in places(layer)}
+    if not layer.built:
+        layer.build(None)
     given = {name: lift(value, layer.compute_dtype) for name, value in inputs.items()}
     add, replace = (
         {n: lift(t.value, layer.compute_dtype) for n, t in p.items()} for p in (request.add, request.replace)
     )
     program, function = program_for(engine, layer, inputs, request)
+    asked = program.own or request.cotangent is not None
+    parameters = {name: variable.value for name, variable in places(layer)} if asked else {}
     if request.cotangent is None:
         output, seen = function(parameters, given, add, replace)
         found = {}

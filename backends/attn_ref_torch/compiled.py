@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -29,18 +30,27 @@ def compiled(
 
 def make(engine: str, layer: Any, request: Request, arguments: tuple[Any, ...]) -> Any:
     """What ``compiled`` keeps."""
-    own = type(layer)(**layer.block.fields()).train(layer.training)
+    own = type(layer)(**layer.block.fields())
     for dtype in {p.dtype for p in layer.parameters()}:
         own.to(dtype)
+    own.train(layer.training)
     for module, call in scoped_calls(own).items():  # for good: nobody else has this layer
         module.forward = call  # type: ignore[method-assign]
     program, zeros = Program(own, request), Tensors()
     if program.backward:
         program(*arguments, zeros)  # makes the zeros
     if engine == "torch-compile":
-        # by itself and for these shapes only: a second compilation would be a fault of the key, and raises
-        options: dict[str, Any] = {"isolate_recompiles": True, "recompile_limit": 1}
-        return own, torch.compile(program, fullgraph=True, dynamic=False, **options), zeros
+        return own, torch.compile(by_itself(program), fullgraph=True, dynamic=False), zeros
     with warnings.catch_warnings():  # the path of the taps, which is as before afterwards
         warnings.filterwarnings("ignore", "While compiling, we found certain side effects")
         return own, torch.export.export(program, (*arguments, zeros), strict=True).module(), zeros
+
+
+def by_itself(program: Program) -> Callable[..., Any]:
+    """``program`` with code of its own: torch.compile keeps what it compiled with the code, up to a limit for each."""
+
+    def run(*given: Tensors) -> Any:
+        return program(*given)
+
+    code = run.__code__.replace(co_name=f"program_{id(program)}")
+    return FunctionType(code, run.__globals__, closure=run.__closure__)
