@@ -177,6 +177,10 @@ class Backend(ABC):
         except PackageNotFoundError:
             return None
 
+    def fingerprint(self) -> dict[str, Any]:
+        """The engine's own switches on which a figure may depend: threads, device, TF32, determinism."""
+        return {}
+
     def load(self, layer: Any, weights: Mapping[str, np.ndarray]) -> Any:
         """Put canonical weights into ``layer`` and return it. Strict: one ValueError lists all that is wrong.
 

@@ -66,8 +66,8 @@ def cast(weights: Mapping[str, np.ndarray], dtype: Any) -> dict[str, np.ndarray]
 def rounded(value: Any, dtype: Any) -> np.ndarray:
     """``value`` rounded to ``dtype``, half to even. NumPy has no bfloat16: it comes as a float32 that holds it.
 
-    >>> rounded([1.0, 1.01, -300.0], "bfloat16")
-    array([   1.      ,    1.007812, -300.      ], dtype=float32)
+    >>> rounded([1.0, 1.01, -300.0], "bfloat16").tolist()
+    [1.0, 1.0078125, -300.0]
     """
     if str(dtype) != "bfloat16":
         return np.asarray(value).astype(dtype)

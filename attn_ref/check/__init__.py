@@ -25,11 +25,11 @@ def check(
     """Hold engines to the definitions: ``print(ar.check("MultiHeadAttention", cases=20))``.
 
     ``blocks``: names or classes, default all. ``engines``: names or "all", default every installed one that does not
-    compile a block whole. ``dtypes``: "float64" decides meaning, "float32" measures numerics. ``modes``: "forward"
-    compares every tap; "gradient" the gradient of every parameter, input and tap too; "training" both again with the
-    same keep masks on both sides. ``cases`` is per block, engine, mode and dtype. ``executor``: "processes" (one for
-    each engine), "inline", or a function engine -> concurrent.futures executor. ``progress`` is called with (cases
-    done, cases in all, what).
+    compile a block whole. ``dtypes``: "float64" decides meaning; "float32", "bfloat16" and "float16" measure numerics.
+    ``modes``: "forward" compares every tap; "gradient" the gradient of every parameter, input and tap too; "training"
+    both again with the same keep masks on both sides. ``cases`` is per block, engine, mode and dtype. ``executor``:
+    "processes" (one for each engine), "inline", or a function engine -> concurrent.futures executor. ``progress`` is
+    called with (cases done, cases in all, what).
 
     The report has ``.rows``, ``.ok`` and ``.to_json()``. Raises ValueError for an unknown name and MissingBackend for
     an engine that is asked for and not installed.

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from attn_ref.backend import Backend, Run
 from attn_ref.check.cases import Case
 from attn_ref.check.gaps import Gap, units
@@ -32,10 +34,10 @@ class Outcome:
     rows: list[tuple[str, float, float, bool]] = field(default_factory=list)
 
 
-def compare(backend: Backend, case: Case, dtype: str, gaps: Iterable[Gap] = ()) -> Outcome:
+def compare(backend: Backend, case: Case, dtype: str, gaps: Iterable[Gap] = (), *, again: bool = True) -> Outcome:
     """Run ``case`` on the backend with taps on and with taps off, and compare with the reference.
 
-    Then the same layer is called with inputs of other sizes, unless the engine compiles anew for them.
+    ``again``: the same layer is then called with inputs of other sizes, unless the engine compiles anew for them.
     """
     block, weights, inputs = case.build(), case.weights(dtype), case.inputs(dtype)
     gaps = tuple(gaps)
@@ -55,21 +57,30 @@ def compare(backend: Backend, case: Case, dtype: str, gaps: Iterable[Gap] = ()) 
         if outcome.first is None and outcome.gaps:  # what a gap left hides nothing that comes after it
             near = truth(block, weights, inputs, dtype, units(gaps), restart=stepped.taps)
             judge(outcome, near, seen, LIMIT[dtype], RESTARTED)
-        if outcome.first is None and backend.engine not in backend.shapes:
-            judge_another(outcome, backend, layer, case, dtype, gaps)
     except Exception as error:  # whatever a framework throws is a finding about it, not the end of the check
         return raised(outcome, error)
     outcome.taps = len(seen)
+    if again and outcome.first is None and backend.engine not in backend.compiled:
+        return call_again(outcome, backend, layer, case, dtype, gaps)
     return outcome
 
 
-def judge_another(outcome: Outcome, backend: Backend, layer: Any, case: Case, dtype: str, gaps: Iterable[Gap]) -> None:
-    """Call the same layer once more with inputs of other sizes: it may have kept nothing of the first call."""
+def call_again(outcome: Outcome, backend: Backend, layer: Any, case: Case, dtype: str, gaps: Iterable[Gap]) -> Outcome:
+    """Call the same layer once more with inputs of other sizes: it may have kept nothing of the first call.
+
+    Where a new layer differs on them too, that is the finding.
+    """
     other = case.another().within(dtype)
     inputs = other.inputs(dtype)
     right = truth(case.build(), case.weights(dtype), inputs, dtype, units(gaps))
-    output = backend.run(layer, inputs, observe=False).output
-    judge(outcome, right, {OUTPUT: Tapped(output, "")}, LIMIT[dtype], ANOTHER)
+    try:
+        output = backend.run(layer, inputs, observe=False).output
+        judge(outcome, right, {OUTPUT: Tapped(output, "")}, LIMIT[dtype], ANOTHER)
+    except Exception as error:
+        raised(outcome, error, ANOTHER)
+    if outcome.first and (plain := compare(backend, other, dtype, gaps, again=False)).first:
+        return plain
+    return outcome
 
 
 def judge_dtype(outcome: Outcome, dtype: str, gaps: Iterable[Gap], *runs: Run) -> None:
@@ -80,10 +91,10 @@ def judge_dtype(outcome: Outcome, dtype: str, gaps: Iterable[Gap], *runs: Run) -
         outcome.detail = f"the layer is of {dtype}, and its output of {strange[0]}"
 
 
-def raised(outcome: Outcome, error: Exception) -> Outcome:
+def raised(outcome: Outcome, error: Exception, where: str = "") -> Outcome:
     """A mirror that raises differs."""
     said = " ".join(str(error).split())[:400]
-    outcome.worst, outcome.first, outcome.detail = float("inf"), "raised", f"{type(error).__name__}: {said}"
+    outcome.worst, outcome.first, outcome.detail = float("inf"), "raised" + where, f"{type(error).__name__}: {said}"
     return outcome
 
 
@@ -92,6 +103,18 @@ FUSED, ANOTHER, RESTARTED = " (taps off)", " (second call, other sizes)", " (fro
 #: what it means that only that one differs
 FUSED_ONLY = " (taps off, so in the fused path only)"
 SAID = {FUSED: FUSED_ONLY}
+
+
+def farthest(errors: np.ndarray, units: np.ndarray) -> tuple[float, float, float]:
+    """(error, unit, error / unit) of the row that is worst; zeros where there is none."""
+    if np.shape(errors) != np.shape(units):
+        return float("inf"), float(np.max(units, initial=0.0)), float("inf")
+    with np.errstate(over="ignore"):  # the unit of a row of zeros is the smallest normal number
+        ratios = np.asarray(errors / units)
+    if not ratios.size:
+        return 0.0, float("inf"), 0.0
+    at = np.unravel_index(np.argmax(ratios), ratios.shape)
+    return float(errors[at]), float(units[at]), float(ratios[at])
 
 
 def judge(outcome: Outcome, right: Truth, seen: dict[str, Tapped], limit: float, where: str = "") -> None:
@@ -110,13 +133,10 @@ def judge(outcome: Outcome, right: Truth, seen: dict[str, Tapped], limit: float,
             outcome.first = outcome.first or name
             outcome.detail = outcome.detail or f"its axes are called {seen[name].labels!r}, not {want.labels!r}"
             continue
-        error = deviation(seen[name], want)
-        ratio = error / right.unit[name]
-        outcome.rows.append((name + where, error, right.unit[name], ratio <= limit))
+        error, unit, ratio = farthest(deviation(seen[name], want), right.unit[name])
+        outcome.rows.append((name + where, error, unit, ratio <= limit))
         if ratio > outcome.worst:
             outcome.worst, outcome.worst_at = ratio, name
         if ratio > limit and outcome.first is None:
             outcome.first = name + SAID.get(where, where)
-            outcome.detail = (
-                f"error {error:.2e} is {ratio:.3g} times its unit {right.unit[name]:.2e}; {limit:g} is allowed"
-            )
+            outcome.detail = f"error {error:.2e} is {ratio:.3g} times its unit {unit:.2e}; {limit:g} is allowed"

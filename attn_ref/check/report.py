@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from attn_ref.check.distribution import merged, quantiles
+
 PACKAGES = ("attn_ref", "numpy", "scipy", "torch", "tensorflow", "keras", "jax", "jaxlib")
 SWITCHES = ("OMP_NUM_THREADS", "TF_ENABLE_ONEDNN_OPTS", "XLA_FLAGS", "NVIDIA_TF32_OVERRIDE", "CUBLAS_WORKSPACE_CONFIG")
 
@@ -25,6 +27,8 @@ class Row:
     failures: int = 0
     worst: float = 0.0
     worst_at: str = ""
+    #: how the worst figures of the cases are spread, see ``distribution``
+    distribution: dict[str, int] = field(default_factory=dict)
     known_gaps: list[str] = field(default_factory=list)
     first_divergence: str | None = None
     detail: str = ""
@@ -50,6 +54,13 @@ class Report:
         """Was anything compared, and does all of it agree?"""
         return any(row.cases for row in self.rows) and all(row.ok for row in self.rows)
 
+    @property
+    def verdict(self) -> str:
+        """AGREE, DIFFER or NOTHING COMPARED."""
+        if self.ok:
+            return "AGREE"
+        return "DIFFER" if any(row.cases for row in self.rows) else "NOTHING COMPARED"
+
     def __str__(self) -> str:
         """The table and what belongs to it, as plain text."""
         from io import StringIO
@@ -62,7 +73,11 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data: rows, gaps, environment, limits, ok."""
-        return {**asdict(self), "ok": self.ok}
+        rows = [
+            {**asdict(row), "distribution": merged([row.distribution]), "quantiles": quantiles(row.distribution)}
+            for row in self.rows
+        ]
+        return {**asdict(self), "rows": rows, "ok": self.ok}
 
 
 def environment() -> dict[str, Any]:
@@ -136,8 +151,6 @@ def print_report(report: Report, console: Any) -> None:
     )  # fmt: skip
     cases, bad = sum(r.cases for r in report.rows), sum(r.failures for r in report.rows)
     absent = sum(1 for r in report.rows if r.skipped)
-    verdict = (
-        "[green bold]AGREE[/]" if report.ok else "[red bold]DIFFER[/]" if cases else "[red bold]NOTHING COMPARED[/]"
-    )
+    verdict = f"[{'green' if report.ok else 'red'} bold]{report.verdict}[/]"
     missing = f" [yellow]({absent} rows have no mirror)[/]" if absent else ""
     console.print(f"{cases} cases, {bad} differ: {verdict}{missing}")

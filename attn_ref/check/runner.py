@@ -16,6 +16,7 @@ from attn_ref.backend import Backend, MissingBackend, backend, backends
 from attn_ref.block import Block
 from attn_ref.catalogue import block as find_block
 from attn_ref.catalogue import blocks as all_blocks
+from attn_ref.check import distribution
 from attn_ref.check.adjoint import compare_gradients
 from attn_ref.check.cases import Case, cases
 from attn_ref.check.compare import Outcome, compare
@@ -60,10 +61,11 @@ def run(
     with ExitStack() as stack:
         executors = {engine: stack.enter_context(_executor(executor, engine)) for engine in asked}
         _run(rows, chosen, cases, seed, executors, progress or (lambda *_: None))
+        found = {engine: executors[engine].submit(fingerprint, engine).result() for engine in asked}
     in_force = {
         gap.id: asdict(gap) for row in rows for gap in gaps_for(row.engine, row.dtype) if gap.id in row.known_gaps
     }
-    return Report(rows, list(in_force.values()), environment(), {d: LIMIT[d] for d in dtypes})
+    return Report(rows, list(in_force.values()), {**environment(), "engines": found}, {d: LIMIT[d] for d in dtypes})
 
 
 def chosen_engines(engines: Iterable[str] | None) -> list[str]:
@@ -130,6 +132,11 @@ def work(engine: str, mode: str, dtype: str, texts: list[str]) -> list[Outcome]:
     return [one(engine, mode, dtype, Case.from_json(text)) for text in texts]
 
 
+def fingerprint(engine: str) -> dict[str, Any]:
+    """What the engine says of itself in its worker."""
+    return backend(engine).fingerprint()
+
+
 def one(engine: str, mode: str, dtype: str, case: Case) -> Outcome:
     """One case, here and now."""
     served, gaps = backend(engine), gaps_for(engine, dtype)
@@ -143,6 +150,7 @@ def enter(row: Row, outcomes: Iterable[Outcome]) -> None:
     for outcome in outcomes:
         row.cases += 1
         row.known_gaps = sorted({*row.known_gaps, *outcome.gaps})
+        distribution.count(row.distribution, outcome.worst)
         if outcome.worst > row.worst:
             row.worst, row.worst_at = outcome.worst, outcome.worst_at
         if outcome.first is None:

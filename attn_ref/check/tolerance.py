@@ -1,8 +1,8 @@
 """How far a right implementation may be off: derived from the definition, not tuned.
 
-The truth is the reference in float64. σ, per tap, is the largest change of the value over K runs in which every input,
-every weight, every tap and the result of every primitive moves by ± one unit roundoff u of the dtype under test. An
-implementation agrees at a tap when
+The truth is the reference in float64. σ, per row of a tap's last axis, is the largest change over K runs in which every
+input, every weight, every tap and the result of every primitive moves by ± one unit roundoff u of the dtype under test.
+An implementation agrees at a tap when, in every row,
 
     |error| ≤ C · (σ + u · max|y| + the smallest normal number).
 
@@ -31,7 +31,7 @@ ROUNDING = {
     "float16": (2.0**-11, 2.0**-24),
 }
 #: dtype -> C
-LIMIT = {"float64": 16.0, "float32": 16.0, "bfloat16": 16.0, "float16": 16.0}
+LIMIT = {"float64": 16.0, "float32": 16.0, "bfloat16": 8.0, "float16": 8.0}
 RUNS = 8
 #: the name under which what comes out is compared
 OUTPUT = "output"
@@ -39,10 +39,10 @@ OUTPUT = "output"
 
 @dataclass
 class Truth:
-    """The reference's values at every tap, output last, the unit of comparison of each, and the primitives used."""
+    """The reference's values at every tap, output last, the unit of each of its rows, and the primitives used."""
 
     taps: dict[str, Tapped]
-    unit: dict[str, float]
+    unit: dict[str, np.ndarray]
     primitives: frozenset[str]
 
 
@@ -84,7 +84,7 @@ def truth(
     for name, (value, _) in exact.items():
         if not np.isfinite(value).all():
             raise FloatingPointError(f"the reference of {type(block).__name__} is not finite at tap {name!r}")
-    sigma = dict.fromkeys(exact, 0.0)
+    sigma = {name: np.zeros(np.shape(value)[:-1]) for name, (value, _) in exact.items()}
     used: set[str] = set()
     for run in range(RUNS):
         noise = Noise(u, run, units)
@@ -93,7 +93,7 @@ def truth(
             heard = _seen(block, moved(noise, wide_weights), moved(noise, wide_inputs), listener)
         used |= noise.used
         for name, (value, _) in heard.items():
-            sigma[name] = max(sigma[name], _largest(value - exact[name].value))
+            sigma[name] = np.maximum(sigma[name], _largest(value - exact[name].value))
     unit = {name: sigma[name] + u * _largest(value) + tiny for name, (value, _) in exact.items()}
     return Truth(exact, unit, frozenset(used))
 
@@ -114,14 +114,15 @@ def moved(noise: Noise, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarra
     return {name: noise.move(value) for name, value in values.items()}
 
 
-def _largest(value: Any) -> float:
-    return float(np.max(np.abs(value))) if np.size(value) else 0.0
+def _largest(value: Any) -> np.ndarray:
+    """The largest magnitude in every row of the last axis."""
+    return np.max(np.abs(value), axis=-1, initial=0.0) if np.ndim(value) else np.abs(value)
 
 
-def deviation(got: Tapped, want: Tapped) -> float:
-    """The largest |got − want|, the axes of ``got`` put in order first; inf for another shape or for a NaN."""
+def deviation(got: Tapped, want: Tapped) -> np.ndarray:
+    """The largest |got − want| in every row, its axes put in order first; inf for a NaN; one inf for another shape."""
     value = transpose_to(np.asarray(got.value), got.labels if want.labels else "", want.labels)
     if value.shape != np.shape(want.value):
-        return np.inf
+        return np.asarray(np.inf)
     error = _largest(value.astype(np.float64) - want.value)
-    return error if np.isfinite(error) else np.inf
+    return np.where(np.isfinite(error), error, np.inf)

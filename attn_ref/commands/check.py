@@ -19,17 +19,22 @@ from attn_ref.commands.output import check_target, console, write_json
     "which compile each block whole and take their time.",
 )
 @click.option(
-    "--dtype", "dtypes", multiple=True, help="float64 (default: decides meaning) or float32 (measures numerics)."
+    "--dtype",
+    "dtypes",
+    multiple=True,
+    help="float64 (default: decides meaning), float32, bfloat16 or float16 (measure numerics).",
 )
 @click.option("--mode", "modes", multiple=True, help="forward (default), gradient or training.")
 @click.option("--cases", default=50, show_default=True, help="Cases per block, engine and dtype.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the cases.")
 @click.option("--executor", default="processes", show_default=True, help="processes (one per engine) or inline.")
 @click.option("--json", "json_file", metavar="FILE", help="Write the report as JSON; '-' writes it to stdout alone.")
+@click.option("--html", "html_file", metavar="FILE", help="Write the report as one HTML page.")
 @click.option("--quiet", is_flag=True, help="No progress bar.")
 def command(
     blocks: tuple[str, ...], engines: tuple[str, ...], dtypes: tuple[str, ...], modes: tuple[str, ...],
-    cases: int, seed: int, executor: str, json_file: str | None, quiet: bool,
+    cases: int, seed: int, executor: str, json_file: str | None, html_file: str | None,
+    quiet: bool,
 ) -> int:  # fmt: skip
     """Hold mirrors to the definitions, tap by tap, within a tolerance derived from rounding.
 
@@ -37,6 +42,7 @@ def command(
     fused calls). Exit code 0: all agree; 1: something differs; 2: the request cannot be met.
     """
     check_target(json_file)
+    check_target(html_file)
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from attn_ref.check import check
@@ -65,6 +71,10 @@ def command(
         )
     if json_file:
         write_json(report.to_json(), json_file)
+    if html_file:
+        from attn_ref.check.html import write_html
+
+        write_html(report, html_file)
     if json_file != "-":
         print_report(report, console())
     return 0 if report.ok else 1

@@ -13,7 +13,7 @@ from attn_ref.commands.output import console, write_json
 @click.command()
 @click.argument("case", metavar="CASE")
 @click.option("--engine", default="torch", show_default=True, help="Engine to run it on.")
-@click.option("--dtype", default="float64", show_default=True, help="float64 or float32.")
+@click.option("--dtype", default="float64", show_default=True, help="float64, float32, bfloat16 or float16.")
 @click.option("--mode", default="forward", show_default=True, help="forward, gradient or training.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 def command(case: str, engine: str, dtype: str, mode: str, as_json: bool) -> int:

@@ -144,5 +144,6 @@ class TextEncoder(Block):
     def mean(self, x: Any, padding_mask: Any) -> Any:
         """The mean over real tokens; zeros for a row that has none."""
         real = np.ones(x.shape[:2], bool) if padding_mask is None else padding_mask
-        count = np.maximum(real.sum(axis=1), 1)[:, None].astype(x.real.dtype)
+        count = real.sum(axis=1, keepdims=True)
+        count = np.where(count == 0, 1, count).astype(x.real.dtype)
         return ops.matmul(real[:, None, :].astype(x.dtype), x)[:, 0] / count

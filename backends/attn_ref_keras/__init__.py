@@ -91,6 +91,23 @@ class Backend(BaseBackend):
             layer.build(None)  # every width is a field, so no input is needed to make the variables
         return layer
 
+    def fingerprint(self) -> dict[str, Any]:
+        if self.engine.startswith("jax"):
+            import jax
+
+            names = ("jax_enable_x64", "jax_default_matmul_precision", "jax_threefry_partitionable")
+            return {"device": str(jax.devices()[0]), **{name: getattr(jax.config, name) for name in names}}
+        import tensorflow as tf
+        from tensorflow.python.framework.config import is_op_determinism_enabled
+
+        return {
+            "device": ", ".join(device.name for device in tf.config.get_visible_devices()),
+            "threads": tf.config.threading.get_intra_op_parallelism_threads(),
+            "oneDNN": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "default"),
+            "TF32": tf.config.experimental.tensor_float_32_execution_enabled(),
+            "deterministic": is_op_determinism_enabled(),
+        }
+
     def slots(self, layer: Any) -> dict[str, Slot]:
         from attn_ref_keras.codec import slots
 

@@ -65,5 +65,6 @@ def slots(layer: Any) -> dict[str, Slot]:
 
 def to_numpy(tensor: Any) -> np.ndarray:
     """A copy as a NumPy array; bfloat16, which NumPy lacks, comes back as float32, which holds it exactly."""
-    array = np.array(keras.ops.convert_to_numpy(tensor))
-    return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
+    if keras.backend.standardize_dtype(tensor.dtype) == "bfloat16":  # cast here: TensorFlow's scalars refuse NumPy
+        tensor = keras.ops.cast(tensor, "float32")
+    return np.array(keras.ops.convert_to_numpy(tensor))

@@ -48,6 +48,19 @@ class Backend(BaseBackend):
         layer.built_for = getattr(torch, dtype)  # what a layer without parameters cannot tell
         return layer
 
+    def fingerprint(self) -> dict[str, Any]:
+        import torch
+
+        return {
+            "device": str(torch.get_default_device()),
+            "threads": torch.get_num_threads(),
+            "processor capability": torch.backends.cpu.get_cpu_capability(),
+            "oneDNN": torch.backends.mkldnn.enabled,
+            "float32 matmul precision": torch.get_float32_matmul_precision(),
+            "TF32 in cuDNN": torch.backends.cudnn.allow_tf32,
+            "deterministic": torch.are_deterministic_algorithms_enabled(),
+        }
+
     def slots(self, layer: Any) -> dict[str, Slot]:
         from attn_ref_torch.codec import slots
 

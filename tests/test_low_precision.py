@@ -1,0 +1,104 @@
+"""bfloat16 and float16: rounding as the formats say, mirrors that agree, faults and overflow that are not hidden."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from planting import planted
+
+import attn_ref as ar
+from attn_ref.check.adjoint import compare_gradients
+from attn_ref.check.cases import Case, cases
+from attn_ref.check.compare import compare
+from attn_ref.weights import rounded, uniform
+
+LOW = ("bfloat16", "float16")
+
+
+def test_bfloat16_is_rounded_as_torch_rounds_it() -> None:
+    import torch
+
+    rng = np.random.default_rng(0)
+    x = (rng.normal(size=20000) * 10.0 ** rng.integers(-30, 30, 20000)).astype(np.float32)
+    ties = (rng.integers(0x3F80, 0x4080, 500).astype(np.uint32) << 16 | 0x8000).view(np.float32)
+    x = np.concatenate([x, ties, -ties, [0.0, -0.0, 1.0]]).astype(np.float32)
+    want = torch.from_numpy(x).to(torch.bfloat16).float().numpy()
+    np.testing.assert_array_equal(rounded(x, "bfloat16"), want)
+    np.testing.assert_array_equal(rounded(rounded(x, "bfloat16"), "bfloat16"), want)
+    assert rounded(x.reshape(-1, 1).T, "bfloat16").shape == (1, len(x))
+    assert rounded(np.float64(1.01), "bfloat16").shape == ()
+
+
+@pytest.mark.parametrize("dtype", LOW)
+def test_weights_travel_bit_for_bit(dtype: str) -> None:
+    for engine in ("torch", "tensorflow"):
+        backend, block = ar.backend(engine), ar.block("FeedForward")(width=3, hidden_width=5)
+        weights = ar.weights.cast(block.init(1), dtype)
+        layer = backend.load(backend.build(block, dtype), weights)
+        assert {slot.dtype for slot in backend.slots(layer).values()} == {dtype}
+        for name, value in backend.dump(layer).items():
+            np.testing.assert_array_equal(value, weights[name])
+        with pytest.raises(ValueError, match="float64, which"):
+            backend.load(layer, block.init(1))
+
+
+@pytest.mark.parametrize("engine", ["torch", "tensorflow"])
+@pytest.mark.parametrize("name", sorted(ar.blocks()))
+@pytest.mark.parametrize("dtype", LOW)
+def test_mirrors_agree(name: str, dtype: str, engine: str) -> None:
+    backend = ar.backend(engine)
+    for case in cases(ar.block(name), 3, seed=21):
+        for outcome in (
+            compare(backend, case.within(dtype), dtype),
+            compare_gradients(backend, case.within(dtype), dtype, training=case.seed % 2 == 1),
+        ):
+            assert outcome.first is None, f"{outcome.first}: {outcome.detail}\n{outcome.case}"
+
+
+def test_a_gradient_of_rank_0_comes_back() -> None:
+    """TensorFlow's scalars of bfloat16 refuse NumPy."""
+    shapes = {"query": (1, 1, 2, 2), "key": (1, 1, 3, 2), "value": (1, 1, 3, 2), "bias": ()}
+    case = Case("ScaledDotProductAttention", {}, shapes, dict.fromkeys(shapes, "plain"), 1)
+    assert compare_gradients(ar.backend("tensorflow"), case, "bfloat16").first is None
+
+
+@pytest.mark.parametrize("dtype", LOW)
+@pytest.mark.parametrize("engine", ["torch", "tensorflow"])
+def test_a_fault_is_still_caught(dtype: str, engine: str) -> None:
+    package, old, new = {
+        "torch": ("attn_ref_torch", "self.key(key)", "nn.functional.linear(key, self.key.weight)"),
+        "tensorflow": ("attn_ref_keras", "self.key(key)", "ops.matmul(key, self.key.kernel)"),
+    }[engine]
+    with planted(f"{package}.blocks.multi_head_attention", old, new):
+        drawn = cases(ar.block("MultiHeadAttention"), 12)
+        found = {compare(ar.backend(engine), case.within(dtype), dtype).first for case in drawn}
+    assert found - {None} == {"key"}
+
+
+def test_softmax_that_is_masked_by_a_large_number_overflows_float16_and_is_reported() -> None:
+    """−1e9 is −inf in float16: a row of it alone is NaN, where the definition says zeros."""
+    old = "scores.masked_fill(hidden, -torch.inf).softmax(dim=-1).masked_fill(~keep, 0.0)"
+    new = "(scores + (~keep).to(scores.dtype) * -1e9).softmax(dim=-1)"
+    with planted("attn_ref_torch.blocks.scaled_dot_product_attention", old, new):
+        drawn = cases(ar.block("ScaledDotProductAttention"), 30)
+        found = {compare(ar.backend("torch"), case.within("float16"), "float16").first for case in drawn}
+    assert "weights" in found
+
+
+def test_what_overflows_float16_by_right_is_not_drawn_for_it() -> None:
+    shapes = {"query": (1, 1, 2, 2), "key": (1, 1, 3, 2), "value": (1, 1, 3, 2)}
+    styles = {"query": "huge", "key": "shifted", "value": "large"}
+    case = Case("ScaledDotProductAttention", {}, shapes, styles, 1)
+    assert case.within("float16").styles == {"query": "large", "key": "plain", "value": "large"}
+    assert case.within("bfloat16") == case.within("float32") == case
+    for block in ar.blocks().values():
+        for case in cases(block, 40):
+            with ar.record() as taps:
+                case.build()(case.weights("float16"), **case.within("float16").inputs())
+            assert max(np.abs(tapped.value).max(initial=0) for tapped in taps.values()) < 65504
+
+
+def test_a_layer_without_parameters_runs_in_the_dtype_it_was_built_for() -> None:
+    backend, block = ar.backend("torch"), ar.ScaledDotProductAttention()
+    inputs = {name: rounded(uniform((1, 1, 2, 2), name), "bfloat16") for name in ("query", "key", "value")}
+    assert backend.run(backend.build(block, "bfloat16"), inputs).dtype == "bfloat16"
