@@ -22,6 +22,7 @@ from attn_ref.catalogue import block, blocks, find
 from attn_ref.check import check
 from attn_ref.derivative import jvp
 from attn_ref.kv_cache import KVCache
+from attn_ref.mode import training
 from attn_ref.tap import Tapped, add, record, replace, scope, tap
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ __version__ = "0.1.0.dev0"
 __all__ = [
     "Block", "Input", "KVCache", "MissingBackend", "Param", "Tapped", "add", "backend", "backends", "block", "blocks",
     "check", "jvp", "port", "record", "replace", "scope", "tap",
+    "training",
 ]  # fmt: skip
 
 

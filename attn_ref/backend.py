@@ -60,12 +60,13 @@ class Request:
     add: Mapping[str, Tapped]
     replace: Mapping[str, Tapped]
     cotangent: np.ndarray | None = None
+    training: bool = False
 
     def signature(self, inputs: Mapping[str, np.ndarray]) -> tuple[Any, ...]:
         """All of it and of ``inputs`` that a compiled function depends on: names, shapes, dtypes and labels."""
         given = tuple((name, x.shape, x.dtype.kind) for name, x in inputs.items())
         put = (tuple((name, np.shape(t.value), t.labels) for name, t in p.items()) for p in (self.add, self.replace))
-        return (self.listens, self.cotangent is not None, given, *put)
+        return (self.listens, self.training, self.cotangent is not None, given, *put)
 
 
 class Compiled:
@@ -125,13 +126,16 @@ class Backend(ABC):
         observe: bool = True,
         add: Mapping[str, Tapped] | None = None,
         replace: Mapping[str, Tapped] | None = None,
+        training: bool = False,
     ) -> Run:
         """Run ``layer`` on canonical inputs.
 
         With ``observe=False`` alone nothing listens, so that fused calls are taken, whoever records outside.
-        ``replace`` with ``keep`` taps is training mode; the arrays carry the labels of the reference's taps.
+        ``replace`` and ``add`` carry the labels of the reference's taps. In ``training`` batch norms normalise by the
+        batch, and dropouts drop, unless their ``keep`` is replaced.
         """
-        return self._run(layer, inputs, Request(bool(observe or add or replace), add or {}, replace or {}))
+        listens = bool(observe or add or replace)
+        return self._run(layer, inputs, Request(listens, add or {}, replace or {}, training=training))
 
     def gradients(
         self,
@@ -141,13 +145,15 @@ class Backend(ABC):
         *,
         observe: bool = True,
         replace: Mapping[str, Tapped] | None = None,
+        training: bool = False,
     ) -> Run:
         """Run ``layer`` forwards and backwards: the gradients of Σ cotangent · output, by the framework's own means.
 
         To every parameter and real input; while something listens to every tap too, as the gradient to a zero added
         there.
         """
-        return self._run(layer, inputs, Request(bool(observe or replace), {}, replace or {}, np.asarray(cotangent)))
+        listens = bool(observe or replace)
+        return self._run(layer, inputs, Request(listens, {}, replace or {}, np.asarray(cotangent), training))
 
     def _run(self, layer: Any, inputs: Mapping[str, np.ndarray], request: Request) -> Run:
         with silence():  # whoever records around a run does not hear it

@@ -18,7 +18,7 @@ from attn_ref.inputs import Input
 from attn_ref.tap import scope
 from attn_ref.weights import Param, Weights, initial, mismatches
 
-__all__ = ["Block", "Input", "Param", "dense", "nest"]
+__all__ = ["Block", "Input", "Param", "batch_norm", "conv", "dense", "nest", "norm"]
 
 #: Attribute names that keras.Layer keeps for itself: a block field cannot have one, or no Keras mirror could exist.
 RESERVED = frozenset(
@@ -182,6 +182,20 @@ def dense(name: str, fan_in: int, fan_out: int, *, bias: bool = True) -> dict[st
 def norm(name: str, width: int) -> dict[str, Param]:
     """The parameters of a layer norm: ``name.scale`` and ``name.offset``, both (width,)."""
     return {f"{name}.scale": Param((width,)), f"{name}.offset": Param((width,))}
+
+
+def batch_norm(name: str, width: int) -> dict[str, Param]:
+    """The parameters of a batch norm: ``name.scale`` and ``name.offset``, and its running statistics, all (width,)."""
+    statistics = {f"{name}.{leaf}": Param((width,), trainable=False) for leaf in ("mean", "variance")}
+    return norm(name, width) | statistics
+
+
+def conv(
+    name: str, size: Sequence[int], fan_in: int, fan_out: int, *, bias: bool = True, groups: int = 1
+) -> dict[str, Param]:
+    """The parameters of a convolution: ``name.kernel`` (size…, in / groups, out) and ``name.bias`` (out,)."""
+    kernel = {f"{name}.kernel": Param((*size, fan_in // groups, fan_out))}
+    return kernel | {f"{name}.bias": Param((fan_out,))} if bias else kernel
 
 
 def nest(name: str, block: Block | Sequence[Block]) -> dict[str, Param]:

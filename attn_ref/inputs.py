@@ -2,14 +2,14 @@
 
 Labels are separated by spaces. ``b`` binds a size that must be the same wherever it stands; ``{width}`` is a field of
 the block; ``(g r)`` is one axis whose size is a product, so that h = g·r says "the key heads divide the query heads".
-An UPPER-CASE label is spatial: it moves in front of nothing in NumPy and Keras, and behind the channels in torch.
+A label that begins with a capital is spatial: it stands before the channels in NumPy and Keras, behind them in torch.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from math import prod
 from typing import Any
@@ -42,11 +42,25 @@ class Input:
     def axes(self) -> tuple[str, ...]:
         return split_labels(self.labels)
 
+    def channels_first(self) -> Input:
+        """The same input with its spatial axes last, as torch has them."""
+        return replace(self, labels=" ".join(channels_first(self.axes)))
+
 
 @cache
 def split_labels(labels: str) -> tuple[str, ...]:
     """'b (g r) {width}' → ('b', '(g r)', '{width}')."""
     return tuple(re.findall(r"\([^)]*\)|\{[^}]*\}|\S+", labels))
+
+
+def channels_first(axes: Iterable[str]) -> list[str]:
+    """The axes with the spatial ones, those whose label begins with a capital, after all others."""
+    return sorted(axes, key=spatial)
+
+
+def spatial(axis: str) -> bool:
+    """Is it one of the axes that change places between layouts? 'H' and '(H {patch})' are."""
+    return axis.lstrip("(")[0].isupper()
 
 
 def kind_of(value: Any) -> str:
@@ -65,13 +79,15 @@ def resolve(block: Any, axis: str, dims: Mapping[str, int]) -> int | None:
     return dims.get(axis)
 
 
-def bind(block: Any, given: Mapping[str, Any]) -> dict[str, int]:
+def bind(block: Any, given: Mapping[str, Any], declared: Mapping[str, Input] | None = None) -> dict[str, int]:
     """Check names, kinds and shapes of ``given`` against ``block.inputs``; return the size of every label.
+
+    ``declared`` takes the place of ``block.inputs``, where another layout is used.
 
     Works on whatever has ``shape`` and ``dtype``; a size of None (unknown until run time) agrees with anything.
     Raises ValueError: what was given, the rule, the numbers.
     """
-    title, declared = type(block).__name__, block.inputs
+    title, declared = type(block).__name__, block.inputs if declared is None else declared
     if unknown := [name for name in given if name not in declared]:
         raise ValueError(f"{title} has no input {', '.join(map(repr, unknown))}; its inputs are {', '.join(declared)}")
     present: dict[str, Any] = {}
@@ -126,21 +142,22 @@ def _bind_one(block: Any, title: str, name: str, spec: Input, value: Any, dims: 
             continue
         wanted_size = resolve(block, axis, dims)
         if wanted_size is None:
-            _solve(axis, size, dims, refuse)
+            _solve(block, axis, size, dims, refuse)
         elif wanted_size != size:
             raise refuse(f"axis {axis} is {size}, not {wanted_size}")
 
 
-def _solve(axis: str, size: int, dims: dict[str, int], refuse: Any) -> None:
+def _solve(block: Any, axis: str, size: int, dims: dict[str, int], refuse: Any) -> None:
     """Bind the label that ``axis`` brings, or the one unknown factor of a product."""
     if not axis.startswith("("):
         dims[axis] = size
         return
     labels = axis[1:-1].split()
-    known = prod(dims.get(label, 1) for label in labels)
-    unknown = [label for label in labels if label not in dims]
+    sizes = {label: resolve(block, label, dims) for label in labels}
+    known = prod(value for value in sizes.values() if value is not None)
+    unknown = [label for label, value in sizes.items() if value is None]
     if known == 0 or size % known:
-        told = " · ".join(f"{label} = {dims[label]}" for label in labels if label in dims)
+        told = " · ".join(f"{label.strip('{}')} = {value}" for label, value in sizes.items() if value is not None)
         raise refuse(f"axis {axis} is {size}, which {told} does not divide")
     if len(unknown) == 1:
         dims[unknown[0]] = size // known
@@ -149,11 +166,12 @@ def _solve(axis: str, size: int, dims: dict[str, int], refuse: Any) -> None:
 _seen: set[Any] = set()
 
 
-def check_shapes(block: Any, **given: Any) -> None:
+def check_shapes(block: Any, layout: str = "channels_last", **given: Any) -> None:
     """``bind`` for a mirror's forward: any framework's arrays, and next to no time once a signature was accepted."""
-    signature = (block, *((name, tuple(x.shape), x.dtype) for name, x in given.items() if x is not None))
+    signature = (block, layout, *((name, tuple(x.shape), x.dtype) for name, x in given.items() if x is not None))
     if signature not in _seen:
-        bind(block, given)
+        first = {name: spec.channels_first() for name, spec in block.inputs.items()}
+        bind(block, given, first if layout == "channels_first" else None)
         if len(_seen) > 4096:
             _seen.clear()
         _seen.add(signature)
@@ -199,5 +217,6 @@ def free_labels(inputs: Iterable[Input]) -> list[str]:
     for spec in inputs:
         for axis in spec.axes if not spec.broadcast else ():
             for label in () if axis.startswith("{") else axis.strip("()").split():
-                found[label] = None
+                if not label.startswith("{"):
+                    found[label] = None
     return list(found)

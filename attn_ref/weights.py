@@ -30,10 +30,14 @@ SPREAD = {
 
 @dataclass(frozen=True)
 class Param:
-    """A parameter's shape and how a seed fills it: ``init`` is a key of ``SPREAD``, by default its leaf name."""
+    """A parameter's shape and how a seed fills it: ``init`` is a key of ``SPREAD``, by default its leaf name.
+
+    Statistics are not ``trainable``: no gradient belongs to them.
+    """
 
     shape: tuple[int, ...]
     init: str | None = None
+    trainable: bool = True
 
 
 def uniform(shape: Sequence[int], *seed: int | str) -> np.ndarray:

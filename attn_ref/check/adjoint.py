@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from attn_ref import mode
 from attn_ref.backend import Backend
 from attn_ref.block import Block
 from attn_ref.check.cases import Case
@@ -24,7 +25,7 @@ from attn_ref.check.compare import FUSED, FUSED_ONLY, Outcome, judge, judge_dtyp
 from attn_ref.check.gaps import Gap, units
 from attn_ref.check.tolerance import LIMIT, OUTPUT, ROUNDING, RUNS, MovedTaps, moved, truth, wide
 from attn_ref.derivative import jvp
-from attn_ref.ops.primitive import Noise, noisy
+from attn_ref.ops.primitive import Noise, kinks, noisy
 from attn_ref.tap import Tapped, record
 from attn_ref.weights import rounded, uniform
 
@@ -50,10 +51,23 @@ def is_keep(tap: str) -> bool:
 def compare_gradients(
     backend: Backend, case: Case, dtype: str, gaps: Iterable[Gap] = (), *, training: bool = False
 ) -> Outcome:
-    """Run ``case`` forwards and backwards; in training with the same keep masks on both sides."""
-    block, gaps = case.build(), tuple(gaps)
+    """Run ``case`` forwards and backwards; in training with the same keep masks on both sides.
+
+    At a kink (see ``ops.primitive.kink``) values alone are compared. What the definition refuses the mirror must too.
+    """
+    with mode.training(training):
+        return _compare_gradients(backend, case, dtype, tuple(gaps), training)
+
+
+def _compare_gradients(backend: Backend, case: Case, dtype: str, gaps: tuple[Gap, ...], training: bool) -> Outcome:
+    block = case.build()
     weights, inputs = case.weights(dtype), case.inputs(dtype)
     w, x = wide(weights), wide(inputs)
+    try:
+        with kinks() as found:
+            block(w, **x)
+    except ValueError as refusal:
+        return refused(backend, case, dtype, training, refusal)
     masks = keep_masks(block, case, w, x, dtype) if training else {}
     right = truth(block, weights, inputs, dtype, units(gaps), masks)
     outcome = Outcome(case.to_json(), 0.0, "", size=case.size())
@@ -61,16 +75,20 @@ def compare_gradients(
     cotangent = rounded(uniform(right.taps[OUTPUT].value.shape, case.seed, "cotangent"), dtype)
     try:
         layer = backend.load(backend.build(block, dtype), weights)
-        run = backend.gradients(layer, inputs, cotangent, replace=masks, observe=True)
-        direct = None if masks else backend.gradients(layer, inputs, cotangent, observe=False)
+        run = backend.gradients(layer, inputs, cotangent, replace=masks, observe=True, training=training)
+        direct = None if masks else backend.gradients(layer, inputs, cotangent, observe=False, training=training)
     except Exception as error:  # whatever a framework throws is a finding about it, not the end of the check
         return raised(outcome, error)
     judge(outcome, right, {**run.taps, OUTPUT: Tapped(run.output, "")}, LIMIT[dtype])
     if outcome.first is None:
         judge_dtype(outcome, dtype, gaps, run, *([direct] if direct else []))
+    if any(found):
+        outcome.kink = True
+        return outcome
     taps = {name: v for name, v in reversed(right.taps.items()) if name != OUTPUT and not is_keep(name)}
     reals = {name: Tapped(value, "") for name, value in x.items() if value.dtype.kind == "f"}
-    parameters = {name: Tapped(value, "") for name, value in w.items()}
+    trained = {name for name, param in block.params().items() if param.trainable}
+    parameters = {name: Tapped(value, "") for name, value in w.items() if name in trained}
     for kind, values in (("tap", taps), ("input", reals), ("parameter", parameters)):
         for name, (value, labels) in values.items():
             title = f"{kind} {name}"
@@ -79,6 +97,20 @@ def compare_gradients(
             enter(outcome, title, adjoint, run.gradients.get(title), LIMIT[dtype])
             if direct is not None and kind != "tap" and outcome.first is None:
                 enter(outcome, title, adjoint, direct.gradients.get(title), LIMIT[dtype], FUSED)
+    return outcome
+
+
+def refused(backend: Backend, case: Case, dtype: str, training: bool, refusal: ValueError) -> Outcome:
+    """The outcome where the definition refuses a case: the mirror refuses it too, or differs."""
+    outcome = Outcome(case.to_json(), 0.0, "", size=case.size())
+    try:
+        layer = backend.load(backend.build(case.build(), dtype), case.weights(dtype))
+        backend.run(layer, case.inputs(dtype), training=training)
+    except ValueError:
+        return outcome
+    except Exception as error:  # whatever a framework throws is a finding about it, not the end of the check
+        return raised(outcome, error)
+    outcome.worst, outcome.first, outcome.detail = np.inf, "accepted", f"the definition refuses this: {refusal}"
     return outcome
 
 

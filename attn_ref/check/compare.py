@@ -30,6 +30,8 @@ class Outcome:
     size: int = 0
     gaps: tuple[str, ...] = ()
     taps: int = 0
+    #: was the case at a kink, so that its gradients were not compared?
+    kink: bool = False
     #: (tap or gradient, error, its unit, within the limit), in the order of comparison
     rows: list[tuple[str, float, float, bool]] = field(default_factory=list)
 
@@ -60,7 +62,7 @@ def compare(backend: Backend, case: Case, dtype: str, gaps: Iterable[Gap] = (), 
     except Exception as error:  # whatever a framework throws is a finding about it, not the end of the check
         return raised(outcome, error)
     outcome.taps = len(seen)
-    if again and outcome.first is None and backend.engine not in backend.compiled:
+    if again and outcome.first is None and backend.engine not in backend.shapes:
         return call_again(outcome, backend, layer, case, dtype, gaps)
     return outcome
 

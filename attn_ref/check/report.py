@@ -24,6 +24,8 @@ class Row:
     dtype: str
     cases: int = 0
     skipped: int = 0
+    #: of the cases, those whose values alone were compared: at a kink gradients are not one thing
+    forward_only: int = 0
     failures: int = 0
     worst: float = 0.0
     worst_at: str = ""

@@ -149,6 +149,7 @@ def enter(row: Row, outcomes: Iterable[Outcome]) -> None:
     """Add outcomes to a row: the worst figure, and of those that differ the smallest case."""
     for outcome in outcomes:
         row.cases += 1
+        row.forward_only += outcome.kink
         row.known_gaps = sorted({*row.known_gaps, *outcome.gaps})
         distribution.count(row.distribution, outcome.worst)
         if outcome.worst > row.worst:

@@ -3,9 +3,10 @@
 Blocks use these for everything that is not + − × ÷ or indexing.
 """
 
-from attn_ref.ops.activation import ACTIVATIONS, erf, gelu, gelu_tanh, relu, tanh
+from attn_ref.ops.activation import ACTIVATIONS, erf, gelu, gelu_tanh, relu, sigmoid, tanh
+from attn_ref.ops.conv import conv, max_pool
 from attn_ref.ops.linear import embedding, linear, matmul
-from attn_ref.ops.norm import layer_norm, mean, rms_norm, sqrt
+from attn_ref.ops.norm import batch_norm, layer_norm, mean, rms_norm, sqrt
 from attn_ref.ops.positions import (
     bias_slopes,
     cos,
@@ -17,11 +18,13 @@ from attn_ref.ops.positions import (
     sin,
     split_pairs,
 )
+from attn_ref.ops.reduce import largest
 from attn_ref.ops.shape import dropout, merge_heads, repeat_heads, split_heads
 from attn_ref.ops.softmax import exp, softmax
 
 __all__ = [
-    "ACTIVATIONS", "bias_slopes", "cos", "distance_buckets", "dropout", "embedding", "erf", "exp", "gelu",
-    "gelu_tanh", "layer_norm", "linear", "matmul", "mean", "merge_heads", "merge_pairs", "power", "quotient", "relu",
-    "repeat_heads", "rms_norm", "rotary_angles", "sin", "softmax", "split_heads", "split_pairs", "sqrt", "tanh",
+    "ACTIVATIONS", "batch_norm", "bias_slopes", "conv", "cos", "distance_buckets", "dropout", "embedding", "erf",
+    "exp", "gelu", "gelu_tanh", "largest", "layer_norm", "linear", "matmul", "max_pool", "mean", "merge_heads",
+    "merge_pairs", "power", "quotient", "relu", "repeat_heads", "rms_norm", "rotary_angles", "sigmoid", "sin",
+    "softmax", "split_heads", "split_pairs", "sqrt", "tanh",
 ]  # fmt: skip

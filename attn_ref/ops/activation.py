@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from attn_ref.ops.primitive import primitive
+from attn_ref.ops.primitive import kink, primitive
 
 
 @primitive
 def relu(x: Any) -> Any:
     """max(x, 0), and 0 for the derivative at 0."""
+    kink(x.real == 0)
     return np.where(x.real > 0, x, x.dtype.type(0))
 
 
@@ -27,6 +28,20 @@ def tanh(x: Any) -> Any:
 def squashed(x: Any) -> Any:
     """tanh of reals. By itself, since every backward pass has only the rounded y to compute 1 − y² from."""
     return np.tanh(x)
+
+
+@primitive
+def sigmoid(x: Any) -> Any:
+    """1 / (1 + e⁻ˣ) = y, and y (1 − y) dx for its derivative."""
+    y = logistic(x.real)
+    return y + 1j * (y * (1.0 - y) * x.imag) if np.iscomplexobj(x) else y
+
+
+@primitive
+def logistic(x: Any) -> Any:
+    """1 / (1 + e⁻ˣ) of reals, never overflowing. By itself for the reason that ``squashed`` is."""
+    powers = np.exp(-np.abs(x))
+    return np.where(x >= 0, 1.0, powers) / (1.0 + powers)
 
 
 @primitive

@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from attn_ref.mode import is_training
 from attn_ref.ops.primitive import primitive
+from attn_ref.tap import scope, tap
 
 
 @primitive
@@ -36,3 +38,34 @@ def layer_norm(x: Any, scale: Any, offset: Any, *, eps: float) -> Any:
 def rms_norm(x: Any, scale: Any, *, eps: float) -> Any:
     """x / √(mean(x²) + eps) · scale over the last axis. Zhang and Sennrich 2019, equation 4 (there without eps)."""
     return x / sqrt(mean(x * x, keepdims=True) + eps) * scale
+
+
+def batch_norm(x: Any, w: Any, *, eps: float, momentum: float, unbiased: bool) -> Any:
+    """(x − mean) / √(variance + eps) · scale + offset, every channel (the last axis) by itself.
+
+    By the running statistics ``w["mean"]`` and ``w["variance"]``; in training by the batch's own, its variance the
+    biased one. What the running ones become then are taps, running + momentum · (batch − running); there the batch's
+    variance is the ``unbiased`` one (torch) or not (Keras, whose momentum is 1 − this one).
+
+    Ioffe and Szegedy 2015, "Batch Normalization", algorithms 1 and 2. ValueError for training on one value a channel.
+    """
+    with scope(w.name):
+        centre, variance = w["mean"], w["variance"]
+        if is_training():
+            count = x.size // x.shape[-1]
+            if count < 2:
+                raise ValueError(f"batch norm: training takes at least 2 values for each channel; got {count}")
+            axes = tuple(range(x.ndim - 1))
+            batch = mean(x, axes)
+            spread = mean((x - batch) * (x - batch), axes)
+            corrected = spread * (count / (count - 1)) if unbiased else spread
+            tap("running_mean", centre + momentum * (batch - centre), "c")
+            tap("running_variance", variance + momentum * (corrected - variance), "c")
+            centre, variance = batch, spread
+        return standardised(x, centre, variance, w["scale"], w["offset"], eps=eps)
+
+
+@primitive
+def standardised(x: Any, centre: Any, variance: Any, scale: Any, offset: Any, *, eps: float) -> Any:
+    """(x − centre) / √(variance + eps) · scale + offset."""
+    return (x - centre) / sqrt(variance + eps) * scale + offset

@@ -68,3 +68,23 @@ def primitive(function: F) -> F:
 
     moved.primitive = True  # type: ignore[attr-defined]
     return moved  # type: ignore[return-value]
+
+
+_kinks: list[bool] | None = None
+
+
+@contextmanager
+def kinks() -> Iterator[list[bool]]:
+    """Learn whether the reference came upon a kink inside: ``any(found)``. There only values can be compared."""
+    global _kinks
+    before, _kinks = _kinks, []
+    try:
+        yield _kinks
+    finally:
+        _kinks = before
+
+
+def kink(where: Any) -> None:
+    """Say where an operation has no derivative, so that frameworks choose one of several."""
+    if _kinks is not None:
+        _kinks.append(bool(np.any(where)))

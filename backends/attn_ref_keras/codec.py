@@ -18,6 +18,15 @@ LEAVES: dict[type, dict[str, str]] = {
     keras.layers.Dense: {"kernel": "kernel", "bias": "bias"},
     keras.layers.LayerNormalization: {"scale": "gamma", "offset": "beta"},
     keras.layers.RMSNormalization: {"scale": "scale"},
+    keras.layers.Conv1D: {"kernel": "kernel", "bias": "bias"},
+    keras.layers.Conv2D: {"kernel": "kernel", "bias": "bias"},
+    keras.layers.Conv3D: {"kernel": "kernel", "bias": "bias"},
+    keras.layers.BatchNormalization: {
+        "scale": "gamma",
+        "offset": "beta",
+        "mean": "moving_mean",
+        "variance": "moving_variance",
+    },
     keras.layers.Embedding: {"embedding": "embeddings"},
 }
 

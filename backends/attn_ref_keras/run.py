@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -26,6 +27,8 @@ class Program:
 
     def __init__(self, layer: Any, request: Request, own: bool) -> None:
         self.layer, self.listens, self.own = layer, request.listens, own
+        trains = "training" in inspect.signature(layer.call).parameters
+        self.options = {"training": request.training} if trains else {}
         self.add, self.replace = ({n: t.labels for n, t in p.items()} for p in (request.add, request.replace))
         #: tap -> labels, in order of computation; known after a call
         self.labels: dict[str, str] = {}
@@ -47,7 +50,7 @@ class Program:
             if self.listens:
                 stack.enter_context(listening(self.layer))
                 stack.enter_context(probe(listener))
-            output = self.layer(**inputs)
+            output = self.layer(**inputs, **self.options)
         self.labels = {name: labels for name, (_, labels) in listener.seen.items()}
         return output, {name: value for name, (value, _) in listener.seen.items()}
 

@@ -12,4 +12,4 @@ from attn_ref.inputs import check_shapes
 def check(module: Any, **given: Any) -> None:
     """Refuse shapes and dtypes that the block refuses. Not while a compiler traces, which has checked them before."""
     if not torch.compiler.is_compiling():
-        check_shapes(module.block, **given)
+        check_shapes(module.block, layout="channels_first", **given)

@@ -30,12 +30,44 @@ LEAVES: dict[type[nn.Module], dict[str, tuple[str, Turn, Turn]]] = {
 }
 
 
-def places(layer: nn.Module) -> Iterator[tuple[str, nn.Parameter, Turn, Turn]]:
-    """(canonical name, parameter, its layout → canonical, canonical → its layout) for all that ``layer`` holds."""
+def kernel(x: np.ndarray) -> np.ndarray:
+    """(out, in / groups, spatial…) → (spatial…, in / groups, out)."""
+    return x.transpose(*range(2, x.ndim), 1, 0)
+
+
+def kernel_back(x: np.ndarray) -> np.ndarray:
+    """(spatial…, in / groups, out) → (out, in / groups, spatial…)."""
+    return x.transpose(x.ndim - 1, x.ndim - 2, *range(x.ndim - 2))
+
+
+BATCH_NORM: dict[str, tuple[str, Turn, Turn]] = {
+    "scale": ("weight", same, same),
+    "offset": ("bias", same, same),
+    "mean": ("running_mean", same, same),
+    "variance": ("running_var", same, same),
+}
+
+
+def leaves_of(module: nn.Module) -> dict[str, tuple[str, Turn, Turn]]:
+    """The table of the module's type, a batch norm's or a convolution's of any rank."""
+    if isinstance(module, nn.modules.batchnorm._BatchNorm):
+        return BATCH_NORM
+    if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
+        return {"kernel": ("weight", kernel, kernel_back), "bias": ("bias", same, same)}
+    return LEAVES.get(type(module), {})
+
+
+def places(layer: nn.Module) -> Iterator[tuple[str, torch.Tensor, Turn, Turn]]:
+    """(canonical name, tensor, its layout → canonical, canonical → its layout) for all that ``layer`` holds.
+
+    Tensors are parameters, and the statistics of batch norms.
+    """
     for path, module in layer.named_modules(remove_duplicate=False):
         prefix = f"{path}." if path else ""
-        table = LEAVES.get(type(module), {})
+        table = leaves_of(module)
         own = dict(module.named_parameters(recurse=False))
+        if table is BATCH_NORM:
+            own |= {name: x for name, x in module.named_buffers(recurse=False) if x.is_floating_point()}
         for canonical, (name, outward, inward) in table.items():
             if name in own:
                 yield prefix + canonical, own.pop(name), outward, inward
@@ -48,7 +80,7 @@ def places(layer: nn.Module) -> Iterator[tuple[str, nn.Parameter, Turn, Turn]]:
 def slots(layer: nn.Module) -> dict[str, Slot]:
     """Canonical name -> Slot."""
 
-    def slot(place: tuple[nn.Parameter, Turn, Turn]) -> Slot:
+    def slot(place: tuple[torch.Tensor, Turn, Turn]) -> Slot:
         parameter, outward, inward = place
 
         def get() -> np.ndarray:

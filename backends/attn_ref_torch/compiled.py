@@ -33,7 +33,7 @@ def make(engine: str, layer: Any, request: Request, arguments: tuple[Any, ...]) 
     own = type(layer)(**layer.block.fields())
     for dtype in {p.dtype for p in layer.parameters()}:
         own.to(dtype)
-    own.train(layer.training)
+    own.train(request.training)
     for module, call in scoped_calls(own).items():  # for good: nobody else has this layer
         module.forward = call  # type: ignore[method-assign]
     program, zeros = Program(own, request), Tensors()

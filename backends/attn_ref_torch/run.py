@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from attn_ref.backend import Request, Run
+from attn_ref.inputs import channels_first, spatial, split_labels
 from attn_ref.tap import Probe, Tapped, Zeros, exchanged, order_of, probe, scoped
 from attn_ref_torch.codec import places, to_numpy
 
@@ -46,37 +47,69 @@ class Program(nn.Module):
         return output, listener.seen
 
 
-def execute(engine: str, layer: nn.Module, inputs: Mapping[str, np.ndarray], request: Request) -> Run:
+def execute(engine: str, layer: Any, inputs: Mapping[str, np.ndarray], request: Request) -> Run:
     """See ``attn_ref.backend.Backend``."""
-    dtype = dtype_of(layer)
+    dtype, block = dtype_of(layer), layer.block
     backward = request.cotangent is not None
-    given = {name: lift(value, dtype) for name, value in inputs.items()}
+    given = {name: lift(turned(value, block.inputs[name].axes), dtype) for name, value in inputs.items()}
     add, replace = ({n: lift(t.value, None) for n, t in p.items()} for p in (request.add, request.replace))
     leaves = {name: x.requires_grad_() for name, x in given.items() if x.is_floating_point()} if backward else {}
     with torch.set_grad_enabled(backward), ExitStack() as stack:
         function: Callable[..., Any]
         if engine == "torch":
+            stack.enter_context(mode(layer, request.training))
             stack.enter_context(listening(layer))
             function, zeros = Program(layer, request), Tensors()
         else:
             from attn_ref_torch.compiled import compiled
 
-            key = (engine, type(layer), layer.block, dtype, layer.training, request.signature(inputs))
+            key = (engine, type(layer), layer.block, dtype, request.signature(inputs))
             layer, function, zeros = compiled(key, layer, request, (given, add, replace))
         output, seen = function(given, add, replace, zeros)
-    if changed := [name for name, x in given.items() if not torch.equal(x, lift(inputs[name], dtype))]:
+    before = {name: lift(turned(value, block.inputs[name].axes), dtype) for name, value in inputs.items()}
+    if changed := [name for name, x in given.items() if not torch.equal(x, before[name])]:
         raise ValueError(f"the layer changed its input {', '.join(changed)} in place")
     taps = {name: Tapped(to_numpy(value), labels) for name, (value, labels) in seen.items()}
+    axes = split_labels(block.output_axes)
+    y = turned_back(to_numpy(output), axes)
     if request.cotangent is None:
-        return Run(to_numpy(output), taps, dtype=name_of(output.dtype))
-    turns = {name: (parameter, outward) for name, parameter, outward, _ in places(layer)}
+        return Run(y, taps, dtype=name_of(output.dtype))
+    turns = {name: (p, outward) for name, p, outward, _ in places(layer) if isinstance(p, nn.Parameter)}
     asked = [*leaves.values(), *zeros.values(), *(parameter for parameter, _ in turns.values())]
-    seed = lift(request.cotangent, output.dtype)
+    seed = lift(turned(request.cotangent, axes), output.dtype)
     found = iter(torch.autograd.grad(output, asked, seed, materialize_grads=True) if asked else ())
-    result = {f"input {name}": to_numpy(next(found)) for name in leaves}
+    result = {f"input {name}": turned_back(to_numpy(next(found)), block.inputs[name].axes) for name in leaves}
     result |= {f"tap {name}": to_numpy(next(found)) for name in zeros}
     result |= {f"parameter {name}": outward(to_numpy(next(found))) for name, (_, outward) in turns.items()}
-    return Run(to_numpy(output), taps, result, name_of(output.dtype))
+    return Run(y, taps, result, name_of(output.dtype))
+
+
+def turned(value: np.ndarray, axes: Sequence[str]) -> np.ndarray:
+    """From the canonical layout into torch's: spatial axes last."""
+    return value.transpose(order) if (order := first(axes)) else value
+
+
+def turned_back(value: np.ndarray, axes: Sequence[str]) -> np.ndarray:
+    """From torch's layout into the canonical one."""
+    return value.transpose(np.argsort(order)) if (order := first(axes)) else value
+
+
+def first(axes: Sequence[str]) -> list[int] | None:
+    """Where torch's axes stand in the canonical layout; None where the two are the same."""
+    if not any(map(spatial, axes)):
+        return None
+    return [list(axes).index(axis) for axis in channels_first(axes)]
+
+
+@contextmanager
+def mode(layer: nn.Module, training: bool) -> Iterator[None]:
+    """While it lasts, ``layer`` trains, or does not."""
+    before = layer.training
+    layer.train(training)
+    try:
+        yield
+    finally:
+        layer.train(before)
 
 
 def listening(layer: nn.Module) -> AbstractContextManager[None]:

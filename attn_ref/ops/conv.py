@@ -1,0 +1,63 @@
+"""Convolution and pooling over any number of spatial axes, channels last, every padding explicit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from attn_ref.ops.linear import matmul
+from attn_ref.ops.primitive import primitive
+from attn_ref.ops.reduce import largest
+
+#: one number for every spatial axis, or one for each
+Sizes = int | Sequence[int]
+
+
+def conv(x: Any, kernel: Any, bias: Any = None, *, stride: Sizes = 1, padding: Sizes = 0, groups: int = 1) -> Any:
+    """y[o] = Σ x[o·stride + k − padding] · kernel[k] + bias over the spatial axes; outside of x is 0.
+
+    x (b, spatial…, in), kernel (spatial…, in / groups, out), bias (out,) or absent, y (b, spatial…, out). Output group
+    g, the g-th contiguous slice of the channels, reads input group g. As in every framework the kernel is not flipped:
+    this is a correlation. Dumoulin and Visin 2016, "A guide to convolution arithmetic for deep learning".
+    """
+    size = kernel.shape[:-2]
+    windows = windows_of(x, size, each(stride, size), each(padding, size), 0.0)  # (b, spatial…, in, k…)
+    y = []
+    for g in range(groups):
+        own = part(windows, g, groups, axis=len(size) + 1)
+        rows = np.moveaxis(own, len(size) + 1, -1)  # (b, spatial…, k…, in)
+        flat = rows.reshape(*rows.shape[: len(size) + 1], -1)
+        y.append(matmul(flat, part(kernel, g, groups, axis=-1).reshape(flat.shape[-1], -1)))
+    joined = np.concatenate(y, axis=-1) if groups > 1 else y[0]
+    return joined if bias is None else joined + bias
+
+
+@primitive
+def max_pool(x: Any, size: Sizes, *, stride: Sizes | None = None, padding: Sizes = 0) -> Any:
+    """The largest of every window of ``size``; ``stride`` is the size unless given; padding never wins."""
+    count = x.ndim - 2
+    size = each(size, range(count))
+    windows = windows_of(x, size, each(size if stride is None else stride, size), each(padding, size), -np.inf)
+    return largest(windows.reshape(*windows.shape[: count + 2], -1), axis=-1)
+
+
+def windows_of(x: Any, size: Sequence[int], stride: Sequence[int], padding: Sequence[int], outside: float) -> Any:
+    """(b, spatial…, c) → (b, windows…, c, size…): every window that lies within the padded array."""
+    count = len(size)
+    if any(padding):
+        x = np.pad(x, [(0, 0), *((p, p) for p in padding), (0, 0)], constant_values=outside)
+    found = np.lib.stride_tricks.sliding_window_view(x, tuple(size), axis=tuple(range(1, count + 1)))
+    return found[(slice(None), *(slice(None, None, step) for step in stride))]
+
+
+def each(value: Sizes, axes: Sequence[Any] | range) -> tuple[int, ...]:
+    """One number for each of ``axes``."""
+    return (value,) * len(axes) if isinstance(value, int) else tuple(value)
+
+
+def part(x: Any, index: int, parts: int, *, axis: int) -> Any:
+    """The ``index``-th of so many equal contiguous slices along ``axis``."""
+    width = x.shape[axis] // parts
+    return np.take(x, range(index * width, (index + 1) * width), axis=axis)
