@@ -45,7 +45,7 @@ def sublayers(layer: Any) -> Iterator[tuple[str, Any]]:
 def places(layer: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """(canonical name, variable) for all that ``layer`` holds."""
     known: set[int] = set()
-    if table := LEAVES.get(type(layer)):
+    if table := next((LEAVES[kind] for kind in type(layer).__mro__ if kind in LEAVES), None):
         named = {canonical: getattr(layer, attribute) for canonical, attribute in table.items()}
     else:
         named = {name: v for name, v in vars(layer).items() if isinstance(v, keras.Variable) and name[0] != "_"}

@@ -1,0 +1,51 @@
+"""Batch norm with both conventions for the running variance, and what it becomes as taps."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+from keras import ops
+
+from attn_ref.tap import probing, scope, tap
+
+
+@keras.saving.register_keras_serializable("attn_ref")
+class BatchNorm(keras.layers.BatchNormalization):
+    """``keras.layers.BatchNormalization`` whose ``momentum`` is the share of the new value, 1 − Keras' own.
+
+    ``unbiased``: the running variance follows the batch's unbiased variance, or the biased one, as Keras has it.
+    """
+
+    def __init__(self, *, momentum: float, unbiased: bool, **kwargs: Any) -> None:
+        super().__init__(momentum=1.0 - momentum, **kwargs)
+        self.share, self.unbiased = momentum, unbiased
+
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        shape = inputs.shape[:-1]
+        count = None if None in shape else math.prod(shape)
+        if training and count is not None and count < 2:
+            raise ValueError(f"batch norm: training takes at least 2 values for each channel; got {count}")
+        before = ops.convert_to_tensor(self.moving_variance)
+        y = super().call(inputs, training=training, mask=mask)
+        if training and self.unbiased:
+            n = ops.cast(math.prod(ops.shape(inputs)[:-1]), before.dtype)
+            _, variance = ops.moments(inputs, axes=list(range(len(inputs.shape) - 1)))
+            variance = ops.cast(variance, before.dtype) * (n / (n - 1.0))
+            self.moving_variance.assign(before + self.share * (variance - before))
+        return y
+
+    def get_config(self) -> dict[str, Any]:
+        """The options of the constructor."""
+        return {**super().get_config(), "momentum": self.share, "unbiased": self.unbiased}
+
+
+def batch_norm(layer: BatchNorm, x: Any, name: str, training: bool | None) -> Any:
+    """``layer(x)``; what its statistics become in training are taps below ``name``, the layer's attribute."""
+    y = layer(x, training=training)
+    if training and probing():
+        with scope(name):
+            tap("running_mean", ops.convert_to_tensor(layer.moving_mean), "c")
+            tap("running_variance", ops.convert_to_tensor(layer.moving_variance), "c")
+    return y

@@ -1,0 +1,49 @@
+"""Batch norm of any rank, its two conventions for the running variance, and what it becomes as taps."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from attn_ref.tap import probing, scope, tap
+
+
+class BatchNorm(nn.modules.batchnorm._BatchNorm):
+    """``nn.BatchNorm1d``, ``2d`` or ``3d`` by what comes in: channels are axis 1.
+
+    ``unbiased``: the running variance follows the batch's unbiased variance, as torch has it, or the biased one.
+    """
+
+    momentum: float
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, num_features: int, *, eps: float, momentum: float, unbiased: bool) -> None:
+        super().__init__(num_features, eps=eps, momentum=momentum)
+        self.unbiased = unbiased
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        if self.training and input.numel() // input.shape[1] < 2:
+            count = input.numel() // input.shape[1]
+            raise ValueError(f"batch norm: training takes at least 2 values for each channel; got {count}")
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.training or self.unbiased:
+            return super().forward(input)
+        self._check_input_dim(input)
+        before = self.running_var.clone()
+        y = super().forward(input)
+        with torch.no_grad():
+            batch = input.transpose(0, 1).flatten(1).var(dim=1, correction=0)
+            self.running_var.copy_(torch.lerp(before, batch, self.momentum))
+        return y
+
+
+def batch_norm(layer: BatchNorm, x: Tensor, name: str) -> Tensor:
+    """``layer(x)``; what its statistics become in training are taps below ``name``, the layer's attribute."""
+    y = layer(x)
+    if layer.training and probing():
+        with scope(name):
+            tap("running_mean", layer.running_mean.clone(), "c")
+            tap("running_variance", layer.running_var.clone(), "c")
+    return y
