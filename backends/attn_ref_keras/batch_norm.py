@@ -27,7 +27,7 @@ class BatchNorm(keras.layers.BatchNormalization):
         count = None if None in shape else math.prod(shape)
         if training and count is not None and count < 2:
             raise ValueError(f"batch norm: training takes at least 2 values for each channel; got {count}")
-        before = ops.convert_to_tensor(self.moving_variance)
+        before = ops.stop_gradient(self.moving_variance)  # a value: TensorFlow would hand out the variable
         y = super().call(inputs, training=training, mask=mask)
         if training and self.unbiased:
             n = ops.cast(math.prod(ops.shape(inputs)[:-1]), before.dtype)
@@ -46,6 +46,6 @@ def batch_norm(layer: BatchNorm, x: Any, name: str, training: bool | None) -> An
     y = layer(x, training=training)
     if training and probing():
         with scope(name):
-            tap("running_mean", ops.convert_to_tensor(layer.moving_mean), "c")
-            tap("running_variance", ops.convert_to_tensor(layer.moving_variance), "c")
+            tap("running_mean", ops.stop_gradient(layer.moving_mean), "c")
+            tap("running_variance", ops.stop_gradient(layer.moving_variance), "c")
     return y
