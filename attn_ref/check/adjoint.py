@@ -43,6 +43,12 @@ def keep_masks(block: Block, case: Case, weights: Any, inputs: Any, dtype: str) 
     }
 
 
+def drops(case: Case) -> bool:
+    """Has the block a dropout that drops anything? Without one training is no other than evaluation."""
+    block = case.build()
+    return bool(keep_masks(block, case, case.weights(), case.inputs()))
+
+
 def is_keep(tap: str) -> bool:
     """Is this the tap of a dropout's keep?"""
     return tap.rpartition(".")[2].startswith("keep")
