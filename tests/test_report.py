@@ -113,7 +113,7 @@ def test_the_clean_distribution_adds_reports_up_and_refuses_one_that_differs(rep
     plain["rows"][0]["failures"] = 1
     path.write_text(json.dumps(plain))
     with pytest.raises(
-        ValueError, match="1 rows differ, so this is no clean distribution; .*forward FeedForward torch"
+        ValueError, match=r"1 rows differ, so this is no clean distribution; .*forward FeedForward torch"
     ):
         distribution.gather([path])
     pytest.importorskip("matplotlib")

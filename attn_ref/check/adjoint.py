@@ -43,10 +43,14 @@ def keep_masks(block: Block, case: Case, weights: Any, inputs: Any, dtype: str) 
     }
 
 
-def drops(case: Case) -> bool:
-    """Has the block a dropout that drops anything? Without one training is no other than evaluation."""
-    block = case.build()
-    return bool(keep_masks(block, case, case.weights(), case.inputs()))
+def trains(case: Case) -> bool:
+    """Has the block a dropout that drops anything, or a batch norm? Otherwise training is no other than evaluation."""
+    try:
+        with mode.training(), record() as taps:
+            case.build()(case.weights(), **case.inputs())
+    except ValueError:  # a batch norm refuses
+        return True
+    return any(is_keep(name) or name.rpartition(".")[2] == "running_mean" for name in taps)
 
 
 def is_keep(tap: str) -> bool:
