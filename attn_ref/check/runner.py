@@ -119,7 +119,7 @@ def _run(
 
 
 def drawn(cls: type[Block], engine: str, mode: str, count: int, seed: int) -> list[Case]:
-    """The cases of one row: on an engine that compiles they share few shapes; in training it makes a difference to all."""
+    """The cases of one row: on an engine that compiles they share few shapes; in training it matters to all."""
     served = backends()[engine]
     shapes = served.shapes[engine] * max(count, SHARED) // SHARED if engine in served.shapes else None
     vary = mode == "forward" and engine in served.op_by_op
