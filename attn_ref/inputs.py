@@ -151,7 +151,7 @@ _seen: set[Any] = set()
 
 def check_shapes(block: Any, **given: Any) -> None:
     """``bind`` for a mirror's forward: any framework's arrays, and next to no time once a signature was accepted."""
-    signature = (block, *((name, tuple(x.shape), x.dtype) for name, x in given.items() if x is not None))
+    signature = (block, *[(name, tuple(x.shape), x.dtype) for name, x in given.items() if x is not None])
     if signature not in _seen:
         bind(block, given)
         if len(_seen) > 4096:
