@@ -1,6 +1,7 @@
 # make demo   a real model moved across frameworks and proven equal
 # make test   the everyday test suite
 # make check  format, lint, types, fast tests
+# make bench  times beside NumPy's, torch's and Keras' own
 # Each does its own set-up in .venv, once.
 PYTHON ?= python3
 PIP_FLAGS ?=
@@ -9,7 +10,7 @@ READY := .venv/ready
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: demo test check deep format clean
+.PHONY: demo test check deep bench format clean
 
 demo: $(READY)
 	$(BIN)/python examples/minilm.py
@@ -28,6 +29,9 @@ deep: $(READY)
 	$(BIN)/attn-ref check --engine torch-compile --engine torch-export --engine tensorflow-graph --engine tensorflow-xla \
 		--cases 24 --mode forward --mode gradient --mode training --dtype float64 --dtype float32
 	$(BIN)/python -m pytest -n 2 -m deep
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks --json benchmarks/results.json
 
 format: $(READY)
 	$(BIN)/ruff format .

@@ -11,7 +11,6 @@ from collections.abc import Callable, Hashable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
@@ -231,6 +230,8 @@ def _holds(target: str, value: np.ndarray) -> bool:
 @cache
 def backends() -> dict[str, type[Backend]]:
     """Engine -> the backend class that serves it, installed or not, in order of entry point. Imports no framework."""
+    from importlib.metadata import entry_points  # here, because importing it takes half as long as NumPy
+
     found: dict[str, type[Backend]] = {}
     for point in sorted(entry_points(group=GROUP), key=lambda point: point.name != "torch"):
         cls = point.load()

@@ -168,7 +168,7 @@ _seen: set[Any] = set()
 
 def check_shapes(block: Any, layout: str = "channels_last", **given: Any) -> None:
     """``bind`` for a mirror's forward: any framework's arrays, and next to no time once a signature was accepted."""
-    signature = (block, layout, *((name, tuple(x.shape), x.dtype) for name, x in given.items() if x is not None))
+    signature = (block, layout, *[(name, tuple(x.shape), x.dtype) for name, x in given.items() if x is not None])
     if signature not in _seen:
         first = {name: spec.channels_first() for name, spec in block.inputs.items()}
         bind(block, given, first if layout == "channels_first" else None)

@@ -75,7 +75,7 @@ FAULTS = [
         keras=("self.key(key)", "ops.matmul(key, self.key.kernel)"),
     ),
     Fault(
-        "causal aligned at the bottom right", SDPA, "MultiHeadAttention", "attention.weights",
+        "causal aligned at the bottom right", SDPA, "MultiHeadAttention", "attention.weights|query_rotary.angles",
         torch=('if self.causal == "bottom_right":', "if self.causal:"),
         keras=('if self.causal == "bottom_right":', "if self.causal:"),
     ),

@@ -23,7 +23,7 @@ def merge_heads(x: Any) -> Any:
 
 def repeat_heads(x: Any, times: int) -> Any:
     """(b, g, s, d) → (b, g·times, s, d), each head ``times`` times in a row: query head h reads head h // times."""
-    return np.repeat(x, times, axis=1)
+    return x if times == 1 else np.repeat(x, times, axis=1)
 
 
 def dropout(x: Any, rate: float, labels: str, name: str = "keep") -> Any:

@@ -10,9 +10,9 @@ from attn_ref.ops.primitive import primitive
 
 
 @primitive
-def exp(x: Any) -> Any:
+def exp(x: Any, out: Any = None) -> Any:
     """eˣ. A primitive of its own, since where softmax saturates the derivatives of its powers all but cancel."""
-    return np.exp(x)
+    return np.exp(x, out=out)
 
 
 @primitive
@@ -29,14 +29,15 @@ def softmax(x: Any, *, axis: int = -1, keep: Any = None, sink: Any = None) -> An
     A row with nothing kept gives zeros. The largest kept value is subtracted first, which changes nothing but the
     range: exp never overflows.
     """
-    if keep is None:
-        keep = np.True_
-    top = np.max(x.real, axis=axis, keepdims=True, where=keep, initial=-np.inf)
+    shown = x if keep is None else np.where(keep, x, x.dtype.type(-np.inf))
+    top = np.max(shown.real, axis=axis, keepdims=True)
     if sink is not None:
         top = np.maximum(top, sink.real)
     top = np.where(np.isfinite(top), top, 0.0).astype(top.dtype)
-    powers = exp(np.where(keep, x - top, x.dtype.type(-np.inf)))
+    shifted = shown - top
+    powers = exp(shifted, out=shifted)  # in place, as below: a new array of this size costs as much as its values
     total = total_of(powers, axis)
     if sink is not None:
         total = total + exp(sink - top)
-    return powers / np.where(total == 0, 1, total).astype(total.dtype)
+    total = np.where(total == 0, 1, total).astype(total.dtype)
+    return np.divide(powers, total, out=powers if powers.dtype == total.dtype else None)

@@ -121,6 +121,8 @@ class ScaledDotProductAttention(Mirror):
         return positions if query_offset is None else positions + query_offset[:, None]
 
     def keep(self, query: Any, key: Any, attention_mask: Any, query_offset: Any, key_lengths: Any) -> Any:
+        if self.causal is None and self.window_left is None and self.window_right is None and key_lengths is None:
+            return attention_mask
         t, s = ops.shape(query)[2], ops.shape(key)[2]
         at = ops.arange(s)
         ahead = (at - self.positions(t, s, query_offset, key_lengths)[..., None])[:, None]

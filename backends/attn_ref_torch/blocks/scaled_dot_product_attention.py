@@ -121,6 +121,8 @@ class ScaledDotProductAttention(nn.Module):
         query_offset: Tensor | None,
         key_lengths: Tensor | None,
     ) -> Tensor | None:
+        if self.causal is None and self.window_left is None and self.window_right is None and key_lengths is None:
+            return attention_mask
         t, s = query.shape[2], key.shape[2]
         at = torch.arange(s, device=query.device)
         ahead = (at - self.positions(t, s, query_offset, key_lengths, query)[..., None])[:, None]
