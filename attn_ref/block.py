@@ -7,6 +7,7 @@ Adding one is one file here and one file per backend; tests, command line and do
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, ClassVar, Self
@@ -18,7 +19,7 @@ from attn_ref.inputs import Input
 from attn_ref.tap import scope
 from attn_ref.weights import Param, Weights, initial, mismatches
 
-__all__ = ["Block", "Input", "Param", "batch_norm", "conv", "dense", "nest", "norm"]
+__all__ = ["Block", "Input", "Param", "batch_norm", "conv", "dense", "is_number", "nest", "norm"]
 
 #: Attribute names that keras.Layer keeps for itself: a block field cannot have one, or no Keras mirror could exist.
 RESERVED = frozenset(
@@ -171,6 +172,11 @@ class Block:
             got = getattr(self, name)
             ok = isinstance(got, int | float) and not isinstance(got, bool) and 0 <= got < 1
             self.require(ok, f"{name} should be a number in [0, 1), the share that is dropped; got {got!r}")
+
+
+def is_number(value: Any) -> bool:
+    """Is it a finite int or float, and no bool?"""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def dense(name: str, fan_in: int, fan_out: int, *, bias: bool = True) -> dict[str, Param]:

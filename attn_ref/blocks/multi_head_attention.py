@@ -180,11 +180,11 @@ class MultiHeadAttention(Block):
             **dense("key", self.key_in, self.kv_heads * self.d, bias=self.use_bias),
             **dense("value", self.value_in, self.kv_heads * self.e, bias=self.use_bias),
             **dense("project", self.num_heads * self.e, self.output_width or self.width, bias=self.output_bias),
-            **self.norm("query_norm"),
-            **self.norm("key_norm"),
+            **self.head_norm("query_norm"),
+            **self.head_norm("key_norm"),
         }
 
-    def norm(self, name: str) -> dict[str, Param]:
+    def head_norm(self, name: str) -> dict[str, Param]:
         if self.qk_norm is None:
             return {}
         return norm(name, self.d) if self.qk_norm == "layer" else {f"{name}.scale": Param((self.d,))}

@@ -28,7 +28,6 @@ Beltagy et al. 2020, "Longformer"; soft capping: Gemma Team 2024, "Gemma 2"; sin
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
@@ -36,7 +35,7 @@ from typing import Any
 import numpy as np
 
 from attn_ref import ops
-from attn_ref.block import Block, Input, Pick
+from attn_ref.block import Block, Input, Pick, is_number
 from attn_ref.tap import tap
 
 
@@ -74,14 +73,14 @@ class ScaledDotProductAttention(Block):
     }  # fmt: skip
 
     def __post_init__(self) -> None:
-        number = isinstance(self.scale, int | float) and not isinstance(self.scale, bool) and math.isfinite(self.scale)
         self.require(
-            number or self.scale in ("head", "total", None),
+            is_number(self.scale) or self.scale in ("head", "total", None),
             f"scale should be 'head', 'total', a number or None; got {self.scale!r}",
         )
         cap = self.softcap
-        good = isinstance(cap, int | float) and not isinstance(cap, bool) and math.isfinite(cap) and cap > 0
-        self.require(cap is None or good, f"softcap should be a number above zero or None; got {cap!r}")
+        self.require(
+            cap is None or (is_number(cap) and cap > 0), f"softcap should be a number above zero or None; got {cap!r}"
+        )
         self.require_choice("causal", None, "top_left", "bottom_right")
         self.require_count("window_left", "window_right")
         self.require_rate("dropout")

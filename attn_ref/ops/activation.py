@@ -40,8 +40,8 @@ def sigmoid(x: Any) -> Any:
 @primitive
 def logistic(x: Any) -> Any:
     """1 / (1 + e⁻ˣ) of reals, never overflowing. By itself for the reason that ``squashed`` is."""
-    powers = np.exp(-np.abs(x))
-    return np.where(x >= 0, 1.0, powers) / (1.0 + powers)
+    powers = np.exp(-np.abs(x.real))
+    return np.where(x.real >= 0, 1.0, powers) / (1.0 + powers)
 
 
 @primitive

@@ -32,7 +32,7 @@ def softmax(x: Any, *, axis: int = -1, keep: Any = None, sink: Any = None) -> An
     shown = x if keep is None else np.where(keep, x, x.dtype.type(-np.inf))
     top = np.max(shown.real, axis=axis, keepdims=True)
     if sink is not None:
-        top = np.maximum(top, sink.real)
+        top = np.maximum(top.real, sink.real)
     top = np.where(np.isfinite(top), top, 0.0).astype(top.dtype)
     shifted = shown - top
     powers = exp(shifted, out=shifted)  # in place, as below: a new array of this size costs as much as its values
