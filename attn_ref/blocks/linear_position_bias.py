@@ -63,5 +63,5 @@ class LinearPositionBias(Block):
         key_positions = query_positions if key_positions is None else key_positions
         slopes = tap("slopes", ops.bias_slopes(self.num_heads), "h")
         offsets = key_positions.astype(int) - query_positions.astype(int)[:, None]
-        offsets = -np.abs(offsets.real) if self.symmetric else offsets
+        offsets = np.where(offsets > 0, -offsets, offsets) if self.symmetric else offsets
         return tap("bias", slopes[:, None, None] * offsets, "h t s")

@@ -72,7 +72,7 @@ def distance_buckets(offsets: Any, *, num_buckets: int, max_distance: int, bidir
     side = num_buckets // 2 if bidirectional else num_buckets
     starts = [*range(1, side // 2 + 1), *far_starts(side, max_distance)]
     distance = np.abs(offsets.real) if bidirectional else np.maximum(-offsets.real, 0)
-    bucket = np.searchsorted(starts, distance.real, side="right")
+    bucket = np.digitize(distance, starts)
     return bucket + side * (offsets.real > 0) if bidirectional else bucket
 
 
