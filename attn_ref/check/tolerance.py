@@ -88,7 +88,7 @@ def truth(
     sigma = {name: np.zeros(np.shape(value)[:-1]) for name, (value, _) in exact.items()}
     used: set[str] = set()
     for run in range(RUNS):
-        noise = Noise(u, run, units)
+        noise = Noise(u, run, units, tiny)
         with noisy(noise):
             listener = MovedTaps(noise, restart, replace=replace)
             heard = _seen(block, moved(noise, wide_weights), moved(noise, wide_inputs), listener)
