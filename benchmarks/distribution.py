@@ -2,8 +2,9 @@
 
     python benchmarks/distribution.py report.json …
 
-writes docs/data/clean_distribution.json and docs/images/clean_distribution.svg. Files add up: give each another --seed.
-Refuses a report in which something differs, since it would not be a clean distribution. Needs matplotlib.
+writes docs/data/clean_distribution.json, docs/images/clean_distribution.svg and the table of docs/tolerance.md. Files
+add up: give each another --seed. Refuses a report in which something differs, since it would not be a clean
+distribution. Needs matplotlib.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 DATA, PICTURE = DOCS / "data" / "clean_distribution.json", DOCS / "images" / "clean_distribution.svg"
 MODES = ("forward", "gradient", "training")
 COLOURS = {"float64": "#1f4e79", "float32": "#2e8b57", "bfloat16": "#c2571a", "float16": "#8e44ad"}
+BEGIN, END = "<!-- figures: written by benchmarks/distribution.py -->", "<!-- end of figures -->"
 KEY = ("mode", "block", "engine", "dtype")
 
 
@@ -53,6 +55,35 @@ def gather(paths: Sequence[str | Path]) -> dict[str, Any]:
         "rows": listed,
         "environments": environments,
     }
+
+
+def table(data: dict[str, Any]) -> str:
+    """Markdown: for every mode and dtype the cases, quantiles over all blocks and engines, the worst, and C."""
+    lines = [
+        "| mode | dtype | cases | 50 % | 99 % | 99.9 % | worst | where | C |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for mode in MODES:
+        for dtype, limit in data["limits"].items():
+            rows = [row for row in data["rows"] if (row["mode"], row["dtype"]) == (mode, dtype)]
+            if rows:
+                shares = quantiles(merged(row["distribution"] for row in rows))
+                worst = max(rows, key=lambda row: row["worst"])
+                figures = " | ".join(f"{shares[share]:.2f}" for share in ("50", "99", "99.9"))
+                where = f"{worst['block']}, {worst['engine']}"
+                count = sum(row["cases"] for row in rows)
+                lines.append(f"| {mode} | {dtype} | {count} | {figures} | {worst['worst']:.2f} | {where} | {limit:g} |")
+    return "\n".join(lines)
+
+
+def write_table(data: dict[str, Any], page: Path) -> None:
+    """Put the table between the marks in ``page``."""
+    text = page.read_text("utf-8")
+    before, found, rest = text.partition(BEGIN)
+    _, closed, after = rest.partition(END)
+    if not (found and closed):
+        raise ValueError(f"{page.name} lacks the lines {BEGIN!r} and {END!r}")
+    page.write_text(f"{before}{BEGIN}\n{table(data)}\n{END}{after}", encoding="utf-8")
 
 
 def draw(data: dict[str, Any], target: Path) -> None:
@@ -109,6 +140,7 @@ def main(paths: Sequence[str]) -> int:
     PICTURE.parent.mkdir(parents=True, exist_ok=True)
     DATA.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     draw(data, PICTURE)
+    write_table(data, DOCS / "tolerance.md")
     print(f"{data['cases']} cases of {len(data['rows'])} rows: {DATA.name}, {PICTURE.name}")
     return 0
 

@@ -10,6 +10,8 @@ import attn_ref as ar
 from attn_ref.check.adjoint import compare_gradients
 from attn_ref.check.cases import Case, cases
 from attn_ref.check.compare import compare
+from attn_ref.check.tolerance import ROUNDING, truth
+from attn_ref.ops.primitive import Noise
 from attn_ref.weights import rounded, uniform
 
 LOW = ("bfloat16", "float16")
@@ -102,3 +104,26 @@ def test_a_layer_without_parameters_runs_in_the_dtype_it_was_built_for() -> None
     backend, block = ar.backend("torch"), ar.ScaledDotProductAttention()
     inputs = {name: rounded(uniform((1, 1, 2, 2), name), "bfloat16") for name in ("query", "key", "value")}
     assert backend.run(backend.build(block, "bfloat16"), inputs).dtype == "bfloat16"
+
+
+def test_noise_moves_both_ways_in_every_dtype_and_leaves_zeros_and_slopes() -> None:
+    x = np.concatenate([uniform((400,), 1), np.zeros(4)])
+    for unit, tiny in ROUNDING.values():
+        change = (Noise(unit, 1, tiny=tiny).move(x) - x)[:400]
+        assert 150 < (change > 0).sum() < 250
+        assert 150 < (change < 0).sum() < 250
+        assert not (Noise(unit, 1, tiny=tiny).move(x) - x)[400:].any()
+        slope = Noise(unit, 1, tiny=tiny).move(x + 1e-30j).imag
+        assert np.abs(slope - 1e-30).max() <= 2e-30 * unit
+    np.testing.assert_array_equal(np.abs(Noise(0.0, 1, tiny=0.5).move(x) - x)[:400], 0.5)
+
+
+def test_what_underflow_costs_is_granted_where_something_large_multiplies_it() -> None:
+    """A weight of 3e-40 may be 0 in float32, and is multiplied by 100."""
+    shapes = {"query": (1, 1, 1, 1), "key": (1, 1, 2, 1), "value": (1, 1, 2, 1)}
+    block = ar.ScaledDotProductAttention(scale=None)
+    x = {"query": np.ones(shapes["query"]), "key": np.array([0.0, -91.0]).reshape(shapes["key"])}
+    x["value"] = np.array([0.0, 100.0]).reshape(shapes["value"])
+    right = truth(block, {}, x, "float32")
+    assert 0 < right.taps["output"].value.max() < 2.0**-126 * 100
+    assert right.unit["output"].max() > 2.0**-126 * 50

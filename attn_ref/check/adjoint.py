@@ -150,7 +150,8 @@ class Adjoint:
         if self._sigma is None:
             found = [0.0]
             for run in range(RUNS):
-                noise = Noise(ROUNDING[self.dtype][0], run, self.gaps)
+                unit, tiny = ROUNDING[self.dtype]
+                noise = Noise(unit, run, self.gaps, tiny)
                 with noisy(noise):
                     tangent = self.evaluate(moved(noise, self.w), moved(noise, self.x), listener=MovedTaps, noise=noise)
                 found.append(float(np.sum(np.abs((tangent - self.tangent) * self.u))))

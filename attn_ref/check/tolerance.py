@@ -32,7 +32,7 @@ ROUNDING = {
     "float16": (2.0**-11, 2.0**-24),
 }
 #: dtype -> C
-LIMIT = {"float64": 16.0, "float32": 16.0, "bfloat16": 8.0, "float16": 8.0}
+LIMIT = {"float64": 16.0, "float32": 16.0, "bfloat16": 4.0, "float16": 4.0}
 RUNS = 8
 #: the name under which what comes out is compared
 OUTPUT = "output"
@@ -88,7 +88,7 @@ def truth(
     sigma = {name: np.zeros(np.shape(value)[:-1]) for name, (value, _) in exact.items()}
     used: set[str] = set()
     for run in range(RUNS):
-        noise = Noise(u, run, units)
+        noise = Noise(u, run, units, tiny)
         with noisy(noise):
             listener = MovedTaps(noise, restart, replace=replace)
             heard = _seen(block, moved(noise, wide_weights), moved(noise, wide_inputs), listener)

@@ -18,23 +18,27 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Noise:
-    """Moves every element by ± one unit roundoff; ``gaps`` gives single primitives a larger unit (a known gap)."""
+    """Moves every element by ± a unit roundoff and ± ``tiny``; ``gaps``: primitives of a larger unit (known gaps)."""
 
-    def __init__(self, unit: float, seed: int, gaps: Mapping[str, float] | None = None) -> None:
-        self.unit, self.gaps = unit, dict(gaps or {})
+    def __init__(self, unit: float, seed: int, gaps: Mapping[str, float] | None = None, tiny: float = 0.0) -> None:
+        self.unit, self.gaps, self.tiny = unit, dict(gaps or {}), tiny
         self.used: set[str] = set()
         self.bits = np.random.Generator(np.random.PCG64(seed))
 
     def move(self, x: Any) -> Any:
-        """x ± unit·x, the real and the imaginary part each with signs of its own; integers and bools as they are.
+        """x ± (unit·|x| + tiny), an imaginary part by itself; 0 stays, and so do integers and bools.
 
-        Not x·(1 ± unit): in float64 1 + unit is 1, so that nothing would ever move up.
+        ``tiny`` is what an underflow may cost. Imaginary parts have none: they are derivatives times a step of 1e-30.
         """
         if not isinstance(x, np.ndarray | np.inexact) or x.dtype.kind not in "fc":
             return x
         if x.dtype.kind == "c":
-            return self.move(x.real) + 1j * self.move(x.imag)
-        return x + x * (self.unit * (2.0 * self.bits.integers(0, 2, np.shape(x)) - 1.0))
+            return self._move(x.real, self.tiny) + 1j * self._move(x.imag, 0.0)
+        return self._move(x, self.tiny)
+
+    def _move(self, x: Any, tiny: float) -> Any:
+        # not x·(1 ± unit): in float64 1 + unit is 1, so that nothing would ever move up
+        return x + (x * self.unit + (x != 0) * tiny) * (2.0 * self.bits.integers(0, 2, np.shape(x)) - 1.0)
 
 
 _noise: Noise | None = None
