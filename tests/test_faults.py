@@ -154,7 +154,7 @@ FAULTS = [
     ),
     Fault(
         "no scale in the fused call", SDPA, "MultiHeadAttention", FUSED_ONLY,
-        torch=("            scale=self.factor(query.shape[1], query.shape[-1]),\n", "            scale=1.0,\n"),
+        torch=("            scale=scale,\n", "            scale=1.0,\n"),
         keras=("mask=keep, scale=1.0)", "mask=keep, scale=0.5)"),
     ),
 ]  # fmt: skip

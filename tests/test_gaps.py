@@ -1,6 +1,7 @@
 """Known gaps and findings: every one is shown, now, by a program that imports nothing of this package."""
 
 import ast
+import inspect
 import json
 import os
 import re
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from attn_ref import ops
-from attn_ref.check.gaps import Gap, gaps, gaps_for, installed, units
+from attn_ref.check.gaps import BACKWARD, Gap, gaps, gaps_for, installed, units
 
 HERE = Path(__file__).parent
 FINDINGS = HERE.parent / "docs" / "findings.md"
@@ -98,13 +99,17 @@ def test_every_reproduction_is_of_a_known_engine():
 def test_a_row_is_whole(gap):
     assert gap.reproduction == f"{gap.id}.py"
     assert gap.id in SCRIPTS
+    assert gap.reason
+    assert gap.avoid
+    if gap.where:  # a rounding that the reference has not: ``slip`` makes it
+        assert f'"{gap.op}"' in inspect.getsource(ops.softmax)
+        assert (gap.where, gap.dtype, gap.unit) == (BACKWARD, "any", 0.0)
+        return
     assert getattr(ops, gap.op).primitive
     assert gap.dtype == "float64"
     assert 2.0**-53 < gap.unit <= 2.0**-24
     assert gap.unit < gap.bound < 100 * gap.unit
     assert re.match(r"\S+\.py:\d+\b", gap.upstream)
-    assert gap.reason
-    assert gap.avoid
 
 
 def test_findings_tell_of_every_reproduction_and_call_the_rows_known_gaps():

@@ -13,6 +13,7 @@ where the error is within the other terms alone it is not asked for, which can o
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from attn_ref.backend import Backend
 from attn_ref.block import Block
 from attn_ref.check.cases import Case
 from attn_ref.check.compare import FUSED, FUSED_ONLY, Outcome, judge, judge_dtype, raised
-from attn_ref.check.gaps import Gap, units
+from attn_ref.check.gaps import BACKWARD, Gap, units
 from attn_ref.check.tolerance import LIMIT, OUTPUT, ROUNDING, RUNS, MovedTaps, moved, truth, wide
 from attn_ref.derivative import jvp
 from attn_ref.ops.primitive import Noise, kinks, noisy
@@ -106,7 +107,9 @@ def _compare_gradients(backend: Backend, case: Case, dtype: str, gaps: tuple[Gap
             adjoint = Adjoint(block, w, x, (kind, name, direction), cotangent, dtype, units(gaps), masks)
             enter(outcome, title, adjoint, run.gradients.get(title), LIMIT[dtype])
             if direct is not None and kind != "tap" and outcome.first is None:
-                enter(outcome, title, adjoint, direct.gradients.get(title), LIMIT[dtype], FUSED)
+                fused = adjoint.granted(units(gaps, ("", BACKWARD)))
+                enter(outcome, title, fused, direct.gradients.get(title), LIMIT[dtype], FUSED)
+                outcome.gaps += tuple(g.id for g in gaps if g.op in fused.used and g.id not in outcome.gaps)
     return outcome
 
 
@@ -135,6 +138,7 @@ class Adjoint:
         self.dtype, self.gaps, self.masks = dtype, gaps, masks
         self.tangent = self.evaluate(w, x)
         self.value = float(np.sum(self.u * self.tangent))
+        self.used: set[str] = set()
         self._sigma: float | None = None
 
     def evaluate(self, w: Any, x: Any, **listening: Any) -> np.ndarray:
@@ -143,6 +147,13 @@ class Adjoint:
         which = {"tap": "dtaps", "input": "dx", "parameter": "dw"}[kind]
         along: dict[str, Any] = {which: {name: v if kind == "tap" else v.value}}
         return jvp(self.block, w, x, replace=self.masks, **along, **listening)[1]
+
+    def granted(self, gaps: Mapping[str, float]) -> Adjoint:
+        """The same under other known gaps."""
+        other = copy(self)
+        if other.gaps != gaps:
+            other.gaps, other._sigma = gaps, None
+        return other
 
     @property
     def sigma(self) -> float:
@@ -155,6 +166,7 @@ class Adjoint:
                 with noisy(noise):
                     tangent = self.evaluate(moved(noise, self.w), moved(noise, self.x), listener=MovedTaps, noise=noise)
                 found.append(float(np.sum(np.abs((tangent - self.tangent) * self.u))))
+                self.used |= noise.used
             self._sigma = max(found)
         return self._sigma
 

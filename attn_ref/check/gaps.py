@@ -22,9 +22,12 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from packaging.specifiers import SpecifierSet
 
+#: where a gap is that shows in gradients of fused calls alone
+BACKWARD = "fused backward"
 TABLE = Path(__file__).with_name("known_gaps.toml")
 
 
@@ -38,11 +41,12 @@ class Gap:
     engine: str
     #: a primitive of ``attn_ref.ops``
     op: str
+    #: one, or "any"
     dtype: str
     #: the distribution whose version decides, and the versions (PEP 440) for which the gap was verified
     package: str
     versions: str
-    #: the unit roundoff that the primitive really has
+    #: the unit roundoff that the primitive really has; 0: its dtype's, where the primitive itself is unexpected
     unit: float
     #: the largest deviation that the reproduction may show, relative to max |y|
     bound: float
@@ -55,6 +59,8 @@ class Gap:
     avoid: str
     #: the dtype that comes out, if it is not the layer's
     returns: str | None = None
+    #: "": everywhere; "fused backward": in gradients with taps off alone
+    where: str = ""
 
     def covers(self, installed: str | None) -> bool:
         """Was the gap verified for this version? Never for one that is not installed, nor for a pre-release."""
@@ -84,15 +90,23 @@ def gaps_for(engine: str, dtype: str, versions: Mapping[str, str] | None = None)
     if versions is None:
         versions = installed()
     names = (engine, engine.partition("-")[0])
-    return [g for g in gaps() if g.engine in names and g.dtype == dtype and g.covers(versions.get(g.package))]
+    return [g for g in gaps() if g.engine in names and g.dtype in (dtype, "any") and g.covers(versions.get(g.package))]
 
 
-def units(gaps: Iterable[Gap]) -> dict[str, float]:
+def units(gaps: Iterable[Gap], where: tuple[str, ...] = ("",)) -> dict[str, float]:
     """Primitive -> the unit roundoff that it really has; the largest, where several gaps meet in one."""
     found: dict[str, float] = {}
     for gap in gaps:
-        found[gap.op] = max(gap.unit, found.get(gap.op, 0.0))
+        if gap.where in where:
+            found[gap.op] = max(gap.unit, found.get(gap.op, 0.0))
     return found
+
+
+def grants(gap: Mapping[str, Any]) -> str:
+    """What a row, as a report has it, grants, in words."""
+    if gap.get("where"):
+        return f"is rounded at the size of its result, granted in gradients of the {gap['where'].split()[0]} path alone"
+    return f"has unit roundoff {gap['unit']:.1e}"
 
 
 @cache

@@ -8,6 +8,7 @@ from html import escape
 from math import log2
 from string import Template
 
+from attn_ref.check.gaps import grants
 from attn_ref.check.report import Report, Row
 
 PAGE = Template("""<!doctype html>
@@ -57,8 +58,8 @@ def html(report: Report) -> str:
     cases, bad = sum(row.cases for row in report.rows), sum(row.failures for row in report.rows)
     absent = sum(1 for row in report.rows if row.skipped)
     gaps = "".join(
-        f"<li><b>{escape(gap['id'])}</b>: {escape(gap['op'])} in {escape(gap['dtype'])} on {escape(gap['engine'])} has "
-        f"unit roundoff {gap['unit']:.1e} ({escape(gap['package'])} {escape(gap['versions'])}): "
+        f"<li><b>{escape(gap['id'])}</b>: {escape(gap['op'])} in {escape(gap['dtype'])} on {escape(gap['engine'])} "
+        f"{escape(grants(gap))} ({escape(gap['package'])} {escape(gap['versions'])}): "
         f"{escape(gap['reason'])} [{escape(gap['upstream'])}]</li>"
         for gap in report.gaps
     )

@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from attn_ref.check.distribution import merged, quantiles
+from attn_ref.check.gaps import grants
 
 PACKAGES = ("attn_ref", "numpy", "scipy", "torch", "tensorflow", "keras", "jax", "jaxlib")
 SWITCHES = ("OMP_NUM_THREADS", "TF_ENABLE_ONEDNN_OPTS", "XLA_FLAGS", "NVIDIA_TF32_OVERRIDE", "CUBLAS_WORKSPACE_CONFIG")
@@ -139,7 +140,7 @@ def print_report(report: Report, console: Any) -> None:
         console.print("\n[bold]Known gaps of the engines, in force above[/]")
         for gap in report.gaps:
             console.print(
-                f"  {gap['id']}: {gap['op']} in {gap['dtype']} on {gap['engine']} has unit roundoff {gap['unit']:.1e} "
+                f"  {gap['id']}: {gap['op']} in {gap['dtype']} on {gap['engine']} {grants(gap)} "
                 f"({gap['package']} {gap['versions']}): {gap['reason']} [{gap['upstream']}]",
                 soft_wrap=True, markup=False, highlight=False,
             )  # fmt: skip

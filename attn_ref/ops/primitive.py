@@ -77,6 +77,19 @@ def primitive(function: F) -> F:
     return moved  # type: ignore[return-value]
 
 
+def slipping(op: str) -> bool:
+    """Is a known gap in ``op`` in force?"""
+    return _noise is not None and op in _noise.gaps
+
+
+def slip(op: str, size: Any) -> Any:
+    """A relative error of ± a unit roundoff of ``size``, which a known gap in ``op`` has."""
+    assert _noise is not None
+    _noise.used.add(op)
+    signs = 2.0 * _noise.bits.integers(0, 2, np.shape(size)) - 1.0
+    return max(_noise.unit, _noise.gaps[op]) * np.abs(size) * signs
+
+
 _kinks: list[bool] | None = None
 
 

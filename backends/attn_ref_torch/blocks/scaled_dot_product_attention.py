@@ -60,7 +60,9 @@ class ScaledDotProductAttention(nn.Module):
         )  # fmt: skip
         windowed = self.window_left is not None or self.window_right is not None
         given = attention_mask is not None or query_offset is not None or key_lengths is not None
-        top_left = self.causal == "top_left" and bias is None and not windowed and not given
+        scale = self.factor(query.shape[1], query.shape[-1])
+        # with a scale of 0 or below torch's own causal mask gives NaN
+        top_left = self.causal == "top_left" and bias is None and not windowed and not given and scale > 0
         if probing() or self.softcap is not None or sinks is not None:
             mask = self.keep(query, key, attention_mask, query_offset, key_lengths)
             return self.steps(query, key, value, mask, bias, sinks)
@@ -74,7 +76,7 @@ class ScaledDotProductAttention(nn.Module):
             attn_mask=None if mask is None else torch.atleast_2d(mask),
             dropout_p=self.drop.p if self.training else 0.0,
             is_causal=top_left,
-            scale=self.factor(query.shape[1], query.shape[-1]),
+            scale=scale,
             enable_gqa=True if query.shape[1] != key.shape[1] else False,  # noqa: SIM210  (a symbol under compilers)
         )
 
