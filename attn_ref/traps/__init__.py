@@ -1,0 +1,112 @@
+"""Traps: ways in which the world deviates from the definitions, as data.
+
+A trap changes what goes in, what stands at taps, or what comes out, always as arrays, so the same one applies to the
+reference and, through ``Backend.run``, to every mirror. ``attn_ref.seeds`` applies them; the functions that make a
+trap's arrays are told the block and the inputs after the change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from attn_ref.block import Block
+from attn_ref.tap import Tapped, record
+from attn_ref.weights import uniform
+
+Inputs = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trap:
+    """One deviation. What is None is left as it is."""
+
+    name: str
+    #: what deviates, in one sentence
+    title: str
+    #: what is given, by the names that the world uses -> the block's inputs
+    inputs: Callable[[Inputs], Inputs] | None = None
+    #: (block, weights, inputs) -> what is added at taps
+    add: Callable[[Block, Mapping[str, Any], Inputs], dict[str, Tapped]] | None = None
+    #: (block, weights, inputs) -> what stands at taps instead
+    replace: Callable[[Block, Mapping[str, Any], Inputs], dict[str, Tapped]] | None = None
+    #: what came out -> what comes out
+    output: Callable[[np.ndarray], np.ndarray] | None = None
+
+
+def taps_of(block: Block, weights: Mapping[str, Any], inputs: Inputs, ending: str) -> dict[str, Tapped]:
+    """The reference's taps whose last name is ``ending``."""
+    with record() as taps:
+        block(weights, **inputs)
+    return {name: seen for name, seen in taps.items() if name.rpartition(".")[2] == ending}
+
+
+def keep(shape: tuple[int, ...], rate: float, *seed: int | str) -> np.ndarray:
+    """A seeded keep of a dropout: 0 or 1 / (1 − rate)."""
+    return (uniform(shape, *seed) > 2 * rate - 1) / (1 - rate)
+
+
+def always_dropping(rate: float, seed: int = 0) -> Trap:
+    """Dropout of the weights and of the output, in evaluation too."""
+
+    def replace(block: Block, weights: Mapping[str, Any], inputs: Inputs) -> dict[str, Tapped]:
+        found = taps_of(block, weights, inputs, "keep")
+        return {name: Tapped(keep(x.shape, rate, seed, name), labels) for name, (x, labels) in found.items()}
+
+    return Trap(
+        name="always-dropping",
+        title=f"dropout of {rate:g} acts on weights and output in evaluation too (seed {seed} says on which)",
+        replace=replace,
+        output=lambda y: y * keep(y.shape, rate, seed, "output"),
+    )
+
+
+def uniform_where_nothing_is_kept() -> Trap:
+    """Masking by a large finite number: a row with nothing to attend to takes the mean of all values."""
+
+    def add(block: Block, weights: Mapping[str, Any], inputs: Inputs) -> dict[str, Tapped]:
+        found = taps_of(block, weights, inputs, "weights")
+        return {
+            name: Tapped(np.broadcast_to(~x.any(-1, keepdims=True) / x.shape[-1], x.shape), labels)
+            for name, (x, labels) in found.items()
+        }
+
+    return Trap(
+        name="uniform-where-nothing-is-kept",
+        title="masked scores are a large negative number instead of left out, so a row with nothing kept is uniform",
+        add=add,
+    )
+
+
+def mask_of_numbers(drop: float, rank: int | None = None) -> Trap:
+    """A mask of numbers, of which ``drop`` means drop. ``rank``: the mask's, padded with axes of size 1 before."""
+
+    def inputs(given: Inputs) -> Inputs:
+        if "mask" not in given:
+            return given
+        rest = {name: x for name, x in given.items() if name != "mask"}
+        mask = given["mask"] != drop
+        return rest | {"attention_mask": mask if rank is None else mask.reshape((1,) * (rank - mask.ndim) + mask.shape)}
+
+    return Trap(name=f"mask-{drop:g}-drops", title=f"the mask is of numbers, and {drop:g} means drop", inputs=inputs)
+
+
+def mask_added(amount: float = -1e9, rank: int | None = None) -> Trap:
+    """A mask of numbers, 1 meaning drop, that is multiplied by a large negative number and added to the scores."""
+
+    def inputs(given: Inputs) -> Inputs:
+        if "mask" not in given:
+            return given
+        rest = {name: x for name, x in given.items() if name != "mask"}
+        bias = given["mask"] * amount
+        return rest | {"bias": bias if rank is None else bias.reshape((1,) * (rank - bias.ndim) + bias.shape)}
+
+    return Trap(name="mask-added", title=f"the mask, 1 meaning drop, is added as mask · {amount:g}", inputs=inputs)
+
+
+def arguments(*order: str) -> Trap:
+    """Arguments in an order of their own; ``order`` names them."""
+    return Trap(name="-".join(order) + "-order", title=f"arguments come as ({', '.join(order)})")
