@@ -139,12 +139,11 @@ class Block:
         self.require(got in choices, f"{field} should be one of {', '.join(map(repr, choices))}; got {got!r}")
 
     def require_with(self, field: str, *others: str) -> None:
-        """Require the ``others`` to be left at their defaults while ``field`` is None, since they would not act."""
-        defaults = {f.name: f.default for f in fields(self)}
+        """Require the ``others`` to be left at their defaults while ``field`` is None or False: they would not act."""
+        defaults, got = {f.name: f.default for f in fields(self)}, getattr(self, field)
         acting = [name for name in others if getattr(self, name) != defaults[name]]
-        self.require(
-            getattr(self, field) is not None or not acting, f"{', '.join(acting)} needs {field}, which is None"
-        )
+        absent = got is None or got is False
+        self.require(not (absent and acting), f"{', '.join(acting)} needs {field}, which is {got}")
 
     def require_positive(self, *names: str) -> None:
         """Require the fields to be integers above zero."""
@@ -172,6 +171,35 @@ class Block:
             got = getattr(self, name)
             ok = isinstance(got, int | float) and not isinstance(got, bool) and 0 <= got < 1
             self.require(ok, f"{name} should be a number in [0, 1), the share that is dropped; got {got!r}")
+
+    def require_odd(self, *names: str) -> None:
+        """Require the fields to be odd kernel sizes, which k // 2 on every side keeps in place."""
+        self.require_positive(*names)
+        for name in names:
+            got = getattr(self, name)
+            self.require(got % 2 == 1, f"{name} should be odd, so that {name} // 2 pads both sides alike; got {got}")
+
+    def require_bottleneck(self) -> None:
+        """Require ``channels // reduction``, or the ``reduced_width`` given in its place, to leave something."""
+        self.require_positive("channels", "reduction")
+        width = getattr(self, "reduced_width", None)
+        if width is not None:
+            self.require_positive("reduced_width")
+        channels, reduction = (getattr(self, name) for name in ("channels", "reduction"))
+        self.require(
+            width is not None or channels // reduction > 0,
+            f"the bottleneck has channels // reduction = {channels} // {reduction} = 0 values; "
+            "give a reduction up to channels, or reduced_width",
+        )
+
+    def require_batch_norm(self) -> None:
+        """Require the fields ``eps``, ``momentum`` and ``unbiased`` to be those of a batch norm."""
+        eps, momentum = (getattr(self, name) for name in ("eps", "momentum"))
+        number = isinstance(eps, int | float) and not isinstance(eps, bool) and eps > 0
+        self.require(number, f"eps should be a number above zero; got {eps!r}")
+        share = isinstance(momentum, int | float) and not isinstance(momentum, bool) and 0 <= momentum <= 1
+        self.require(share, f"momentum should be a number in [0, 1], the share of the new value; got {momentum!r}")
+        self.require_bool("unbiased")
 
 
 def is_number(value: Any) -> bool:

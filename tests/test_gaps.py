@@ -132,7 +132,7 @@ def test_a_row_holds_for_its_engine_dtype_and_versions_only():
         return [gap.id for gap in gaps_for(*of)]
 
     known = {"keras": "3.15.1"}
-    want = ["jax-layer-norm", "jax-tanh", "jax-cos", "jax-sin", "jax-rms-norm"]
+    want = ["jax-layer-norm", "jax-tanh", "jax-cos", "jax-sin", "jax-rms-norm", "jax-batch-norm"]
     assert ids("jax", "float64", known) == ids("jax-compiled", "float64", known) == want
     assert ids("jax", "float64", {"keras": "3.12.0"}) == want
     for other in ("3.11.3", "3.15.2", "3.16.0", "3.15.0rc1", "4.0"):
@@ -147,7 +147,7 @@ def test_by_default_the_versions_are_those_installed():
 
 def test_units_takes_the_largest_of_an_operation():
     rows = gaps_for("jax", "float64", {"keras": "3.15.1"})
-    assert units(rows) == dict.fromkeys(("layer_norm", "tanh", "cos", "sin", "rms_norm"), 2.0**-24)
+    assert units(rows) == dict.fromkeys(("layer_norm", "tanh", "cos", "sin", "rms_norm", "standardised"), 2.0**-24)
     assert units([*rows, replace(rows[0], id="again", unit=0.5)])["layer_norm"] == 0.5
     assert units([]) == {}
 

@@ -16,12 +16,14 @@ import numpy as np
 
 from attn_ref.block import Block, Pick
 from attn_ref.catalogue import block as find_block
-from attn_ref.inputs import KINDS, Input, bind, free_labels, index_bound, resolve
+from attn_ref.inputs import KINDS, Input, bind, free_labels, index_bound, resolve, spatial
 from attn_ref.weights import cast, rounded, uniform
 
 #: sizes that a free axis is drawn from; mostly different primes, so that no swap of two axes goes unseen
 SIZES = (1, 2, 3, 5, 7, 16)
 BATCHES = (2, 3, 1, 2, 3, 0)
+#: the same for a spatial axis, of which there are several: odd and even, for strides
+SPATIAL = (1, 2, 3, 5, 6, 8)
 #: how the values of an input are drawn
 STYLES = {
     "real": ("plain", "plain", "plain", "plain", "large", "huge", "shifted"),
@@ -160,7 +162,7 @@ def _can_stand_in(block: Block, spec: Input, other: Input | None) -> bool:
 
 def _sizes(block: Block, label: str) -> tuple[int, ...]:
     if label not in block.limits:
-        return SIZES
+        return SPATIAL if spatial(label) else SIZES
     bound = getattr(block, block.limits[label])
     return tuple(size for size in (*SIZES, bound) if size <= bound)
 

@@ -45,6 +45,14 @@ def logistic(x: Any) -> Any:
 
 
 @primitive
+def hard_sigmoid(x: Any) -> Any:
+    """min(max(x + 3, 0), 6) / 6, and 0 for the derivative at ±3. Howard et al. 2019, section 5.2."""
+    kink(np.isin(x.real, (-3.0, 3.0)))
+    inside = np.where(x.real < 3, x + 3.0, x.dtype.type(6))
+    return np.where(x.real > -3, inside, x.dtype.type(0)) / 6.0
+
+
+@primitive
 def erf(x: Any) -> Any:
     """The error function 2/√π ∫₀ˣ exp(−t²) dt."""
     from scipy.special import erf as real_erf  # here, because importing it takes longer than NumPy itself
@@ -75,3 +83,5 @@ def gelu_tanh(x: Any) -> Any:
 
 #: The activations that a block can name.
 ACTIVATIONS = {"relu": relu, "gelu": gelu, "gelu_tanh": gelu_tanh}
+#: Those that give a share of what they multiply, between 0 and 1.
+GATES = {"sigmoid": sigmoid, "hard_sigmoid": hard_sigmoid}

@@ -50,22 +50,45 @@ def batch_norm(x: Any, w: Any, *, eps: float, momentum: float, unbiased: bool) -
     Ioffe and Szegedy 2015, "Batch Normalization", algorithms 1 and 2. ValueError for training on one value a channel.
     """
     with scope(w.name):
-        centre, variance = w["mean"], w["variance"]
-        if is_training():
-            count = x.size // x.shape[-1]
-            if count < 2:
-                raise ValueError(f"batch norm: training takes at least 2 values for each channel; got {count}")
-            axes = tuple(range(x.ndim - 1))
-            batch = mean(x, axes)
-            spread = mean((x - batch) * (x - batch), axes)
-            corrected = spread * (count / (count - 1)) if unbiased else spread
-            tap("running_mean", centre + momentum * (batch - centre), "c")
-            tap("running_variance", variance + momentum * (corrected - variance), "c")
-            centre, variance = batch, spread
-        return standardised(x, centre, variance, w["scale"], w["offset"], eps=eps)
+        return standardised(
+            x, w["mean"], w["variance"], w["scale"], w["offset"], eps=eps, momentum=momentum, unbiased=unbiased
+        )
 
 
 @primitive
-def standardised(x: Any, centre: Any, variance: Any, scale: Any, offset: Any, *, eps: float) -> Any:
-    """(x − centre) / √(variance + eps) · scale + offset."""
+def standardised(
+    x: Any, centre: Any, variance: Any, scale: Any, offset: Any, *, eps: float, momentum: float, unbiased: bool
+) -> Any:
+    """``batch_norm`` of arrays, statistics included: engines compute all of it in one precision."""
+    if is_training():
+        count = x.size // x.shape[-1]
+        if count < 2:
+            raise ValueError(f"batch norm: training takes at least 2 values for each channel; got {count}")
+        axes = tuple(range(x.ndim - 1))
+        batch = mean(x, axes)
+        spread = mean((x - batch) * (x - batch), axes)
+        corrected = spread * (count / (count - 1)) if unbiased else spread
+        tap("running_mean", centre + momentum * (batch - centre), "c")
+        tap("running_variance", variance + momentum * (corrected - variance), "c")
+        return whitened(x, batch, spread, eps=eps) * scale + offset
     return (x - centre) / sqrt(variance + eps) * scale + offset
+
+
+@primitive
+def whitened(x: Any, centre: Any, spread: Any, *, eps: float) -> Any:
+    """(x − centre) / √(spread + eps) = y of a batch's own mean and variance, (dx − mean(dx) − y mean(y dx)) / √… for dy.
+
+    By itself, since every backward pass has only the rounded y: for the same dx everywhere dy is 0 but for that.
+    """
+    root = sqrt(spread.real + eps)
+    y = scaled(x.real - centre.real, root)
+    if not np.iscomplexobj(x):
+        return y
+    axes, dx = tuple(range(x.ndim - 1)), x.imag
+    return y + 1j * ((dx - mean(dx, axes) - y * mean(y * dx, axes)) / root)
+
+
+@primitive
+def scaled(x: Any, root: Any) -> Any:
+    """x / root."""
+    return x / root

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from attn_ref.tap import probing, scope, tap
 
@@ -31,12 +32,14 @@ class BatchNorm(nn.modules.batchnorm._BatchNorm):
         if not self.training or self.unbiased:
             return super().forward(input)
         self._check_input_dim(input)
-        before = self.running_var.clone()
-        y = super().forward(input)
         with torch.no_grad():
-            batch = input.transpose(0, 1).flatten(1).var(dim=1, correction=0)
-            self.running_var.copy_(torch.lerp(before, batch, self.momentum))
-        return y
+            variance, mean = torch.var_mean(input.transpose(0, 1).flatten(1), dim=1, correction=0)
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance, self.momentum)
+            if self.num_batches_tracked is not None:
+                self.num_batches_tracked.add_(1)
+        # without the statistics, which it would update, and keep for a backward pass that forbids changing them
+        return F.batch_norm(input, None, None, self.weight, self.bias, training=True, eps=self.eps)
 
 
 def batch_norm(layer: BatchNorm, x: Tensor, name: str) -> Tensor:
