@@ -16,11 +16,13 @@ import numpy as np
 
 from attn_ref.block import Block, Pick
 from attn_ref.catalogue import block as find_block
-from attn_ref.inputs import KINDS, Input, bind, free_labels, index_bound, resolve
+from attn_ref.inputs import KINDS, Input, bind, free_labels, index_bound, resolve, spatial
 from attn_ref.weights import cast, rounded, uniform
 
 #: sizes that a free axis is drawn from; mostly different primes, so that no swap of two axes goes unseen
 SIZES = (1, 2, 3, 5, 7, 16)
+#: that a spatial axis is drawn from: smaller, since space is a product
+SPATIAL = (1, 2, 3, 5, 6, 8)
 BATCHES = (2, 3, 1, 2, 3, 0)
 #: how the values of an input are drawn
 STYLES = {
@@ -159,10 +161,12 @@ def _can_stand_in(block: Block, spec: Input, other: Input | None) -> bool:
 
 
 def _sizes(block: Block, label: str) -> tuple[int, ...]:
+    sizes = SPATIAL if spatial(label) else SIZES
+    least = getattr(block, block.least[label]) if label in block.least else 1
     if label not in block.limits:
-        return SIZES
+        return tuple(size for size in sizes if size >= least)
     bound = getattr(block, block.limits[label])
-    return tuple(size for size in (*SIZES, bound) if size <= bound)
+    return tuple(size for size in (*sizes, bound) if least <= size <= bound)
 
 
 def _shape(block: Block, spec: Input, dims: Mapping[str, int], pick: Pick) -> tuple[int, ...]:

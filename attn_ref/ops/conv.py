@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ def conv(x: Any, kernel: Any, bias: Any = None, *, stride: Sizes = 1, padding: S
     for g in range(groups):
         own = part(windows, g, groups, axis=len(size) + 1)
         rows = np.moveaxis(own, len(size) + 1, -1)  # (b, spatial…, k…, in)
-        flat = rows.reshape(*rows.shape[: len(size) + 1], -1)
+        flat = rows.reshape(*rows.shape[: len(size) + 1], prod(rows.shape[len(size) + 1 :]))
         y.append(matmul(flat, part(kernel, g, groups, axis=-1).reshape(flat.shape[-1], -1)))
     joined = np.concatenate(y, axis=-1) if groups > 1 else y[0]
     return joined if bias is None else joined + bias
@@ -40,7 +41,7 @@ def max_pool(x: Any, size: Sizes, *, stride: Sizes | None = None, padding: Sizes
     count = x.ndim - 2
     size = each(size, range(count))
     windows = windows_of(x, size, each(size if stride is None else stride, size), each(padding, size), -np.inf)
-    return largest(windows.reshape(*windows.shape[: count + 2], -1), axis=-1)
+    return largest(windows.reshape(*windows.shape[: count + 2], prod(size)), axis=-1)
 
 
 def windows_of(x: Any, size: Sequence[int], stride: Sequence[int], padding: Sequence[int], outside: float) -> Any:
