@@ -11,7 +11,7 @@ from planting import planted
 
 import attn_ref as ar
 from attn_ref.backend import Compiled
-from attn_ref.check.adjoint import compare_gradients, keep_masks
+from attn_ref.check.adjoint import compare_gradients, drops, keep_masks
 from attn_ref.check.cases import Case, cases
 from attn_ref.check.compare import compare
 from attn_ref.check.runner import chosen_engines, drawn
@@ -196,6 +196,8 @@ def test_cases_share_shapes_where_shapes_are_compiled(name: str) -> None:
     assert max(kinds("jax", "gradient")) <= 8
     assert kinds("jax")[0] > 8, "options vary where each operation is compiled by itself"
     assert kinds("torch")[1] > 40
+    for engine in ("torch", "torch-compile") if "dropout" in ar.block(name).witnesses else ():
+        assert all(map(drops, drawn(ar.block(name), engine, "training", 12, 0)))
 
 
 def test_what_was_compiled_long_ago_makes_room() -> None:

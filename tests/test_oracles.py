@@ -364,7 +364,37 @@ OPS = {
     ),
     "linear, no bias": (lambda x: ops.linear(x, KERNEL), product, 9.0),
     "matmul": (lambda x: ops.matmul(x, KERNEL), product, 9.0),
+    "exp": (lambda x: ops.exp(-x * x), each(lambda v: math.exp(-v * v)), 9.0),
+    "embedding": (
+        lambda x: ops.embedding(np.array([[2, 0], [2, 1]]), x),
+        lambda x: np.array([[x.tolist()[i] for i in row] for row in ((2, 0), (2, 1))]),
+        9.0,
+    ),
+    "split_heads": (
+        lambda x: ops.split_heads(x[None], 7),
+        lambda x: np.array([[[[x[t, h]] for t in range(3)] for h in range(7)]]),
+        9.0,
+    ),
+    "merge_heads": (
+        lambda x: ops.merge_heads(x[None, :, :, None]),
+        lambda x: np.array([[[x[h, t] for h in range(3)] for t in range(7)]]),
+        9.0,
+    ),
+    "repeat_heads": (
+        lambda x: ops.repeat_heads(x[None, :, :, None], 2),
+        lambda x: np.array([[[[x[h // 2, t]] for t in range(7)] for h in range(6)]]),
+        9.0,
+    ),
+    "dropout": (lambda x: ops.dropout(x, 0.5, "b c"), lambda x: np.array(x.tolist()), 9.0),
 }  # fmt: skip
+
+
+def test_every_op_is_held_to_its_scalar_definition_and_to_differences() -> None:
+    """A new op is asked for here: an entry of OPS, under its name or its name and a comma."""
+    held = {name.partition(",")[0] for name in OPS}
+    missing = [name for name in ops.__all__ if callable(getattr(ops, name)) and name not in held]
+    assert not missing, f"no entry of OPS for {', '.join(missing)}"
+    assert {op.__name__ for op in ops.ACTIVATIONS.values()} <= held
 
 
 @pytest.mark.parametrize("name", OPS)

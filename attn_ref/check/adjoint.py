@@ -43,6 +43,16 @@ def keep_masks(block: Block, case: Case, weights: Any, inputs: Any, dtype: str) 
     }
 
 
+def trains(case: Case) -> bool:
+    """Has the block a dropout that drops anything, or a batch norm? Otherwise training is no other than evaluation."""
+    try:
+        with mode.training(), record() as taps:
+            case.build()(case.weights(), **case.inputs())
+    except ValueError:  # a batch norm refuses
+        return True
+    return any(is_keep(name) or name.rpartition(".")[2] == "running_mean" for name in taps)
+
+
 def is_keep(tap: str) -> bool:
     """Is this the tap of a dropout's keep?"""
     return tap.rpartition(".")[2].startswith("keep")

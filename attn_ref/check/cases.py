@@ -7,7 +7,7 @@ every accepted rank. A case is small data, so a report can carry it and anyone c
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from itertools import count
 from typing import Any
@@ -203,19 +203,38 @@ class Sorted:
         return (self.sizes if size else self.others)(*options)
 
 
-def cases(cls: type[Block], count: int, seed: int = 0, shapes: int | None = None, *, vary: bool = False) -> list[Case]:
+def cases(
+    cls: type[Block],
+    count: int,
+    seed: int = 0,
+    shapes: int | None = None,
+    *,
+    vary: bool = False,
+    wanted: Callable[[Case], bool] | None = None,
+) -> list[Case]:
     """``count`` seeded cases of a block, all different; or of so many ``shapes``, each for a row of cases.
 
     Cases of one shape differ in values and their styles; with ``vary`` also in the block's options other than sizes.
+    ``wanted`` says which are taken; if too few are found, others are.
     """
     name, found = cls.__name__, []
+    shapes = min(shapes or count, count)
+    numbers = list(range(shapes)) if wanted is None else _numbers(cls, shapes, seed, wanted)
     for i in range(count):
         number = seed * 1_000_003 + i
-        if shapes is None or shapes >= count:
-            pick = Seeded(seed, name, i)
-            found.append(draw(cls.sample(pick), pick, number))
-            continue
-        pick, own = Seeded(seed, name, i * shapes // count), Seeded(seed, name, "own", i)
-        block = cls.sample(Sorted(pick, own) if vary else pick)
-        found.append(draw(block, pick, number, own))
+        pick, own = Seeded(seed, name, numbers[i * shapes // count]), Seeded(seed, name, "own", i)
+        block = cls.sample(Sorted(pick, own) if vary and shapes < count else pick)
+        found.append(draw(block, pick, number, own if shapes < count else None))
     return found
+
+
+def _numbers(cls: type[Block], count: int, seed: int, wanted: Callable[[Case], bool]) -> list[int]:
+    """The first ``count`` numbers of picks whose cases are wanted, and those that lack, of 16 times as many."""
+    good: list[int] = []
+    for n in range(16 * count):
+        pick = Seeded(seed, cls.__name__, n)
+        if wanted(draw(cls.sample(pick), pick, seed)):
+            good.append(n)
+        if len(good) == count:
+            break
+    return [*good, *(n for n in range(count) if n not in good)][:count]

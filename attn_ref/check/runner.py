@@ -17,7 +17,7 @@ from attn_ref.block import Block
 from attn_ref.catalogue import block as find_block
 from attn_ref.catalogue import blocks as all_blocks
 from attn_ref.check import distribution
-from attn_ref.check.adjoint import compare_gradients
+from attn_ref.check.adjoint import compare_gradients, trains
 from attn_ref.check.cases import Case, cases
 from attn_ref.check.compare import Outcome, compare
 from attn_ref.check.gaps import gaps_for
@@ -119,12 +119,11 @@ def _run(
 
 
 def drawn(cls: type[Block], engine: str, mode: str, count: int, seed: int) -> list[Case]:
-    """The cases of one row: on an engine that compiles they share few shapes."""
+    """The cases of one row: on an engine that compiles they share few shapes; in training it makes a difference to all."""
     served = backends()[engine]
-    if engine not in served.shapes:
-        return cases(cls, count, seed)
-    shapes = served.shapes[engine] * max(count, SHARED) // SHARED
-    return cases(cls, count, seed, shapes, vary=mode == "forward" and engine in served.op_by_op)
+    shapes = served.shapes[engine] * max(count, SHARED) // SHARED if engine in served.shapes else None
+    vary = mode == "forward" and engine in served.op_by_op
+    return cases(cls, count, seed, shapes, vary=vary, wanted=trains if mode == "training" else None)
 
 
 def work(engine: str, mode: str, dtype: str, texts: list[str]) -> list[Outcome]:

@@ -6,9 +6,10 @@ An implementation agrees at a tap when, in every row,
 
     |error| ≤ C · (σ + u · max|y| + the smallest normal number).
 
-σ says what rounding does to this value in this case, cancellation and saturation included; the second term covers a
-last rounding; the third values that are all but zero. Where an engine has a known gap in a primitive, that primitive
-moves by the unit roundoff that it really has there.
+σ says what rounding does to this value in this case, cancellation and saturation included; relative to a row's largest
+value it is nowhere smaller than at the tap as a whole, since a row of few values may by chance stay put in all K runs.
+The second term covers a last rounding; the third values that are all but zero. Where an engine has a known gap in a
+primitive, that primitive moves by the unit roundoff that it really has there. docs/tolerance.md derives all of it.
 """
 
 from __future__ import annotations
@@ -94,7 +95,11 @@ def truth(
         used |= noise.used
         for name, (value, _) in heard.items():
             sigma[name] = np.maximum(sigma[name], _largest(value - exact[name].value))
-    unit = {name: sigma[name] + u * _largest(value) + tiny for name, (value, _) in exact.items()}
+    unit = {}
+    for name, (value, _) in exact.items():
+        size = _largest(value)
+        share = size / max(np.max(size, initial=0.0), tiny)  # of the tap's largest value
+        unit[name] = np.maximum(sigma[name], share * np.max(sigma[name], initial=0.0)) + u * size + tiny
     return Truth(exact, unit, frozenset(used))
 
 

@@ -26,12 +26,15 @@ class Noise:
         self.bits = np.random.Generator(np.random.PCG64(seed))
 
     def move(self, x: Any) -> Any:
-        """x·(1 ± unit), the real and the imaginary part each with signs of its own; integers and bools as they are."""
+        """x ± unit·x, the real and the imaginary part each with signs of its own; integers and bools as they are.
+
+        Not x·(1 ± unit): in float64 1 + unit is 1, so that nothing would ever move up.
+        """
         if not isinstance(x, np.ndarray | np.inexact) or x.dtype.kind not in "fc":
             return x
         if x.dtype.kind == "c":
             return self.move(x.real) + 1j * self.move(x.imag)
-        return x * (1.0 + self.unit * (2.0 * self.bits.integers(0, 2, np.shape(x)) - 1.0))
+        return x + x * (self.unit * (2.0 * self.bits.integers(0, 2, np.shape(x)) - 1.0))
 
 
 _noise: Noise | None = None

@@ -1,0 +1,133 @@
+"""Reports for machines and as a page: distributions that add up, nothing loaded, nothing unescaped, the picture."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+import attn_ref as ar
+from attn_ref.check.distribution import count, edge, merged, quantile, quantiles
+from attn_ref.check.html import html
+from attn_ref.check.report import Report, Row
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+
+
+@pytest.fixture(scope="module")
+def report() -> Report:
+    return ar.check("FeedForward", engines=["torch"], modes=["forward", "gradient"], cases=6, executor="inline")
+
+
+def test_bins_add_up() -> None:
+    assert [edge(x) for x in (0.0, 0.5, 0.51, 1.0, 1.19, 1.2, 16.0, float("inf"), float("nan"))] == [
+        "0", "0.5", "0.595", "1", "1.19", "1.41", "16", "inf", "inf"
+    ]  # fmt: skip
+    left, right = {}, {}
+    for worst in (0.1, 0.1, 3.0):
+        count(left, worst)
+    count(right, 0.1, 7)
+    assert merged([left, right]) == {"0.105": 9, "3.36": 1}
+    assert quantile(merged([left, right]), 0.9) == 0.105
+    assert quantiles(merged([left, right])) == {"50": 0.105, "90": 0.105, "99": 3.36, "99.9": 3.36}
+    assert quantile({}, 0.5) is None
+
+
+def test_every_case_is_in_a_rows_distribution(report: Report) -> None:
+    for row, plain in zip(report.rows, json.loads(json.dumps(report.to_json()))["rows"], strict=True):
+        assert sum(row.distribution.values()) == row.cases == 6
+        assert plain["distribution"] == merged([row.distribution])
+        assert max(map(float, plain["distribution"])) >= 0.99 * row.worst
+        assert set(plain["quantiles"]) == {"50", "90", "99", "99.9"}
+
+
+def test_the_report_says_what_the_engine_says_of_itself(report: Report) -> None:
+    found = report.environment["engines"]["torch"]
+    assert found["threads"] >= 1
+    assert found["device"] == "cpu"
+    assert {"oneDNN", "TF32 in cuDNN", "deterministic"} <= set(found)
+
+
+class Page(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict]] = []
+
+    def handle_starttag(self, tag: str, attrs: list) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+
+def test_the_page_is_whole_and_loads_nothing(report: Report) -> None:
+    text = html(report)
+    page = Page()
+    page.feed(text)
+    assert sum(tag == "tr" for tag, _ in page.tags) == 1 + len(report.rows)
+    assert sum(tag == "svg" for tag, _ in page.tags) == len(report.rows)
+    assert not {"script", "link", "img", "iframe"} & {tag for tag, _ in page.tags}
+    assert not re.search(r"https?:|url\(|@import", text)
+    assert "color-scheme: light dark" in text
+    for expected in ("FeedForward", "12 cases, 0 differ", "AGREE", "C = 16 in float64", "oneDNN"):
+        assert expected in text, expected
+    assert "$" not in text
+
+
+def test_the_page_escapes_and_tells_of_what_differs(report: Report) -> None:
+    bad = Row("FeedForward", "torch", "forward", "float64", 3, failures=1, worst=float("inf"), worst_at="<script>")
+    bad = replace(bad, first_divergence="a<b", detail="x & y", case='{"a": "<i>"}', distribution={"0": 1, "inf": 2})
+    lost = Row("FeedForward", "jax", "forward", "float64", skipped=3, note="no mirror in <x>")
+    gap = {"id": "g<1>", "op": "tanh", "dtype": "float64", "engine": "jax", "unit": 1e-7, "package": "keras",
+           "versions": ">=3", "reason": "a < b", "upstream": "x.py:1"}  # fmt: skip
+    text = html(Report([bad, lost], [gap], report.environment, report.limits))
+    for raw in ("<script>", "a<b", "<i>", "<x>", "g<1>"):
+        assert raw not in text
+    for expected in ("DIFFER in 1", "a&lt;b", "x &amp; y", "skipped: no mirror", "g&lt;1&gt;", "1 rows have no mirror"):
+        assert expected in text, expected
+
+
+def test_the_command_writes_a_page(tmp_path: Path) -> None:
+    from click.testing import CliRunner
+
+    from attn_ref.commands.check import command
+
+    target = tmp_path / "report.html"
+    options = ["FeedForward", "--engine", "torch", "--cases", "2", "--executor", "inline", "--html", str(target)]
+    assert CliRunner().invoke(command, options, standalone_mode=False).return_value == 0
+    assert target.read_text("utf-8").startswith("<!doctype html>")
+
+
+def test_the_clean_distribution_adds_reports_up_and_refuses_one_that_differs(report: Report, tmp_path: Path) -> None:
+    import distribution
+
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(report.to_json()))
+    data = distribution.gather([path, path])
+    assert data["cases"] == 24
+    assert [(row["mode"], row["cases"]) for row in data["rows"]] == [("forward", 12), ("gradient", 12)]
+    assert len(data["environments"]) == 1
+    plain = report.to_json()
+    plain["rows"][0]["failures"] = 1
+    path.write_text(json.dumps(plain))
+    with pytest.raises(
+        ValueError, match=r"1 rows differ, so this is no clean distribution; .*forward FeedForward torch"
+    ):
+        distribution.gather([path])
+    pytest.importorskip("matplotlib")
+    distribution.draw(data, tmp_path / "a.svg")
+    assert "float64" in (tmp_path / "a.svg").read_text()
+
+
+def test_the_committed_distribution_is_clean_and_within_the_limits() -> None:
+    import distribution
+
+    data = json.loads(distribution.DATA.read_text("utf-8"))
+    assert data["cases"] == sum(row["cases"] for row in data["rows"]) >= 500
+    for row in data["rows"]:
+        assert row["worst"] <= data["limits"][row["dtype"]], row
+        assert sum(row["distribution"].values()) == row["cases"]
+    assert data["limits"] == distribution.LIMIT, "C was changed: run benchmarks/distribution.py again"
+    assert distribution.PICTURE.exists()
