@@ -44,8 +44,8 @@ def batch_norm(x: Any, w: Any, *, eps: float, momentum: float, unbiased: bool) -
     """(x − mean) / √(variance + eps) · scale + offset, every channel (the last axis) by itself.
 
     By the running statistics ``w["mean"]`` and ``w["variance"]``; in training by the batch's own, its variance the
-    biased one. What the running ones become then are taps, running + momentum · (batch − running); there the batch's
-    variance is the ``unbiased`` one (torch) or not (Keras, whose momentum is 1 − this one).
+    biased one. What the running ones become then are taps, (1 − momentum) · running + momentum · batch; there the
+    batch's variance is the ``unbiased`` one (torch) or not (Keras, whose momentum is 1 − this one).
 
     Ioffe and Szegedy 2015, "Batch Normalization", algorithms 1 and 2. ValueError for training on one value a channel.
     """
@@ -57,12 +57,24 @@ def batch_norm(x: Any, w: Any, *, eps: float, momentum: float, unbiased: bool) -
                 raise ValueError(f"batch norm: training takes at least 2 values for each channel; got {count}")
             axes = tuple(range(x.ndim - 1))
             batch = mean(x, axes)
-            spread = mean((x - batch) * (x - batch), axes)
+            spread = variance_about(batch, x, axes)
             corrected = spread * (count / (count - 1)) if unbiased else spread
-            tap("running_mean", centre + momentum * (batch - centre), "c")
-            tap("running_variance", variance + momentum * (corrected - variance), "c")
+            tap("running_mean", (1.0 - momentum) * centre + momentum * batch, "c")
+            tap("running_variance", (1.0 - momentum) * variance + momentum * corrected, "c")
             centre, variance = batch, spread
         return standardised(x, centre, variance, w["scale"], w["offset"], eps=eps)
+
+
+@primitive
+def variance_about(centre: Any, x: Any, axes: tuple[int, ...]) -> Any:
+    """mean((x − centre)²), where ``centre`` is the mean of x; 2 mean((x − centre) dx) for its derivative.
+
+    That through the centre is 2 mean(x − centre) = 0 and left out, as every backward pass does: where the centre is
+    large beside the spread, its rounding shows there.
+    """
+    centred = (x - centre).real
+    y = np.mean(centred * centred, axis=axes)
+    return y + 2j * np.mean(centred * x.imag, axis=axes) if np.iscomplexobj(x) else y
 
 
 @primitive

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from attn_ref.tap import probing, scope, tap
 
@@ -31,17 +32,23 @@ class BatchNorm(nn.modules.batchnorm._BatchNorm):
         if not self.training or self.unbiased:
             return super().forward(input)
         self._check_input_dim(input)
-        before = self.running_var.clone()
-        y = super().forward(input)
+        follows = self.running_var.clone()  # torch's own, which backward holds on to
+        y = F.batch_norm(input, self.running_mean, follows, self.weight, self.bias, True, self.momentum, self.eps)
         with torch.no_grad():
             batch = input.transpose(0, 1).flatten(1).var(dim=1, correction=0)
-            self.running_var.copy_(torch.lerp(before, batch, self.momentum))
+            self.running_var.mul_(1.0 - self.momentum).add_(batch, alpha=self.momentum)
+            if self.num_batches_tracked is not None:
+                self.num_batches_tracked.add_(1)
         return y
 
 
 def batch_norm(layer: BatchNorm, x: Tensor, name: str) -> Tensor:
-    """``layer(x)``; what its statistics become in training are taps below ``name``, the layer's attribute."""
-    y = layer(x)
+    """``layer(x)``; what its statistics become in training are taps below ``name``, the layer's attribute.
+
+    Space is one axis meanwhile: with several, torch's backward on CPU misreads a gradient that is channels last and
+    has other strides along an axis of size 1 (docs/findings.md, torch-batch-norm-strides).
+    """
+    y = layer(x.flatten(2)).unflatten(2, x.shape[2:]) if x.dim() > 3 else layer(x)
     if layer.training and probing():
         with scope(name):
             tap("running_mean", layer.running_mean.clone(), "c")

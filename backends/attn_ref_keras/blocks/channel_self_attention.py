@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import keras
@@ -53,7 +54,9 @@ class ChannelSelfAttention(Mirror):
         v = tap("value", self.pixels(self.value, x), "b n k")
         scores = tap("scores", ops.matmul(ops.swapaxes(q, 1, 2), k), "b c k")
         if self.invert:
-            scores = tap("inverted", ops.max(scores, axis=-1, keepdims=True) - scores, "b c k")
+            # without an initial value TensorFlow's max refuses a batch of none
+            largest = ops.max(scores, axis=-1, keepdims=True, initial=-math.inf)
+            scores = tap("inverted", largest - scores, "b c k")
         weights = tap("weights", ops.softmax(scores, axis=-1), "b c k")
         context = ops.matmul(v, ops.swapaxes(weights, 1, 2))
         y = self.gate * tap("context", ops.reshape(context, (b, height, width, self.inner)), "b H W c")

@@ -86,11 +86,11 @@ class NonLocal(Mirror):
         if not self.sub_sample:
             return x
         if self.dimensions < 3:
-            return ops.max_pool(x, 2, data_format="channels_last")
+            return ops.max_pool(x, 2, 2, data_format="channels_last")
         # not max_pool in 3 dimensions: TensorFlow has no float64 kernel of it on CPU
         b, depth, height, width, _ = ops.shape(x)
         frames = ops.reshape(x, (b * depth, height, width, self.inner))
-        pooled = ops.max_pool(frames, 2, data_format="channels_last")
+        pooled = ops.max_pool(frames, 2, 2, data_format="channels_last")
         return ops.reshape(pooled, (b, depth, height // 2, width // 2, self.inner))
 
     def positions(self, x: Any) -> Any:

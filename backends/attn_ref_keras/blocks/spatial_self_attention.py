@@ -59,7 +59,7 @@ class SpatialSelfAttention(Mirror):
         return self.gate * y + x
 
     def pool(self, x: Any) -> Any:
-        return ops.max_pool(x, 2, data_format="channels_last") if self.sub_sample else x
+        return ops.max_pool(x, 2, 2, data_format="channels_last") if self.sub_sample else x
 
     def pixels(self, x: Any) -> Any:
         """(b, H, W, c) → (b, H·W, c)."""
