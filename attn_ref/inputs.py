@@ -113,6 +113,10 @@ def bind(block: Any, given: Mapping[str, Any], declared: Mapping[str, Input] | N
         bound = getattr(block, field)
         if dims.get(label, 0) > bound:
             raise ValueError(f"{title}: {label} is {dims[label]}, and at most {field} = {bound} is possible")
+    for label, field in block.least.items():
+        bound = getattr(block, field)
+        if dims.get(label, bound) < bound:
+            raise ValueError(f"{title}: {label} is {dims[label]}, and at least {field} = {bound} is needed")
     return dims
 
 

@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 
-from attn_ref import traps
 from attn_ref.backend import Run, backend
 from attn_ref.block import Block
 from attn_ref.catalogue import block as find_block

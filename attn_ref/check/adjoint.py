@@ -116,6 +116,11 @@ def _compare_gradients(backend: Backend, case: Case, dtype: str, gaps: tuple[Gap
     return outcome
 
 
+def in_order(tapped: Tapped, labels: str) -> np.ndarray | None:
+    """The array with its axes in the order of ``labels``; None where they are called otherwise, which is a finding."""
+    return transpose_to(*tapped, labels) if sorted(tapped.labels.split()) == sorted(labels.split()) else None
+
+
 def refused(backend: Backend, case: Case, dtype: str, training: bool, refusal: ValueError) -> Outcome:
     """The outcome where the definition refuses a case: the mirror refuses it too, or differs."""
     outcome = Outcome(case.to_json(), 0.0, "", size=case.size())

@@ -161,10 +161,12 @@ def _can_stand_in(block: Block, spec: Input, other: Input | None) -> bool:
 
 
 def _sizes(block: Block, label: str) -> tuple[int, ...]:
+    sizes = SPATIAL if spatial(label) else SIZES
+    least = getattr(block, block.least[label]) if label in block.least else 1
     if label not in block.limits:
-        return SPATIAL if spatial(label) else SIZES
+        return tuple(size for size in sizes if size >= least)
     bound = getattr(block, block.limits[label])
-    return tuple(size for size in (*SIZES, bound) if size <= bound)
+    return tuple(size for size in (*sizes, bound) if least <= size <= bound)
 
 
 def _shape(block: Block, spec: Input, dims: Mapping[str, int], pick: Pick) -> tuple[int, ...]:

@@ -44,8 +44,8 @@ def batch_norm(x: Any, w: Any, *, eps: float, momentum: float, unbiased: bool) -
     """(x − mean) / √(variance + eps) · scale + offset, every channel (the last axis) by itself.
 
     By the running statistics ``w["mean"]`` and ``w["variance"]``; in training by the batch's own, its variance the
-    biased one. What the running ones become then are taps, running + momentum · (batch − running); there the batch's
-    variance is the ``unbiased`` one (torch) or not (Keras, whose momentum is 1 − this one).
+    biased one. What the running ones become then are taps, (1 − momentum) · running + momentum · batch; there the
+    batch's variance is the ``unbiased`` one (torch) or not (Keras, whose momentum is 1 − this one).
 
     Ioffe and Szegedy 2015, "Batch Normalization", algorithms 1 and 2. ValueError for training on one value a channel.
     """

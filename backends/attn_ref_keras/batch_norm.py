@@ -33,7 +33,7 @@ class BatchNorm(keras.layers.BatchNormalization):
             n = ops.cast(math.prod(ops.shape(inputs)[:-1]), before.dtype)
             _, variance = ops.moments(inputs, axes=list(range(len(inputs.shape) - 1)))
             variance = ops.cast(variance, before.dtype) * (n / (n - 1.0))
-            self.moving_variance.assign(before + self.share * (variance - before))
+            self.moving_variance.assign((1.0 - self.share) * before + self.share * variance)
         return y
 
     def get_config(self) -> dict[str, Any]:

@@ -43,8 +43,12 @@ class BatchNorm(nn.modules.batchnorm._BatchNorm):
 
 
 def batch_norm(layer: BatchNorm, x: Tensor, name: str) -> Tensor:
-    """``layer(x)``; what its statistics become in training are taps below ``name``, the layer's attribute."""
-    y = layer(x)
+    """``layer(x)``; what its statistics become in training are taps below ``name``, the layer's attribute.
+
+    Space is one axis meanwhile: with several, torch's backward on CPU misreads a gradient that is channels last and
+    has other strides along an axis of size 1 (docs/findings.md, torch-batch-norm-strides).
+    """
+    y = layer(x.flatten(2)).unflatten(2, x.shape[2:]) if x.dim() > 3 else layer(x)
     if layer.training and probing():
         with scope(name):
             tap("running_mean", layer.running_mean.clone(), "c")

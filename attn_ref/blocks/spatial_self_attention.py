@@ -1,0 +1,127 @@
+r"""Spatial self-attention (SAGAN): every pixel takes a weighted mean of all pixels, added to itself through a gate.
+
+.. math:: Y = \gamma\, A V + X,\qquad A = \operatorname{softmax}(Q K^\top)\ \text{over the keys},\qquad
+          Q = X * W_Q + b_Q,\; K = X * W_K + b_K,\; V = X * W_V + b_V
+
+b batch, H height, W width, c channels; t the H·W pixels as queries, s the pixels as keys, row by row. All convolutions
+are 1 × 1. γ (``gate``) is one number that starts at 0 in training, so that the block begins as the identity. The scores
+are not scaled.
+
+With ``sub_sample`` keys and values are the largest of every 2 × 2 window: of an odd size the last row or column is then
+never a key, and sizes below 2 are refused. With ``project`` a 1 × 1 convolution W_O takes A V back to c channels.
+
+Differences: the paper writes the value as W_v(W_h x) with W_h to c/8 channels, most re-implementations as one
+convolution to c (the default here); the authors' code and BigGAN have ``sub_sample=True``, ``value_head_width=width //
+2``, ``project=True``, ``use_bias=False``. Spectral norm is a way to keep weights, not part of this block: give the
+normalised ones. Some versions transpose the map or take the softmax over the queries.
+
+Source: Zhang et al. 2019, "Self-Attention Generative Adversarial Networks", section 3, equations 1 to 3.
+
+>>> import attn_ref as ar, numpy as np
+>>> block = ar.SpatialSelfAttention(width=8)
+>>> block(block.init(), np.ones((1, 3, 5, 8))).shape
+(1, 3, 5, 8)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from attn_ref import ops
+from attn_ref.block import Block, Input, Param, Pick, conv
+from attn_ref.tap import tap
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpatialSelfAttention(Block):
+    """gate · softmax(query · keyᵀ) · value + x over the pixels of ``x``."""
+
+    #: channels
+    width: int
+    #: width of query and key; None: width // 8, at least 1
+    head_width: int | None = None
+    #: width of the value; None: width
+    value_head_width: int | None = None
+    #: are keys and values the largest of every 2 × 2 window?
+    sub_sample: bool = False
+    #: is there an output projection?
+    project: bool = False
+    #: have the convolutions a bias?
+    use_bias: bool = True
+
+    inputs = {"x": Input("b H W {width}")}
+    output_axes = "b H W c"
+    least = {"H": "pool_size", "W": "pool_size"}
+    example = {"width": 4}
+    witnesses = {
+        "width": 6, "head_width": 3, "value_head_width": {"project": True, "value_head_width": 2}, "sub_sample": True,
+        "project": True, "use_bias": False,
+    }  # fmt: skip
+
+    def __post_init__(self) -> None:
+        self.require_positive("width")
+        self.require_positive(*(n for n in ("head_width", "value_head_width") if getattr(self, n) is not None))
+        self.require_bool("sub_sample", "project", "use_bias")
+        self.require(
+            self.project or self.e == self.width,
+            f"value_head_width = {self.e} is not width = {self.width}, so what is added to x needs project=True",
+        )
+
+    @property
+    def d(self) -> int:
+        return self.head_width or max(1, self.width // 8)
+
+    @property
+    def e(self) -> int:
+        return self.value_head_width or self.width
+
+    @property
+    def pool_size(self) -> int:
+        return 2 if self.sub_sample else 1
+
+    def params(self) -> dict[str, Param]:
+        return {
+            "gate": Param((1,)),
+            **conv("query", (1, 1), self.width, self.d, bias=self.use_bias),
+            **conv("key", (1, 1), self.width, self.d, bias=self.use_bias),
+            **conv("value", (1, 1), self.width, self.e, bias=self.use_bias),
+            **(conv("project", (1, 1), self.e, self.width, bias=self.use_bias) if self.project else {}),
+        }
+
+    @classmethod
+    def sample(cls, pick: Pick) -> SpatialSelfAttention:
+        project = pick(False, True)
+        return cls(
+            width=pick(1, 4, 6, 16),
+            head_width=pick(None, None, 1, 3),
+            value_head_width=pick(None, 2, 5) if project else None,
+            sub_sample=pick(False, True),
+            project=project,
+            use_bias=pick(True, False),
+        )
+
+    def forward(self, w: Any, x: Any) -> np.ndarray:
+        q, k, v = (self.conv(w, name, x) for name in ("query", "key", "value"))
+        if self.sub_sample:
+            k, v = ops.max_pool(k, 2), ops.max_pool(v, 2)
+        q, k, v = tap("query", flat(q), "b t d"), tap("key", flat(k), "b s d"), tap("value", flat(v), "b s e")
+
+        scores = tap("scores", ops.matmul(q, k.swapaxes(1, 2)), "b t s")
+        weights = tap("weights", ops.softmax(scores), "b t s")
+        context = ops.matmul(weights, v).reshape(*x.shape[:3], self.e)
+        y = tap("context", context, "b H W c")
+        if self.project:
+            y = tap("projected", self.conv(w, "project", y), "b H W c")
+        return w["gate"] * y + x
+
+    def conv(self, w: Any, name: str, x: Any) -> Any:
+        return ops.conv(x, w[f"{name}.kernel"], w[f"{name}.bias"] if self.use_bias else None)
+
+
+def flat(x: Any) -> Any:
+    """(b, H, W, c) → (b, H·W, c), row by row."""
+    b, height, width, channels = x.shape
+    return x.reshape(b, height * width, channels)
