@@ -39,6 +39,8 @@ class Block:
     output_axes: ClassVar[str] = ""
     #: label -> field: the size of the axis is at most the field's value
     limits: ClassVar[dict[str, str]] = {}
+    #: label -> attribute: the size of the axis is the attribute's value, unless that is None
+    fixed: ClassVar[dict[str, str]] = {}
     #: the fields of a small valid block
     example: ClassVar[dict[str, Any]] = {}
     #: field -> a value that, against ``example``, changes the result (or the shape of the parameters); where other
