@@ -42,6 +42,8 @@ class Block:
     limits: ClassVar[dict[str, str]] = {}
     #: label -> field: the size of the axis is at least the field's value
     least: ClassVar[dict[str, str]] = {}
+    #: label -> attribute: the size of the axis is the attribute's value, unless that is None
+    fixed: ClassVar[dict[str, str]] = {}
     #: the fields of a small valid block
     example: ClassVar[dict[str, Any]] = {}
     #: field -> a value that, against ``example``, changes the result (or the shape of the parameters); where other

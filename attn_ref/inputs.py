@@ -76,7 +76,8 @@ def resolve(block: Any, axis: str, dims: Mapping[str, int]) -> int | None:
     if axis.startswith("("):
         sizes = [resolve(block, part, dims) for part in axis[1:-1].split()]
         return None if None in sizes else prod(sizes)  # type: ignore[arg-type]
-    return dims.get(axis)
+    fixed = getattr(block, block.fixed[axis]) if axis in block.fixed else None
+    return dims.get(axis) if fixed is None else int(fixed)
 
 
 def bind(block: Any, given: Mapping[str, Any], declared: Mapping[str, Input] | None = None) -> dict[str, int]:

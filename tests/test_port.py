@@ -153,7 +153,9 @@ def test_the_command_reports(bert: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert json.loads(capsys.readouterr().out)["plan"]["to"]["map"] == "canonical"
     assert command("maps", "--json") == 0
     listed = {item["name"]: item for item in json.loads(capsys.readouterr().out)}
-    assert set(listed) == {"canonical", "hf.BertModel", "keras", "torch"}
+    assert set(listed) == {
+        "canonical", "hf.BertModel", "hf.ViTForImageClassification", "hf.ViTModel", "keras", "torch",
+    }  # fmt: skip
     assert command("maps") == 0
 
 

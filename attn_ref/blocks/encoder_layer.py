@@ -1,7 +1,8 @@
-r"""Transformer encoder layer: self-attention and a feed-forward network, each with a residual and a layer norm.
+r"""Transformer encoder layer: self-attention and a feed-forward network, each with a residual and mostly a layer norm.
 
 .. math:: \text{post-norm: } Z = N_1(X + A(X)),\; Y = N_2(Z + F(Z)) \qquad
-          \text{pre-norm: } Z = X + A(N_1(X)),\; Y = Z + F(N_2(Z))
+          \text{pre-norm: } Z = X + A(N_1(X)),\; Y = Z + F(N_2(Z)) \qquad
+          \text{no norm: } Z = X + A(X),\; Y = Z + F(Z)
 
 b batch, t length, c width, f hidden width, h heads. A is multi-head attention, F the
 feed-forward network, N layer norm.
@@ -36,7 +37,7 @@ from attn_ref.tap import tap
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderLayer(Block):
-    """Attention and feed-forward, with residuals and norms after (post-norm) or before (pre-norm) them."""
+    """Attention and feed-forward, with residuals, and norms after (post-norm) or before (pre-norm) them or none."""
 
     #: width that comes in and out
     width: int
@@ -46,8 +47,8 @@ class EncoderLayer(Block):
     hidden_width: int
     #: of the feed-forward network: "relu", "gelu" (error function) or "gelu_tanh"
     activation: str = "relu"
-    #: False: post-norm; True: pre-norm
-    norm_first: bool = False
+    #: False: post-norm; True: pre-norm; None: there are no norms
+    norm_first: bool | None = False
     #: added to the variance by both norms
     eps: float = 1e-5
     #: share that training drops of both sub-layers' results and of the hidden values
@@ -69,7 +70,8 @@ class EncoderLayer(Block):
 
     def __post_init__(self) -> None:
         self.require_positive("width", "num_heads")
-        self.require_bool("norm_first")
+        self.require_choice("norm_first", False, True, None)
+        self.require_with("norm_first", "eps")
         self.require(
             self.width % self.num_heads == 0, f"num_heads = {self.num_heads} does not divide width = {self.width}"
         )
@@ -89,23 +91,24 @@ class EncoderLayer(Block):
         )
 
     def params(self) -> dict[str, Param]:
+        normed = self.norm_first is not None
         return {
             **nest("attention", self.attention),
-            **norm("attention_norm", self.width),
+            **(norm("attention_norm", self.width) if normed else {}),
             **nest("feed_forward", self.feed_forward),
-            **norm("feed_forward_norm", self.width),
+            **(norm("feed_forward_norm", self.width) if normed else {}),
         }
 
     @classmethod
     def sample(cls, pick: Pick) -> EncoderLayer:
-        heads = pick(1, 2, 3)
+        heads, norm_first = pick(1, 2, 3), pick(False, True, False, True, None)
         return cls(
             width=heads * pick(3, 4, 8),
             num_heads=heads,
             hidden_width=pick(5, 16),
             activation=pick("relu", "gelu", "gelu_tanh"),
-            norm_first=pick(False, True),
-            eps=pick(1e-12, 1e-6, 1e-5, 1e-3),
+            norm_first=norm_first,
+            eps=1e-5 if norm_first is None else pick(1e-12, 1e-6, 1e-5, 1e-3),
             dropout=pick(0.0, 0.25),
             attention_dropout=pick(0.0, 0.25),
         )
@@ -125,5 +128,8 @@ class EncoderLayer(Block):
         if self.norm_first:
             x = tap("attended", x + attend(norm("attention_norm", x)), "b t c")
             return tap("fed", x + feed(norm("feed_forward_norm", x)), "b t c")
+        if self.norm_first is None:
+            x = tap("attended", x + attend(x), "b t c")
+            return tap("fed", x + feed(x), "b t c")
         x = norm("attention_norm", tap("attended", x + attend(x), "b t c"))
         return norm("feed_forward_norm", tap("fed", x + feed(x), "b t c"))

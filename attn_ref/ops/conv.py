@@ -29,7 +29,7 @@ def conv(x: Any, kernel: Any, bias: Any = None, *, stride: Sizes = 1, padding: S
     for g in range(groups):
         own = part(windows, g, groups, axis=len(size) + 1)
         rows = np.moveaxis(own, len(size) + 1, -1)  # (b, spatial…, k…, in)
-        flat = rows.reshape(*rows.shape[: len(size) + 1], prod(rows.shape[len(size) + 1 :]))
+        flat = rows.reshape(*rows.shape[: len(size) + 1], prod(rows.shape[len(size) + 1 :]))  # not -1: b may be 0
         y.append(matmul(flat, part(kernel, g, groups, axis=-1).reshape(flat.shape[-1], -1)))
     joined = np.concatenate(y, axis=-1) if groups > 1 else y[0]
     return joined if bias is None else joined + bias

@@ -13,7 +13,7 @@ from attn_ref.port import maps
 from attn_ref.port.checkpoint import Checkpoint, CheckpointError, Spec
 from attn_ref.port.formats import format_of
 from attn_ref.port.hyper import FieldRules, Told, settle
-from attn_ref.port.mapping import Map, Variant, turned
+from attn_ref.port.mapping import Map, Variant, turned_in
 from attn_ref.port.text import load_json
 
 
@@ -89,7 +89,8 @@ def describe(source: Checkpoint, from_map: Map, to_map: Map, settings: Mapping[s
         raise CheckpointError(f"map {from_map.name} is for {from_map.block}, not for {name}")
     cls = catalogue.block(str(name))
     variant = variant_of(from_map, source, cls.__name__)
-    rules = next((m.fields for m in maps.maps().values() if m.block == cls.__name__ and m.fields), None) or FieldRules()
+    named = [from_map, to_map, *maps.maps().values()]  # those of the files themselves before others of the same block
+    rules = next((m.fields for m in named if m.block == cls.__name__ and m.fields), None) or FieldRules()
 
     recorded = {}
     if written == cls.__name__ and isinstance(fields := source.metadata.get("fields"), dict):
@@ -126,7 +127,7 @@ def canonical_specs(
         spelled = {item.spell(rule.foreign, variant, cls.__name__): rule for rule in item.rules_for(example)}
         found = {key: rule for key, rule in spelled.items() if key in source.specs}
     specs = {
-        rule.canonical: Spec(turned(source.specs[key].shape, rule.layout), source.specs[key].dtype)
+        rule.canonical: Spec(turned_in(source.specs[key].shape, rule.layout), source.specs[key].dtype)
         for key, rule in found.items()
     }
     return specs, {rule.canonical: key for key, rule in found.items()}

@@ -30,6 +30,8 @@ class FieldRules:
     present: Mapping[str, str] = field(default_factory=dict)
     #: field -> key of config.json
     config: Mapping[str, str] = field(default_factory=dict)
+    #: field -> which of the numbers is meant, where config.json has a list
+    parts: Mapping[str, int] = field(default_factory=dict)
     #: field -> value in config.json -> the field's value
     values: Mapping[str, Mapping[Any, Any]] = field(default_factory=dict)
     #: key of config.json -> the values that the block can express
@@ -69,6 +71,8 @@ class FieldRules:
             if key not in config:
                 continue
             value = config[key]
+            if name in self.parts and isinstance(value, list) and len(value) > self.parts[name]:
+                value = value[self.parts[name]]
             if name in self.values:
                 if not isinstance(value, str) or value not in self.values[name]:
                     lines.append(f"{key} is {json.dumps(value)}; {', '.join(self.values[name])} can be expressed")

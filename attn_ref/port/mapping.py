@@ -17,8 +17,24 @@ import numpy as np
 from attn_ref.block import Block
 from attn_ref.port.hyper import FieldRules
 
-#: name of a change of layout -> what it does to an array; each undoes itself
-LAYOUTS: dict[str, Callable[[Any], Any]] = {"none": lambda x: x, "transpose": lambda x: x.T}
+
+class Layout(NamedTuple):
+    """A change of layout: from a file's to the canonical one, and back. What does not fit stays as it is."""
+
+    inward: Callable[[Any], Any]
+    outward: Callable[[Any], Any]
+
+
+#: "conv": (out, in, spatial…) ↔ (spatial…, in, out); "batch": a first axis of 1, which canonical arrays have not
+LAYOUTS = {
+    "none": Layout(lambda x: x, lambda x: x),
+    "transpose": Layout(lambda x: x.T, lambda x: x.T),
+    "conv": Layout(
+        lambda x: x.transpose(*range(2, x.ndim), 1, 0) if x.ndim > 1 else x,
+        lambda x: x.transpose(x.ndim - 1, x.ndim - 2, *range(x.ndim - 2)) if x.ndim > 1 else x,
+    ),
+    "batch": Layout(lambda x: x[0] if x.shape[:1] == (1,) else x, lambda x: x[None]),
+}
 
 
 @dataclass(frozen=True)
@@ -63,8 +79,10 @@ class Map:
     unused: Mapping[str, str] = field(default_factory=dict)
     #: what may stand before every name, ``{block}`` being the block's; the first is the default
     prefixes: tuple[str, ...] = ("",)
-    #: an older spelling's name -> end of a foreign name -> how it ends in that spelling
+    #: another spelling's name -> end of a foreign name, or all of one with ``{i}`` -> how it is in that spelling
     spellings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    #: field of the block -> the values that such files can mean
+    only: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     #: how ``config.json`` and shapes give the block's fields
     fields: FieldRules | None = None
 
@@ -75,6 +93,9 @@ class Map:
     def spell(self, foreign: str, variant: Variant, block: str) -> str:
         """A rule's foreign name as a file of this variant has it."""
         for end, other in self.spellings.get(variant.spelling, {}).items():
+            if "{i}" in end and (i := number(end, foreign)) is not None:
+                foreign = other.replace("{i}", i)
+                break
             if foreign.endswith(end):
                 foreign = foreign.removesuffix(end) + other
                 break
@@ -113,9 +134,14 @@ class Map:
         return next(fitting, None)
 
 
-def turned(shape: tuple[int, ...], layout: str) -> tuple[int, ...]:
-    """A shape after a change of layout."""
-    return LAYOUTS[layout](np.broadcast_to(np.False_, shape)).shape  # takes no memory, whatever the shape
+def turned_in(shape: tuple[int, ...], layout: str) -> tuple[int, ...]:
+    """The canonical shape of a file's."""
+    return LAYOUTS[layout].inward(np.broadcast_to(np.False_, shape)).shape  # takes no memory, whatever the shape
+
+
+def turned_out(shape: tuple[int, ...], layout: str) -> tuple[int, ...]:
+    """A file's shape of a canonical one."""
+    return LAYOUTS[layout].outward(np.broadcast_to(np.False_, shape)).shape
 
 
 def number(pattern: str, name: str) -> str | None:
@@ -141,3 +167,8 @@ def linear(foreign: str, canonical: str) -> tuple[Rule, ...]:
 def norm(foreign: str, canonical: str) -> tuple[Rule, ...]:
     """The rules of a layer norm that keeps ``weight`` and ``bias``."""
     return Rule(f"{foreign}.weight", f"{canonical}.scale"), Rule(f"{foreign}.bias", f"{canonical}.offset")
+
+
+def conv(foreign: str, canonical: str) -> tuple[Rule, ...]:
+    """The rules of a convolution that keeps ``weight`` as (out, in, spatial…) and ``bias``."""
+    return Rule(f"{foreign}.weight", f"{canonical}.kernel", "conv"), Rule(f"{foreign}.bias", f"{canonical}.bias")

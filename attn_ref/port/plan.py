@@ -14,7 +14,7 @@ from attn_ref.port.checkpoint import FLOATS, Checkpoint, CheckpointError, Spec
 from attn_ref.port.choose import describe, source_map, target_map
 from attn_ref.port.files import refuse_folder
 from attn_ref.port.formats import format_of
-from attn_ref.port.mapping import LAYOUTS, Map, Rule, Variant, turned
+from attn_ref.port.mapping import LAYOUTS, Map, Rule, Variant, turned_in, turned_out
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Move:
 
     def take(self, tensors: Mapping[str, np.ndarray]) -> np.ndarray:
         """The tensor in the target's layout."""
-        return LAYOUTS[self.outward](LAYOUTS[self.inward](tensors[self.source]))
+        return LAYOUTS[self.outward].outward(LAYOUTS[self.inward].inward(tensors[self.source]))
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Plan:
 
     def canonical(self, source: Checkpoint) -> dict[str, np.ndarray]:
         """The canonical weights in float64."""
-        return {m.canonical: LAYOUTS[m.inward](source[m.source]).astype(np.float64) for m in self.moves}
+        return {m.canonical: LAYOUTS[m.inward].inward(source[m.source]).astype(np.float64) for m in self.moves}
 
     def to_json(self) -> dict[str, Any]:
         """The plan as plain data."""
@@ -100,6 +100,11 @@ def make_plan(
     name = type(block).__name__
     if to_map.block not in (None, name):
         raise CheckpointError(f"map {to_map.name} is for {to_map.block}; {source.path} holds {name}")
+    for item in (from_map, to_map):
+        for field, values in item.only.items():
+            if (got := getattr(block, field)) not in values:
+                means = " or ".join(map(repr, values))
+                raise CheckpointError(f"files of map {item.name} mean {field} = {means}; this {name} has {got!r}")
     if not block.params():
         raise CheckpointError(f"{name} has no parameters; there is nothing to move")
 
@@ -118,7 +123,7 @@ def make_plan(
     moves = []
     for key, rule in rules.items():
         there, (shape, dtype) = outward[rule.canonical], source.specs[key]
-        arrived = turned(turned(shape, rule.layout), there.layout)
+        arrived = turned_out(turned_in(shape, rule.layout), there.layout)
         new = to_map.spell(there.foreign, to_variant, name)
         moves.append(Move(key, rule.layout, rule.canonical, there.layout, new, shape, arrived, dtype))
     return Plan(
@@ -136,7 +141,7 @@ def is_written(target: Path) -> bool:
 def differences(source: Checkpoint, block: Block, rules: Mapping[str, Rule], unused: Mapping[str, str]) -> list[str]:
     """What is missing, unexpected, misshapen or no weight in ``source``, a line each."""
     params = block.params()
-    wanted = {key: turned(params[rule.canonical].shape, rule.layout) for key, rule in rules.items()}
+    wanted = {key: turned_out(params[rule.canonical].shape, rule.layout) for key, rule in rules.items()}
     lines = [f"missing: {key} {shape_of(shape)}" for key, shape in wanted.items() if key not in source.specs]
     for key, (shape, dtype) in source.specs.items():
         if key in unused:

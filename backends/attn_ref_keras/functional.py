@@ -9,7 +9,7 @@ import keras
 
 from attn_ref.block import Block
 from attn_ref.catalogue import find, module_name
-from attn_ref.inputs import Input, resolve
+from attn_ref.inputs import Input, resolve, spatial
 
 DTYPES = {"index": "int32", "bool": "bool"}
 
@@ -62,7 +62,8 @@ def widths(block: Block) -> list[str]:
     """The labels of heads and widths that no field fixes: Keras makes layers before it sees a value."""
     specs = [spec for spec in block.inputs.values() if spec.kind == "real" and not spec.broadcast]
     axes = [axis for spec in specs for axis in (*(a for a in spec.axes if a.startswith("(")), spec.axes[-1])]
-    return list(dict.fromkeys(label for axis in axes if axis[0] != "{" for label in axis.strip("()").split()))
+    labels = [label for axis in axes if not spatial(axis) for label in axis.strip("()").split()]
+    return list(dict.fromkeys(label for label in labels if label[0] != "{"))
 
 
 def shape(block: Block, spec: Input, sizes: Mapping[str, int]) -> tuple[int | None, ...]:

@@ -12,12 +12,12 @@ LEAVES = {"kernel": "weight", "scale": "weight", "offset": "bias", "embedding": 
 
 
 def derive(block: Block) -> Iterator[Rule]:
-    """``layers.0.attention.query.kernel`` ↔ ``layers.0.attention.query.weight``, transposed: torch keeps (out, in)."""
+    """``layers.0.attention.query.kernel`` ↔ ``layers.0.attention.query.weight``; torch keeps (out, in, spatial…)."""
     for name, param in block.params().items():
         path, dot, leaf = name.rpartition(".")
-        if leaf == "kernel" and len(param.shape) != 2:
-            raise ValueError(f"map torch has no rule for {name} {param.shape}: kernels of rank 2 are known")
-        layout = "transpose" if leaf == "kernel" else "none"
+        layout = "none"
+        if leaf == "kernel":
+            layout = "transpose" if len(param.shape) == 2 else "conv"
         yield Rule(f"{path}{dot}{LEAVES.get(leaf, leaf)}", name, layout)
 
 

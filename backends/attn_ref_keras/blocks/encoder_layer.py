@@ -25,7 +25,7 @@ class EncoderLayer(Mirror):
         num_heads: int,
         hidden_width: int,
         activation: str = "relu",
-        norm_first: bool = False,
+        norm_first: bool | None = False,
         eps: float = 1e-5,
         dropout: float = 0.0,
         attention_dropout: float = 0.0,
@@ -36,15 +36,18 @@ class EncoderLayer(Mirror):
         self.norm_first, self.width = norm_first, width
         policy = self.dtype_policy
         self.attention = MultiHeadAttention(width=width, num_heads=num_heads, dropout=attention_dropout, dtype=policy)
-        self.attention_norm = keras.layers.LayerNormalization(epsilon=eps, dtype=policy)
+        if norm_first is not None:
+            self.attention_norm = keras.layers.LayerNormalization(epsilon=eps, dtype=policy)
         self.feed_forward = FeedForward(
             width=width, hidden_width=hidden_width, activation=activation, dropout=dropout, dtype=policy
         )
-        self.feed_forward_norm = keras.layers.LayerNormalization(epsilon=eps, dtype=policy)
+        if norm_first is not None:
+            self.feed_forward_norm = keras.layers.LayerNormalization(epsilon=eps, dtype=policy)
         self.drop = keras.layers.Dropout(dropout, dtype=policy)
 
     def build(self, input_shape: Any) -> None:
-        for layer in (self.attention, self.attention_norm, self.feed_forward, self.feed_forward_norm):
+        norms = () if self.norm_first is None else (self.attention_norm, self.feed_forward_norm)
+        for layer in (self.attention, self.feed_forward, *norms):
             layer.build((None, None, self.width))
         self.built = True
 
@@ -56,6 +59,8 @@ class EncoderLayer(Mirror):
             normed = tap("feed_forward_norm", self.feed_forward_norm(x), "b t c")
             return tap("fed", x + self.feed(normed, training), "b t c")
         x = tap("attended", x + self.attend(x, attention_mask, bias, training), "b t c")
+        if self.norm_first is None:
+            return tap("fed", x + self.feed(x, training), "b t c")
         x = tap("attention_norm", self.attention_norm(x), "b t c")
         x = tap("fed", x + self.feed(x, training), "b t c")
         return tap("feed_forward_norm", self.feed_forward_norm(x), "b t c")

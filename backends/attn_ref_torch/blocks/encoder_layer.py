@@ -22,7 +22,7 @@ class EncoderLayer(nn.Module):
         num_heads: int,
         hidden_width: int,
         activation: str = "relu",
-        norm_first: bool = False,
+        norm_first: bool | None = False,
         eps: float = 1e-5,
         dropout: float = 0.0,
         attention_dropout: float = 0.0,
@@ -31,9 +31,11 @@ class EncoderLayer(nn.Module):
         self.block = Reference.from_options(locals())
         self.norm_first = norm_first
         self.attention = MultiHeadAttention(width=width, num_heads=num_heads, dropout=attention_dropout)
-        self.attention_norm = nn.LayerNorm(width, eps=eps)
+        if norm_first is not None:
+            self.attention_norm = nn.LayerNorm(width, eps=eps)
         self.feed_forward = FeedForward(width=width, hidden_width=hidden_width, activation=activation, dropout=dropout)
-        self.feed_forward_norm = nn.LayerNorm(width, eps=eps)
+        if norm_first is not None:
+            self.feed_forward_norm = nn.LayerNorm(width, eps=eps)
         self.drop = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, attention_mask: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
@@ -44,6 +46,8 @@ class EncoderLayer(nn.Module):
             normed = tap("feed_forward_norm", self.feed_forward_norm(x), "b t c")
             return tap("fed", x + self.feed(normed), "b t c")
         x = tap("attended", x + self.attend(x, attention_mask, bias), "b t c")
+        if self.norm_first is None:
+            return tap("fed", x + self.feed(x), "b t c")
         x = tap("attention_norm", self.attention_norm(x), "b t c")
         x = tap("fed", x + self.feed(x), "b t c")
         return tap("feed_forward_norm", self.feed_forward_norm(x), "b t c")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -59,19 +61,7 @@ def config(block: TextEncoder) -> transformers.BertConfig:
 
 def load(path: Path, block: TextEncoder, config_path: Path | None) -> Any:
     """The model in float64. ValueError if the files leave a parameter without a value: transformers would draw one."""
-    with tempfile.TemporaryDirectory(prefix="attn_ref-") as name:
-        folder = Path(name)
-        if path.name.endswith(".index.json"):
-            (folder / "model.safetensors.index.json").symlink_to(path)
-            for shard in set(load_json(path)["weight_map"].values()):
-                (folder / shard).symlink_to(path.parent / shard)
-        else:
-            target = "model.safetensors" if path.suffix == ".safetensors" else "pytorch_model.bin"
-            (folder / target).symlink_to(path)
-        if config_path:
-            shutil.copy(config_path, folder / "config.json")
-        else:
-            config(block).save_pretrained(folder)
+    with folder_of(path, config_path, config(block)) as folder:
         loaded: Any = transformers.BertModel.from_pretrained(
             folder,
             dtype=torch.float64,
@@ -84,6 +74,25 @@ def load(path: Path, block: TextEncoder, config_path: Path | None) -> Any:
     if wrong := [*info["missing_keys"], *info["mismatched_keys"]]:
         raise ValueError(f"transformers finds no value for {', '.join(map(str, wrong))}")
     return model.eval()
+
+
+@contextmanager
+def folder_of(path: Path, config_path: Path | None, config: Any) -> Iterator[Path]:
+    """A folder as ``from_pretrained`` wants it: the weights, and ``config_path`` or else ``config``."""
+    with tempfile.TemporaryDirectory(prefix="attn_ref-") as name:
+        folder = Path(name)
+        if path.name.endswith(".index.json"):
+            (folder / "model.safetensors.index.json").symlink_to(path)
+            for shard in set(load_json(path)["weight_map"].values()):
+                (folder / shard).symlink_to(path.parent / shard)
+        else:
+            target = "model.safetensors" if path.suffix == ".safetensors" else "pytorch_model.bin"
+            (folder / target).symlink_to(path)
+        if config_path:
+            shutil.copy(config_path, folder / "config.json")
+        else:
+            config.save_pretrained(folder)
+        yield folder
 
 
 def run_file(job: Job) -> Outcome:

@@ -60,6 +60,8 @@ def build(block: EncoderLayer, weights: Mapping[str, np.ndarray], dtype: str = "
             f"nn.TransformerEncoderLayer cannot express attention_dropout = {block.attention_dropout!r} "
             f"(only dropout, which is {block.dropout!r})"
         )
+    if block.norm_first is None:
+        raise ValueError("nn.TransformerEncoderLayer cannot express norm_first = None (only False or True)")
     block.check_weights(weights)
     layer = nn.TransformerEncoderLayer(
         block.width,
