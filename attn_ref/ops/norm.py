@@ -76,7 +76,7 @@ def standardised(
 
 @primitive
 def whitened(x: Any, centre: Any, spread: Any, *, eps: float) -> Any:
-    """(x − centre) / √(spread + eps) = y of a batch's own mean and variance, (dx − mean(dx) − y mean(y dx)) / √… for dy.
+    """y = (x − centre) / √(spread + eps), of a batch's own mean and variance; dy = (dx − mean(dx) − y mean(y dx)) / √….
 
     By itself, since every backward pass has only the rounded y: for the same dx everywhere dy is 0 but for that.
     """
