@@ -133,8 +133,9 @@ FAULTS = [
     Fault(
         "groups interleaved", SK, "SelectiveKernel", "convolved.0",
         torch=("conv(x)", "conv(x.unflatten(1, (-1, conv.groups)).transpose(1, 2).flatten(1, 2))"),
-        keras=("convolved(conv, padded(x, 1 + m))", "conv(padded(ops.reshape(ops.swapaxes(ops.reshape(x, (*x.shape[:3], -1, "
-               "conv.groups)), 3, 4), x.shape), 1 + m))"),
+        keras=("convolved(conv, padded(x, 1 + m))",
+               "conv(padded(ops.reshape(ops.swapaxes(ops.reshape(x, (*x.shape[:3], -1, conv.groups)), 3, 4), x.shape), "
+               "1 + m))"),
     ),
 ]  # fmt: skip
 
