@@ -120,3 +120,114 @@ def seed(name: str, **sizes: Any) -> Seed:
 def same(sizes: Options) -> Options:
     """The sizes are the options."""
     return dict(sizes)
+
+
+def total_widths(sizes: Options) -> Options:
+    """S1: widths over all heads; the scale too is by all of them."""
+    heads = sizes["num_heads"]
+    return {
+        "width": sizes["width"],
+        "num_heads": heads,
+        "head_width": sizes["key_dim"] // heads,
+        "value_head_width": sizes["value_dim"] // heads,
+        "output_width": sizes["value_dim"],
+        "scale": "total",
+        "dropout": sizes["dropout"],
+    }
+
+
+def mean_pooled_vit(sizes: Options) -> Options:
+    """S4: no norm, no position, no class token, the mean over tokens."""
+    plain = {"class_token": False, "positions": False, "norm_first": None, "final_norm": False, "pooling": "mean"}
+    return {**sizes, **plain, "activation": "relu"}
+
+
+PIXELS = {"scale": None, "activation": "relu", "position": "content", "project": False, "residual": False}
+
+ROWS = (
+    Row(
+        row="S1", title="multi_head_attention, a function", block="MultiHeadAttention",
+        sizes={"width": 6, "num_heads": 2, "key_dim": 8, "value_dim": 10, "dropout": 0.1}, options=total_widths,
+        traps=lambda sizes: [traps.always_dropping(sizes["dropout"])],
+    ),
+    Row(
+        row="S2", title="attention over the pixels of a feature map", block="MultiHeadAttention2d",
+        sizes={"channels": 8, "num_heads": 2}, options=same,
+    ),
+    Row(
+        row="S3", title="the attention of a vision transformer", block="MultiHeadAttention",
+        sizes={"width": 8, "num_heads": 2}, options=same, arguments=("x",), traps=lambda _: [traps.renamed(x="query")],
+    ),
+    Row(
+        row="S4", title="a vision transformer for classes, without norm and positions", block="VisionTransformer",
+        sizes={"patch": 2, "channels": 3, "width": 8, "num_layers": 2, "num_heads": 2, "hidden_width": 12,
+               "num_classes": 5, "dropout": 0.1},
+        options=mean_pooled_vit,
+    ),
+    Row(
+        row="S5", title="mhsa_block, which has one head", block="MultiHeadAttention2d", sizes={"channels": 8},
+        options=lambda sizes: {**sizes, "num_heads": 1, **PIXELS},
+    ),
+    Row(
+        row="S6", title="the same, cut into heads", block="MultiHeadAttention2d", sizes={"channels": 8, "num_heads": 4},
+        options=lambda sizes: {**sizes, **PIXELS},
+    ),
+    Row(
+        row="S7", title="squeeze-and-excitation", block="SqueezeExcitation", sizes={"channels": 8, "reduction": 2},
+        options=lambda sizes: {**sizes, "use_bias": False},
+    ),
+    Row(
+        row="S8", title="the channel attention of CBAM", block="ChannelAttention",
+        sizes={"channels": 8, "reduction": 4}, options=same,
+    ),
+    Row(
+        row="S9", title="the spatial attention of CBAM", block="SpatialAttention", sizes={"kernel_size": 3},
+        options=same,
+    ),
+    Row(
+        row="S10", title="a residual block with CBAM", block="CBAMResidual",
+        sizes={"channels": 3, "output_channels": 8, "kernel_size": 3, "stride": 2, "reduction": 4}, options=same,
+    ),
+    Row(
+        row="S11", title="selective kernels", block="SelectiveKernel",
+        sizes={"channels": 8, "branches": 2, "groups": 2, "stride": 1, "min_width": 32, "reduction": 2},
+        options=lambda sizes: {**sizes, "use_bias": True, "bottleneck_norm": False},
+    ),
+    Row(
+        row="S12", title="spatial self-attention, SAGAN", block="SpatialSelfAttention",
+        sizes={"channels": 8, "head_width": 2}, options=same,
+    ),
+    Row(
+        row="S13", title="channel self-attention", block="ChannelSelfAttention",
+        sizes={"channels": 8, "inner_width": 6}, options=same,
+    ),
+    Row(
+        row="S14", title="a non-local block in 1, 2 or 3 dimensions", block="NonLocal",
+        sizes={"channels": 8, "dimensions": 2, "inner_width": None, "sub_sample": True, "batch_norm": True},
+        options=same,
+    ),
+    Row(
+        row="S15", title="multi-head attention with a mask, 0 = drop", block="MultiHeadAttention",
+        sizes={"width": 8, "num_heads": 2}, options=same, arguments=("query", "key", "value", "mask"),
+        traps=lambda _: [traps.mask_of_numbers(0, rank=4), traps.uniform_where_nothing_is_kept()],
+    ),
+    Row(
+        row="S16", title="scaled dot-product attention with a mask, 1 = drop", block="ScaledDotProductAttention",
+        sizes={}, options=same, arguments=("query", "key", "value", "mask"), traps=lambda _: [traps.mask_added()],
+    ),
+    Row(
+        row="S17", title="a multi-head attention layer, called as (v, k, q, mask)", block="MultiHeadAttention",
+        sizes={"width": 8, "num_heads": 2}, options=same, arguments=("value", "key", "query", "mask"),
+        traps=lambda _: [traps.mask_added(rank=4)],
+    ),
+    Row(
+        row="S18", title="the point-wise feed-forward network", block="FeedForward",
+        sizes={"width": 8, "hidden_width": 12}, options=same,
+    ),
+    Row(
+        row="S19", title="an encoder layer, norm after", block="EncoderLayer",
+        sizes={"width": 8, "num_heads": 2, "hidden_width": 12, "dropout": 0.1},
+        options=lambda sizes: {**sizes, "eps": 1e-6}, arguments=("x", "mask"),
+        traps=lambda _: [traps.mask_added(rank=4)],
+    ),
+)  # fmt: skip

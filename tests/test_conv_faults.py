@@ -59,7 +59,7 @@ FAULTS = [
     Fault(
         "the kernel flipped", SA, "SpatialAttention", "convolved",
         torch=("self.conv(pooled)", "self.conv(pooled.flip(2, 3)).flip(2, 3)"),
-        keras=("self.conv(pooled)", "ops.flip(self.conv(ops.flip(pooled, (1, 2))), (1, 2))"),
+        keras=("convolved(self.conv, pooled)", "ops.flip(self.conv(ops.flip(pooled, (1, 2))), (1, 2))"),
     ),
     Fault(
         "no sigmoid", SA, "SpatialAttention", "gate",
@@ -93,7 +93,7 @@ FAULTS = [
         "padding that goes behind only at stride 2", RES, "CBAMResidual", "convolved",
         torch=("self.conv(x)", "F.conv2d(F.pad(x, (0, 2 * (self.conv.kernel_size[0] // 2)) * 2), "
                "self.conv.weight, self.conv.bias, self.conv.stride)"),
-        keras=("self.conv(padded(x, self.kernel_size // 2))",
+        keras=("convolved(self.conv, padded(x, self.kernel_size // 2))",
                "ops.conv(x, self.conv.kernel, strides=self.stride, padding='same') + self.conv.bias"),
     ),
     Fault(
@@ -133,8 +133,9 @@ FAULTS = [
     Fault(
         "groups interleaved", SK, "SelectiveKernel", "convolved.0",
         torch=("conv(x)", "conv(x.unflatten(1, (-1, conv.groups)).transpose(1, 2).flatten(1, 2))"),
-        keras=("conv(padded(x, 1 + m))", "conv(padded(ops.reshape(ops.swapaxes(ops.reshape(x, (*x.shape[:3], -1, "
-               "conv.groups)), 3, 4), x.shape), 1 + m))"),
+        keras=("convolved(conv, padded(x, 1 + m))",
+               "conv(padded(ops.reshape(ops.swapaxes(ops.reshape(x, (*x.shape[:3], -1, conv.groups)), 3, 4), x.shape), "
+               "1 + m))"),
     ),
 ]  # fmt: skip
 

@@ -127,7 +127,7 @@ class SelectiveKernel(Block):
         squeezed = tap("squeezed", ops.mean(tap("fused", fused, "b P Q c"), axis=(1, 2)), "b c")
         reduced = tap("reduced", ops.linear(squeezed, w["reduce.kernel"], w["reduce.bias"]), "b d")
         if self.bottleneck_norm:
-            normed = tap("reduced_normed", self.norm(w, "reduce_norm", reduced), "b d")
+            normed = tap("reduced_normed", self.standardised(w, "reduce_norm", reduced), "b d")
             reduced = tap("reduced_active", ops.relu(normed), "b d")
         logits = [ops.linear(reduced, w[f"selects.{m}.kernel"], w[f"selects.{m}.bias"]) for m in range(self.branches)]
         scores = tap("scores", np.stack(logits, axis=1), "b m c")
@@ -141,8 +141,8 @@ class SelectiveKernel(Block):
         bias = w[f"convs.{m}.bias"] if self.use_bias else None
         convolved = ops.conv(x, w[f"convs.{m}.kernel"], bias, stride=self.stride, padding=1 + m, groups=self.groups)
         convolved = tap(f"convolved.{m}", convolved, "b P Q c")
-        normed = tap(f"normed.{m}", self.norm(w, f"norms.{m}", convolved), "b P Q c")
+        normed = tap(f"normed.{m}", self.standardised(w, f"norms.{m}", convolved), "b P Q c")
         return tap(f"features.{m}", ops.relu(normed), "b P Q c")
 
-    def norm(self, w: Any, name: str, x: Any) -> Any:
+    def standardised(self, w: Any, name: str, x: Any) -> Any:
         return ops.batch_norm(x, w[name], eps=self.eps, momentum=self.momentum, unbiased=self.unbiased)

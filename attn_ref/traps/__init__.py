@@ -107,6 +107,11 @@ def mask_added(amount: float = -1e9, rank: int | None = None) -> Trap:
     return Trap(name="mask-added", title=f"the mask, 1 meaning drop, is added as mask · {amount:g}", inputs=inputs)
 
 
-def arguments(*order: str) -> Trap:
-    """Arguments in an order of their own; ``order`` names them."""
-    return Trap(name="-".join(order) + "-order", title=f"arguments come as ({', '.join(order)})")
+def renamed(**names: str) -> Trap:
+    """Inputs go by other names: ``renamed(x="query")``."""
+
+    def inputs(given: Inputs) -> Inputs:
+        return {names.get(name, name): value for name, value in given.items()}
+
+    pairs = ", ".join(f"{theirs} is {ours}" for theirs, ours in names.items())
+    return Trap(name="renamed", title=f"inputs go by other names: {pairs}", inputs=inputs)

@@ -12,7 +12,7 @@ from attn_ref.tap import tap
 from attn_ref_keras.batch_norm import BatchNorm, batch_norm
 from attn_ref_keras.blocks.cbam import CBAM
 from attn_ref_keras.mirror import Mirror
-from attn_ref_keras.spatial import max_pool, padded
+from attn_ref_keras.spatial import convolved, max_pool, padded
 
 
 @keras.saving.register_keras_serializable("attn_ref")
@@ -50,10 +50,10 @@ class CBAMResidual(Mirror):
 
     def call(self, x: Any, training: bool | None = None) -> Any:
         self.check(x=x)
-        convolved = tap("convolved", self.conv(padded(x, self.kernel_size // 2)), "b P Q f")
-        normed = tap("normed", batch_norm(self.norm, convolved, "norm", training), "b P Q f")
+        y = tap("convolved", convolved(self.conv, padded(x, self.kernel_size // 2)), "b P Q f")
+        normed = tap("normed", batch_norm(self.norm, y, "norm", training), "b P Q f")
         attended = self.attention(tap("active", ops.relu(normed), "b P Q f"), training=training)
         pooled = tap("pooled", max_pool(x, 3, self.stride, 1), "b P Q c")
-        shortcut = tap("shortcut", self.shortcut(pooled), "b P Q f")
+        shortcut = tap("shortcut", convolved(self.shortcut, pooled), "b P Q f")
         added = tap("added", attended + shortcut, "b P Q f")
         return tap("rectified", ops.relu(added), "b P Q f")

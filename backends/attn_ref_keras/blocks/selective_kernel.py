@@ -11,7 +11,7 @@ from attn_ref.blocks.selective_kernel import SelectiveKernel as Reference
 from attn_ref.tap import tap
 from attn_ref_keras.batch_norm import BatchNorm, batch_norm
 from attn_ref_keras.mirror import Mirror
-from attn_ref_keras.spatial import mean_over_space, padded
+from attn_ref_keras.spatial import convolved, mean_over_space, padded
 
 
 @keras.saving.register_keras_serializable("attn_ref")
@@ -62,8 +62,8 @@ class SelectiveKernel(Mirror):
         self.check(x=x)
         branches = []
         for m, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
-            convolved = tap(f"convolved.{m}", conv(padded(x, 1 + m)), "b P Q c")
-            normed = tap(f"normed.{m}", batch_norm(norm, convolved, f"norms.{m}", training), "b P Q c")
+            y = tap(f"convolved.{m}", convolved(conv, padded(x, 1 + m)), "b P Q c")
+            normed = tap(f"normed.{m}", batch_norm(norm, y, f"norms.{m}", training), "b P Q c")
             branches.append(tap(f"features.{m}", ops.relu(normed), "b P Q c"))
         features = ops.stack(branches, axis=1)
         fused = tap("fused", ops.sum(features, axis=1), "b P Q c")

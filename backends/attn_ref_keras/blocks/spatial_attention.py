@@ -12,7 +12,7 @@ from attn_ref.tap import tap
 from attn_ref_keras.batch_norm import BatchNorm
 from attn_ref_keras.batch_norm import batch_norm as run_norm
 from attn_ref_keras.mirror import Mirror
-from attn_ref_keras.spatial import largest
+from attn_ref_keras.spatial import convolved, largest
 
 
 @keras.saving.register_keras_serializable("attn_ref")
@@ -48,7 +48,7 @@ class SpatialAttention(Mirror):
         mean = ops.sum(x, axis=-1, keepdims=True) / x.shape[-1]  # on JAX ops.mean computes float64 in float32
         pooled = ops.concatenate([mean, largest(x, axis=-1, keepdims=True)], axis=-1)
         pooled = tap("pooled", pooled, "b H W p")
-        gate = tap("convolved", self.conv(pooled), "b H W u")
+        gate = tap("convolved", convolved(self.conv, pooled), "b H W u")
         if self.norm is not None:
             gate = tap("normed", run_norm(self.norm, gate, "norm", training), "b H W u")
         gate = tap("gate", ops.sigmoid(gate), "b H W u")

@@ -48,6 +48,7 @@ class SelectiveKernel(nn.Module):
         check(self, x=x)
         branches = []
         for m, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
+            assert isinstance(norm, BatchNorm)
             convolved = tap(f"convolved.{m}", conv(x), "b c P Q")
             normed = tap(f"normed.{m}", batch_norm(norm, convolved, f"norms.{m}"), "b c P Q")
             branches.append(tap(f"features.{m}", F.relu(normed), "b c P Q"))
