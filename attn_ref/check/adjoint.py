@@ -26,7 +26,7 @@ from attn_ref.check.gaps import Gap, units
 from attn_ref.check.tolerance import LIMIT, OUTPUT, ROUNDING, RUNS, MovedTaps, moved, truth, wide
 from attn_ref.derivative import jvp
 from attn_ref.ops.primitive import Noise, kinks, noisy
-from attn_ref.tap import Tapped, record
+from attn_ref.tap import Tapped, record, transpose_to
 from attn_ref.weights import rounded, uniform
 
 RATE = 0.25
@@ -94,7 +94,10 @@ def _compare_gradients(backend: Backend, case: Case, dtype: str, gaps: tuple[Gap
             title = f"{kind} {name}"
             direction = Tapped(uniform(value.shape, case.seed, "direction", title), labels)
             adjoint = Adjoint(block, w, x, (kind, name, direction), cotangent, dtype, units(gaps), masks)
-            enter(outcome, title, adjoint, run.gradients.get(title), LIMIT[dtype])
+            gradient = run.gradients.get(title)
+            if kind == "tap" and gradient is not None and name in run.taps:  # it is laid out as the mirror's tap is
+                gradient = transpose_to(gradient, run.taps[name].labels if labels else "", labels)
+            enter(outcome, title, adjoint, gradient, LIMIT[dtype])
             if direct is not None and kind != "tap" and outcome.first is None:
                 enter(outcome, title, adjoint, direct.gradients.get(title), LIMIT[dtype], FUSED)
     return outcome
