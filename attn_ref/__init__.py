@@ -31,9 +31,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0.dev0"
 __all__ = [
-    "Block", "Input", "KVCache", "MissingBackend", "Param", "Tapped", "add", "attention", "backend", "backends", "block",
-    "blocks", "check", "jvp", "port", "record", "replace", "scope", "tap",
-    "training",
+    "Block", "Input", "KVCache", "MissingBackend", "Param", "Tapped", "add", "attention", "backend", "backends",
+    "block", "blocks", "check", "jvp", "port", "record", "replace", "scope", "tap", "training",
 ]  # fmt: skip
 
 

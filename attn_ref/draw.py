@@ -8,18 +8,21 @@ from typing import Any
 import numpy as np
 
 
-def heat(axes: Any, image: Any, grid: Any, *, opacity: float = 0.6) -> Any:
+def heat(axes: Any, image: Any, grid: Any, *, color: str = "#e8001c", opacity: float = 0.85) -> Any:
     """Draw ``image`` (H, W) or (H, W, channels) on matplotlib's ``axes``, and over it the patches of ``grid``.
 
-    ``grid`` (rows, columns) is stretched over the image, each patch in one colour: nothing is smoothed over.
+    ``grid`` (rows, columns) is stretched over the image, each patch in one ``color``, as opaque as its share of the
+    largest: where nothing is attended to the image is as it was, and nothing is smoothed over.
     """
+    from matplotlib.colors import to_rgba
+
     image, grid = np.asarray(image), np.asarray(grid)
     height, width = image.shape[:2]
     extent = (0, width, height, 0)
     axes.imshow(image.squeeze(), cmap="gray", extent=extent, interpolation="nearest")
-    drawn = axes.imshow(
-        grid, cmap="inferno", alpha=opacity, extent=extent, interpolation="nearest", vmin=0.0, vmax=grid.max()
-    )
+    colors = np.broadcast_to(to_rgba(color), (*grid.shape, 4)).copy()
+    colors[..., 3] = opacity * grid / max(grid.max(), np.finfo(float).tiny)
+    drawn = axes.imshow(colors, extent=extent, interpolation="nearest")
     axes.set_xticks([])
     axes.set_yticks([])
     return drawn
@@ -29,7 +32,7 @@ def sheet(images: Sequence[Any], columns: dict[str, Sequence[Any]], labels: Sequ
     """A matplotlib figure: a row for every image, first by itself, then under each of ``columns``' grids.
 
     ``columns``: heading → a grid (rows, columns) for every image. ``labels``: what stands beside each row. Every heat
-    map has its own scale, black for 0, and the largest share of attention in it is written below.
+    map has a scale of its own; the largest share of attention in it is written below.
     """
     from matplotlib.figure import Figure
 

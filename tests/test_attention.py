@@ -94,4 +94,4 @@ def test_drawing() -> None:
     assert len(figure.axes) == 4
     drawn = figure.axes[1].images[1]
     assert drawn.get_extent() == [0, 12, 8, 0]
-    np.testing.assert_array_equal(drawn.get_array(), grids[0])
+    np.testing.assert_allclose(drawn.get_array()[..., 3], 0.85, rtol=1e-15)  # all patches alike
