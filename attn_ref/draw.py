@@ -12,14 +12,14 @@ def heat(axes: Any, image: Any, grid: Any, *, color: str = "#e8001c", opacity: f
     """Draw ``image`` (H, W) or (H, W, channels) on matplotlib's ``axes``, and over it the patches of ``grid``.
 
     ``grid`` (rows, columns) is stretched over the image, each patch in one ``color``, as opaque as its share of the
-    largest: where nothing is attended to the image is as it was, and nothing is smoothed over.
+    largest: where nothing is attended to the (faded) image shows as it is, and nothing is smoothed over.
     """
     from matplotlib.colors import to_rgba
 
     image, grid = np.asarray(image), np.asarray(grid)
     height, width = image.shape[:2]
     extent = (0, width, height, 0)
-    axes.imshow(image.squeeze(), cmap="gray", extent=extent, interpolation="nearest")
+    axes.imshow(image.squeeze(), cmap="gray", extent=extent, interpolation="nearest", alpha=0.45)
     colors = np.broadcast_to(to_rgba(color), (*grid.shape, 4)).copy()
     colors[..., 3] = opacity * grid / max(grid.max(), np.finfo(float).tiny)
     drawn = axes.imshow(colors, extent=extent, interpolation="nearest")

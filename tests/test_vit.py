@@ -109,6 +109,19 @@ def test_vision_transformer_is_the_scalar_loop(options: dict[str, Any]) -> None:
     assert_is_oracle(block, vision_transformer, image=uniform((2, 4, 6, 3), 3, "image"))
 
 
+def test_an_encoder_layer_without_norms_is_the_scalar_loop() -> None:
+    block = ar.EncoderLayer(width=6, num_heads=3, hidden_width=5, norm_first=None)
+    assert not any("norm" in name for name in block.params())
+
+    def layer(w: dict, x: list, *, num_heads: int, activation: str, **_: Any) -> list:
+        return plain_layer(w, x, num_heads=num_heads, activation=activation)
+
+    assert_is_oracle(block, layer, x=uniform((2, 4, 6), 3, "x"))
+    peer = pytest.importorskip("attn_ref_torch.peers.transformer_encoder_layer", exc_type=ImportError)
+    with pytest.raises(ValueError, match="cannot express norm_first = None"):
+        peer.build(block, block.init())
+
+
 # laws -----------------------------------------------------------------------------------------------------------------
 
 
