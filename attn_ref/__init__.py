@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 # before the function of the same name is bound below: a later import would bind the folder
 import attn_ref.blocks  # noqa: F401
+from attn_ref import attention
 from attn_ref.backend import MissingBackend, backend, backends
 from attn_ref.block import Block, Input, Param
 from attn_ref.catalogue import block, blocks, find
@@ -30,9 +31,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0.dev0"
 __all__ = [
-    "Block", "Input", "KVCache", "MissingBackend", "Param", "Tapped", "add", "backend", "backends", "block", "blocks",
-    "check", "jvp", "port", "record", "replace", "scope", "tap",
-    "training",
+    "Block", "Input", "KVCache", "MissingBackend", "Param", "Tapped", "add", "attention", "backend", "backends",
+    "block", "blocks", "check", "jvp", "port", "record", "replace", "scope", "tap", "training",
 ]  # fmt: skip
 
 

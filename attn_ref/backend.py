@@ -45,7 +45,8 @@ class Run:
 
     output: np.ndarray
     taps: dict[str, Tapped] = field(default_factory=dict)
-    #: "parameter query.kernel", "input query", "tap scores" … -> gradient of Σ cotangent · output, canonical layout
+    #: "parameter query.kernel", "input query", "tap scores" … -> gradient of Σ cotangent · output, in the canonical
+    #: layout; that of a tap laid out as the tap is
     gradients: dict[str, np.ndarray] = field(default_factory=dict)
     #: the output's dtype in the framework, which need not be that of the array; empty if the backend does not tell
     dtype: str = ""

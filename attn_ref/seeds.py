@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from attn_ref import traps
 from attn_ref.backend import Run, backend
 from attn_ref.block import Block
 from attn_ref.catalogue import block as find_block
@@ -39,7 +40,7 @@ class Row:
     #: sizes -> the block's options
     options: Callable[[Options], Options]
     #: sizes -> the traps that apply
-    traps: Callable[[Options], Sequence[Trap]] = field(default=lambda sizes: ())
+    trapped: Callable[[Options], Sequence[Trap]] = field(default=lambda sizes: ())
     #: the names of its arguments, in order; None: the block's
     arguments: tuple[str, ...] | None = None
 
@@ -59,7 +60,7 @@ class Seed:
     @property
     def traps(self) -> Sequence[Trap]:
         """What deviates from the block's definition."""
-        return self.row.traps(self.sizes)
+        return self.row.trapped(self.sizes)
 
     def __call__(self, weights: Mapping[str, Any], *args: Any, engine: str | None = None, **kwargs: Any) -> np.ndarray:
         """What the seed's function gives; with ``engine`` by that engine's mirror."""
@@ -148,7 +149,7 @@ ROWS = (
     Row(
         row="S1", title="multi_head_attention, a function", block="MultiHeadAttention",
         sizes={"width": 6, "num_heads": 2, "key_dim": 8, "value_dim": 10, "dropout": 0.1}, options=total_widths,
-        traps=lambda sizes: [traps.always_dropping(sizes["dropout"])],
+        trapped=lambda sizes: [traps.always_dropping(sizes["dropout"])],
     ),
     Row(
         row="S2", title="attention over the pixels of a feature map", block="MultiHeadAttention2d",
@@ -156,7 +157,7 @@ ROWS = (
     ),
     Row(
         row="S3", title="the attention of a vision transformer", block="MultiHeadAttention",
-        sizes={"width": 8, "num_heads": 2}, options=same, arguments=("x",), traps=lambda _: [traps.renamed(x="query")],
+        sizes={"width": 8, "num_heads": 2}, options=same, arguments=("x",), trapped=lambda _: [traps.renamed(x="query")],
     ),
     Row(
         row="S4", title="a vision transformer for classes, without norm and positions", block="VisionTransformer",
@@ -209,16 +210,16 @@ ROWS = (
     Row(
         row="S15", title="multi-head attention with a mask, 0 = drop", block="MultiHeadAttention",
         sizes={"width": 8, "num_heads": 2}, options=same, arguments=("query", "key", "value", "mask"),
-        traps=lambda _: [traps.mask_of_numbers(0, rank=4), traps.uniform_where_nothing_is_kept()],
+        trapped=lambda _: [traps.mask_of_numbers(0, rank=4), traps.uniform_where_nothing_is_kept()],
     ),
     Row(
         row="S16", title="scaled dot-product attention with a mask, 1 = drop", block="ScaledDotProductAttention",
-        sizes={}, options=same, arguments=("query", "key", "value", "mask"), traps=lambda _: [traps.mask_added()],
+        sizes={}, options=same, arguments=("query", "key", "value", "mask"), trapped=lambda _: [traps.mask_added()],
     ),
     Row(
         row="S17", title="a multi-head attention layer, called as (v, k, q, mask)", block="MultiHeadAttention",
         sizes={"width": 8, "num_heads": 2}, options=same, arguments=("value", "key", "query", "mask"),
-        traps=lambda _: [traps.mask_added(rank=4)],
+        trapped=lambda _: [traps.mask_added(rank=4)],
     ),
     Row(
         row="S18", title="the point-wise feed-forward network", block="FeedForward",
@@ -228,6 +229,6 @@ ROWS = (
         row="S19", title="an encoder layer, norm after", block="EncoderLayer",
         sizes={"width": 8, "num_heads": 2, "hidden_width": 12, "dropout": 0.1},
         options=lambda sizes: {**sizes, "eps": 1e-6}, arguments=("x", "mask"),
-        traps=lambda _: [traps.mask_added(rank=4)],
+        trapped=lambda _: [traps.mask_added(rank=4)],
     ),
 )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,17 @@ import pytest
 import attn_ref as ar
 from attn_ref.weights import cast
 
+
 #: each block once small, and once with all that changes its parameters
-EVERY = [block.build({**block.example, **more}) for block in ar.blocks().values() for more in ({}, block.witnesses)]
+def together(witnesses: Mapping[str, Any]) -> dict[str, Any]:
+    """All witnesses at once, those that are mappings too."""
+    parts = (value if isinstance(value, dict) else {name: value} for name, value in witnesses.items())
+    return {name: value for part in parts for name, value in part.items()}
+
+
+EVERY = [
+    block.build({**block.example, **more}) for block in ar.blocks().values() for more in ({}, together(block.witnesses))
+]
 BLOCKS = [block for block in EVERY if block.params()]
 
 

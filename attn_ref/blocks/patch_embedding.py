@@ -57,5 +57,6 @@ class PatchEmbedding(Block):
 
     def forward(self, w: Any, image: Any) -> np.ndarray:
         patches = ops.conv(image, w["project.kernel"], w["project.bias"], stride=self.patch)
-        b, rows, columns, width = tap("projected", patches, "b H W c").shape
+        patches = tap("projected", patches, "b H W c")
+        b, rows, columns, width = patches.shape
         return tap("tokens", patches.reshape(b, rows * columns, width), "b t c")

@@ -106,8 +106,8 @@ def _compare_gradients(backend: Backend, case: Case, dtype: str, gaps: tuple[Gap
             direction = Tapped(uniform(value.shape, case.seed, "direction", title), labels)
             adjoint = Adjoint(block, w, x, (kind, name, direction), cotangent, dtype, units(gaps), masks)
             gradient = run.gradients.get(title)
-            if kind == "tap" and gradient is not None and name in run.taps:  # in the mirror's layout until here
-                gradient = transpose_to(gradient, run.taps[name].labels, labels)
+            if kind == "tap" and gradient is not None and name in run.taps:  # it is laid out as the mirror's tap is
+                gradient = transpose_to(gradient, run.taps[name].labels if labels else "", labels)
             enter(outcome, title, adjoint, gradient, LIMIT[dtype])
             if direct is not None and kind != "tap" and outcome.first is None:
                 fused = adjoint.granted(units(gaps, ("", BACKWARD)))
