@@ -24,6 +24,7 @@ from attn_ref.check import check
 from attn_ref.derivative import jvp
 from attn_ref.kv_cache import KVCache
 from attn_ref.mode import training
+from attn_ref.seeds import seed, seeds
 from attn_ref.tap import Tapped, add, record, replace, scope, tap
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0.dev0"
 __all__ = [
     "Block", "Input", "KVCache", "MissingBackend", "Param", "Tapped", "add", "attention", "backend", "backends",
-    "block", "blocks", "check", "jvp", "port", "record", "replace", "scope", "tap", "training",
+    "block", "blocks", "check", "jvp", "port", "record", "replace", "scope", "seed", "seeds",
+    "tap", "training",
 ]  # fmt: skip
 
 

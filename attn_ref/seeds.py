@@ -157,7 +157,8 @@ ROWS = (
     ),
     Row(
         row="S3", title="the attention of a vision transformer", block="MultiHeadAttention",
-        sizes={"width": 8, "num_heads": 2}, options=same, arguments=("x",), trapped=lambda _: [traps.renamed(x="query")],
+        sizes={"width": 8, "num_heads": 2}, options=same, arguments=("x",),
+        trapped=lambda _: [traps.renamed(x="query")],
     ),
     Row(
         row="S4", title="a vision transformer for classes, without norm and positions", block="VisionTransformer",

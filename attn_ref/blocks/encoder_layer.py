@@ -71,7 +71,7 @@ class EncoderLayer(Block):
     def __post_init__(self) -> None:
         self.require_positive("width", "num_heads")
         self.require_choice("norm_first", False, True, None)
-        self.require_with("norm_first", "eps")
+        self.require(self.norm_first is not None or self.eps == 1e-5, "eps needs norms; norm_first is None")
         self.require(
             self.width % self.num_heads == 0, f"num_heads = {self.num_heads} does not divide width = {self.width}"
         )
