@@ -205,7 +205,7 @@ def test_options_that_do_not_fit_are_refused() -> None:
         with pytest.raises(ValueError) as error:
             build(**options)
         assert said in str(error.value)
-    with pytest.raises(ValueError, match="eps needs norm_first, which is None"):
+    with pytest.raises(ValueError, match="eps needs norms; norm_first is None"):
         ar.EncoderLayer(width=4, num_heads=2, hidden_width=4, norm_first=None, eps=1e-3)
     block = ar.VisionTransformer(**ar.VisionTransformer.example)
     with pytest.raises(ValueError, match=r"axis \(H \{patch\}\) is 12, not 8"):
