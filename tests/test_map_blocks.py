@@ -39,7 +39,7 @@ SEEDS = {
     "heads, ReLU, content": {"num_heads": 3, **PLAIN},
     "standard": {"num_heads": 2},
     "residual": {"num_heads": 2, "residual": True, "position": "content", "use_bias": False},
-    "widths": {"num_heads": 2, "head_width": 5, "value_head_width": 3, "output_width": 7, "scale": "total"},
+    "widths": {"num_heads": 2, "head_width": 5, "value_head_width": 3, "output_channels": 7, "scale": "total"},
     "number": {"num_heads": 3, "scale": -0.3, "residual": True, "project": False},
 }  # fmt: skip
 
@@ -47,7 +47,7 @@ SEEDS = {
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("fields", SEEDS.values(), ids=SEEDS)
 def test_multi_head_attention2d(fields: dict[str, Any], shape: tuple[int, ...]) -> None:
-    assert_is_oracle(MHA2D(width=6, **fields), oracles.multi_head_attention2d, *shape, 6)
+    assert_is_oracle(MHA2D(channels=6, **fields), oracles.multi_head_attention2d, *shape, 6)
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -56,7 +56,7 @@ def test_multi_head_attention2d(fields: dict[str, Any], shape: tuple[int, ...]) 
 )
 def test_spatial_self_attention(fields: dict[str, Any], shape: tuple[int, ...]) -> None:
     widths = {"value_head_width": 3} if fields["project"] else {"head_width": 2}
-    assert_is_oracle(SAGAN(width=6, **widths, **fields), oracles.spatial_self_attention, *shape, 6)
+    assert_is_oracle(SAGAN(channels=6, **widths, **fields), oracles.spatial_self_attention, *shape, 6)
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -68,7 +68,7 @@ def test_spatial_self_attention(fields: dict[str, Any], shape: tuple[int, ...]) 
     ids=str,
 )  # fmt: skip
 def test_channel_self_attention(fields: dict[str, Any], invert: bool, shape: tuple[int, ...]) -> None:
-    assert_is_oracle(CHANNEL(width=4, invert=invert, **fields), oracles.channel_self_attention, *shape, 4)
+    assert_is_oracle(CHANNEL(channels=4, invert=invert, **fields), oracles.channel_self_attention, *shape, 4)
 
 
 SPACE = {1: (5,), 2: (4, 3), 3: (3, 2, 5)}
@@ -80,7 +80,7 @@ SPACE = {1: (5,), 2: (4, 3), 3: (3, 2, 5)}
 )
 def test_non_local(fields: dict[str, Any], dimensions: int) -> None:
     for more in ({}, {"scale": "input", "inner_width": 3}, {"scale": "inner", "use_bias": False}, {"scale": -0.5}):
-        block = NON_LOCAL(width=4, dimensions=dimensions, **fields, **more)
+        block = NON_LOCAL(channels=4, dimensions=dimensions, **fields, **more)
         assert_is_oracle(block, oracles.non_local, 2, *SPACE[dimensions], 4)
         with ar.training():
             assert_is_oracle(block, oracles.non_local, 2, *SPACE[dimensions], 4, training=True)
@@ -88,7 +88,7 @@ def test_non_local(fields: dict[str, Any], dimensions: int) -> None:
 
 @pytest.mark.parametrize("unbiased", [False, True])
 def test_running_statistics_of_a_non_local_block(unbiased: bool) -> None:
-    block = NON_LOCAL(width=3, batch_norm=True, momentum=0.25, unbiased=unbiased)
+    block = NON_LOCAL(channels=3, batch_norm=True, momentum=0.25, unbiased=unbiased)
     w = block.init(4)
     with ar.training(), ar.record() as taps:
         block(w, real(2, 3, 2, 3))
@@ -105,9 +105,9 @@ def test_running_statistics_of_a_non_local_block(unbiased: bool) -> None:
 # laws -----------------------------------------------------------------------------------------------------------------
 
 EQUIVARIANT = [
-    MHA2D(width=6, num_heads=2, position="content", residual=True),
-    MHA2D(width=6, num_heads=3, activation="relu", project=False),
-    SAGAN(width=6), CHANNEL(width=6, inner_width=3), NON_LOCAL(width=6), NON_LOCAL(width=6, pairing="dot"),
+    MHA2D(channels=6, num_heads=2, position="content", residual=True),
+    MHA2D(channels=6, num_heads=3, activation="relu", project=False),
+    SAGAN(channels=6), CHANNEL(channels=6, inner_width=3), NON_LOCAL(channels=6), NON_LOCAL(channels=6, pairing="dot"),
 ]  # fmt: skip
 
 
@@ -125,13 +125,13 @@ def test_permuting_the_pixels_permutes_the_result(block: ar.Block) -> None:
 @pytest.mark.parametrize("fields", [{}, {"sub_sample": True, "project": True, "value_head_width": 3}], ids=str)
 def test_a_closed_gate_leaves_x_as_it_is(fields: dict[str, Any]) -> None:
     x = real(2, 3, 5, 6)
-    for block in (SAGAN(width=6, **fields), CHANNEL(width=6, project_shortcut=False)):
+    for block in (SAGAN(channels=6, **fields), CHANNEL(channels=6, project_shortcut=False)):
         np.testing.assert_array_equal(block({**block.init(3), "gate": np.zeros(1)}, x), x)
 
 
 @pytest.mark.parametrize("dimensions", [1, 2, 3])
 def test_a_non_local_block_with_nothing_behind_it_is_the_identity(dimensions: int) -> None:
-    block, x = NON_LOCAL(width=4, dimensions=dimensions, sub_sample=True), real(2, *SPACE[dimensions], 4)
+    block, x = NON_LOCAL(channels=4, dimensions=dimensions, sub_sample=True), real(2, *SPACE[dimensions], 4)
     nothing = {name: np.zeros_like(v) for name, v in block.init(3).items() if name.startswith("project.")}
     np.testing.assert_array_equal(block({**block.init(3), **nothing}, x), x)
 
@@ -140,14 +140,14 @@ def test_the_last_row_of_an_odd_size_is_never_a_key() -> None:
     x = real(1, 5, 4, 6)
     other = x.copy()
     other[:, 4] += 3.0
-    for block in (SAGAN(width=6, sub_sample=True), NON_LOCAL(width=6, sub_sample=True)):
+    for block in (SAGAN(channels=6, sub_sample=True), NON_LOCAL(channels=6, sub_sample=True)):
         w = block.init(3)
         np.testing.assert_array_equal(block(w, x)[:, :4], block(w, other)[:, :4])
 
 
 def test_inverting_is_the_softmax_of_minus_the_scores() -> None:
-    block, x = CHANNEL(width=4, invert=True), real(2, 3, 5, 4)
-    plain, w = CHANNEL(width=4), block.init(3)
+    block, x = CHANNEL(channels=4, invert=True), real(2, 3, 5, 4)
+    plain, w = CHANNEL(channels=4), block.init(3)
     minus = {**w, "query.kernel": -w["query.kernel"], "query.bias": -w["query.bias"]}
     assert_close(block(w, x), plain(minus, x))
 
@@ -161,7 +161,7 @@ def flattened(x: np.ndarray) -> np.ndarray:
 
 def test_torch_multihead_attention_on_the_flattened_map() -> None:
     torch = pytest.importorskip("torch")
-    block, x = MHA2D(width=6, num_heads=2), real(2, 3, 5, 6)
+    block, x = MHA2D(channels=6, num_heads=2), real(2, 3, 5, 6)
     w = block.init(3)
     peer = torch.nn.MultiheadAttention(6, 2, batch_first=True).double()
     names = ("query", "key", "value")
@@ -179,7 +179,7 @@ def test_keras_multi_head_attention_on_the_flattened_map() -> None:
     ar.backend("tensorflow")
     import keras
 
-    block, x = MHA2D(width=6, num_heads=2, head_width=5, value_head_width=4), real(2, 3, 5, 6)
+    block, x = MHA2D(channels=6, num_heads=2, head_width=5, value_head_width=4), real(2, 3, 5, 6)
     w = block.init(3)
     peer = keras.layers.MultiHeadAttention(2, key_dim=5, value_dim=4, dtype="float64", flash_attention=False)
     peer.build((None, None, 6), (None, None, 6))
@@ -196,8 +196,9 @@ def test_torch_functions_are_spatial_and_non_local(sub_sample: bool) -> None:
     from torch.nn import functional as F
 
     x = real(2, 5, 4, 6)
-    for block, names, out in ((SAGAN(width=6, project=True, sub_sample=sub_sample), ("query", "key", "value"), "gate"),
-                              (NON_LOCAL(width=6, sub_sample=sub_sample), ("theta", "phi", "g"), "")):  # fmt: skip
+    sagan = SAGAN(channels=6, project=True, sub_sample=sub_sample)
+    for block, names, out in ((sagan, ("query", "key", "value"), "gate"),
+                              (NON_LOCAL(channels=6, sub_sample=sub_sample), ("theta", "phi", "g"), "")):  # fmt: skip
         w = {name: torch.from_numpy(np.array(value)) for name, value in block.init(3).items()}
         image = torch.from_numpy(x).permute(0, 3, 1, 2)
 
@@ -217,7 +218,7 @@ def test_keras_attention_is_spatial(use_scale: bool) -> None:
     ar.backend("tensorflow")
     import keras
 
-    block, x = SAGAN(width=6, head_width=3), real(2, 3, 5, 6)
+    block, x = SAGAN(channels=6, head_width=3), real(2, 3, 5, 6)
     w = block.init(3)
     with ar.record() as taps:
         block(w, x)
@@ -229,18 +230,18 @@ def test_keras_attention_is_spatial(use_scale: bool) -> None:
 # what is refused ------------------------------------------------------------------------------------------------------
 
 REFUSED = [
-    (lambda: MHA2D(width=6, num_heads=4), "num_heads = 4 does not divide width = 6; give head_width"),
-    (lambda: MHA2D(width=6, num_heads=2, output_width=4, residual=True), "adds width = 6 channels to 4"),
-    (lambda: MHA2D(width=6, num_heads=2, output_width=4, project=False), "output_width needs project=True"),
-    (lambda: MHA2D(width=6, num_heads=2, position="sine"), "position should be one of None, 'content'; got 'sine'"),
-    (lambda: SAGAN(width=6, value_head_width=3), "value_head_width = 3 is not width = 6"),
-    (lambda: CHANNEL(width=6, inner_width=3, project_shortcut=False), "inner_width = 3 is not width = 6"),
-    (lambda: CHANNEL(width=6, inner_width=3, project_inputs=False), "needs project_inputs=True"),
-    (lambda: NON_LOCAL(width=6, dimensions=4), "dimensions should be one of 1, 2, 3; got 4"),
-    (lambda: NON_LOCAL(width=6, pairing="gaussian"), "pairing should be one of 'softmax', 'dot'"),
-    (lambda: NON_LOCAL(width=6, scale="head"), "scale should be 'input', 'inner', a number or None; got 'head'"),
-    (lambda: NON_LOCAL(width=6, eps=0.1), "eps, momentum and unbiased need batch_norm=True"),
-    (lambda: NON_LOCAL(width=6, batch_norm=True, momentum=2.0), "momentum should be a number from 0 to 1; got 2.0"),
+    (lambda: MHA2D(channels=6, num_heads=4), "num_heads = 4 does not divide channels = 6; give head_width"),
+    (lambda: MHA2D(channels=6, num_heads=2, output_channels=4, residual=True), "adds channels = 6 channels to 4"),
+    (lambda: MHA2D(channels=6, num_heads=2, output_channels=4, project=False), "output_channels needs project=True"),
+    (lambda: MHA2D(channels=6, num_heads=2, position="sine"), "position should be one of None, 'content'; got 'sine'"),
+    (lambda: SAGAN(channels=6, value_head_width=3), "value_head_width = 3 is not channels = 6"),
+    (lambda: CHANNEL(channels=6, inner_width=3, project_shortcut=False), "inner_width = 3 is not channels = 6"),
+    (lambda: CHANNEL(channels=6, inner_width=3, project_inputs=False), "needs project_inputs=True"),
+    (lambda: NON_LOCAL(channels=6, dimensions=4), "dimensions should be one of 1, 2, 3; got 4"),
+    (lambda: NON_LOCAL(channels=6, pairing="gaussian"), "pairing should be one of 'softmax', 'dot'"),
+    (lambda: NON_LOCAL(channels=6, scale="head"), "scale should be 'input', 'inner', a number or None; got 'head'"),
+    (lambda: NON_LOCAL(channels=6, eps=0.1), "eps, momentum and unbiased need batch_norm=True"),
+    (lambda: NON_LOCAL(channels=6, batch_norm=True, momentum=2.0), "momentum should be a number from 0 to 1; got 2.0"),
 ]
 
 
@@ -251,12 +252,16 @@ def test_options_that_do_not_go_together_are_refused(make: Any, text: str) -> No
 
 
 BAD = [
-    (MHA2D(width=6, num_heads=2), (2, 6, 3, 5), r"x should have axes 'b H W \{width\}' = \(.*6.*\); got \(2, .*\)"),
-    (SAGAN(width=6, sub_sample=True), (2, 3, 1, 6), "W is 1, and at least pool_size = 2 is needed"),
-    (NON_LOCAL(width=6, sub_sample=True), (2, 1, 3, 6), "H is 1, and at least pool_size = 2 is needed"),
-    (NON_LOCAL(width=6, sub_sample=True, dimensions=3), (2, 1, 3, 1, 6), "W is 1, and at least pool_size = 2"),
-    (NON_LOCAL(width=6, dimensions=1), (2, 4, 3, 6), r"x should have axes 'b W \{width\}'"),
-    (CHANNEL(width=6), (2, 3, 5, 4), "axis {width} is 4, not 6"),
+    (
+        MHA2D(channels=6, num_heads=2),
+        (2, 6, 3, 5),
+        r"x should have axes 'b H W \{channels\}' = \(.*6.*\); got \(2, .*\)",
+    ),
+    (SAGAN(channels=6, sub_sample=True), (2, 3, 1, 6), "W is 1, and at least pool_size = 2 is needed"),
+    (NON_LOCAL(channels=6, sub_sample=True), (2, 1, 3, 6), "H is 1, and at least pool_size = 2 is needed"),
+    (NON_LOCAL(channels=6, sub_sample=True, dimensions=3), (2, 1, 3, 1, 6), "W is 1, and at least pool_size = 2"),
+    (NON_LOCAL(channels=6, dimensions=1), (2, 4, 3, 6), r"x should have axes 'b W \{channels\}'"),
+    (CHANNEL(channels=6), (2, 3, 5, 4), "axis {channels} is 4, not 6"),
 ]
 
 
@@ -270,7 +275,9 @@ def test_inputs_are_refused_alike_everywhere(block: ar.Block, shape: tuple[int, 
         layer = backend.load(backend.build(block), block.init())
         with pytest.raises(ValueError, match=text):
             backend.run(layer, {"x": x})
-        with pytest.raises(ValueError, match=text.replace("b H W \\{width\\}", ".*").replace("b W \\{width\\}", ".*")):
+        with pytest.raises(
+            ValueError, match=text.replace("b H W \\{channels\\}", ".*").replace("b W \\{channels\\}", ".*")
+        ):
             layer(native(engine, x))
 
 
@@ -282,14 +289,14 @@ def native(engine: str, x: np.ndarray) -> Any:
 
 
 def test_torch_refuses_channels_last() -> None:
-    backend, block = ar.backend("torch"), SAGAN(width=6)
+    backend, block = ar.backend("torch"), SAGAN(channels=6)
     layer = backend.load(backend.build(block), block.init())
-    with pytest.raises(ValueError, match=r"x should have axes 'b \{width\} H W' = .* axis \{width\} is 3, not 6"):
+    with pytest.raises(ValueError, match=r"x should have axes 'b \{channels\} H W' = .* axis \{channels\} is 3, not 6"):
         layer(pytest.importorskip("torch").ones(2, 3, 5, 6, dtype=pytest.importorskip("torch").float64))
 
 
 def test_depth_is_never_pooled() -> None:
-    block = NON_LOCAL(width=4, dimensions=3, sub_sample=True)
+    block = NON_LOCAL(channels=4, dimensions=3, sub_sample=True)
     with ar.record() as taps:
         block(block.init(), real(2, 1, 3, 5, 4))
     assert taps["phi"].value.shape == (2, 2, 2)

@@ -122,11 +122,12 @@ FAULTS = [
     ),
     fault(
         "scale by the inner width", NON_LOCAL, "scores",
-        ('{"input": width**-0.5,', '{"input": inner**-0.5,'), ('{"input": width**-0.5,', '{"input": self.inner**-0.5,'),
+        ('{"input": channels**-0.5,', '{"input": inner**-0.5,'),
+        ('{"input": channels**-0.5,', '{"input": self.inner**-0.5,'),
     ),
     fault(
         "the framework's own eps", NON_LOCAL, "normed",
-        ("BatchNorm(width, eps=eps,", "BatchNorm(width, eps=1e-5,"),
+        ("BatchNorm(channels, eps=eps,", "BatchNorm(channels, eps=1e-5,"),
         ('"epsilon": eps', '"epsilon": 1e-5'),
     ),
     fault(

@@ -18,7 +18,7 @@ projected to as many. Some versions apply the map transposed.
 Source: Fu et al. 2019, "Dual Attention Network for Scene Segmentation", section 3.3, equations 3 and 4.
 
 >>> import attn_ref as ar, numpy as np
->>> block = ar.ChannelSelfAttention(width=8, inner_width=4)
+>>> block = ar.ChannelSelfAttention(channels=8, inner_width=4)
 >>> block(block.init(), np.ones((1, 3, 5, 8))).shape
 (1, 3, 5, 4)
 """
@@ -40,8 +40,8 @@ class ChannelSelfAttention(Block):
     """gate · softmax(queryᵀ · key) · value + shortcut over the channels of ``x``."""
 
     #: channels that come in
-    width: int
-    #: channels of query, key and value, and so of what comes out; None: width
+    channels: int
+    #: channels of query, key and value, and so of what comes out; None: channels
     inner_width: int | None = None
     #: are query, key and value convolutions of x? otherwise they are x
     project_inputs: bool = True
@@ -52,37 +52,37 @@ class ChannelSelfAttention(Block):
     #: have the convolutions a bias?
     use_bias: bool = True
 
-    inputs = {"x": Input("b H W {width}")}
+    inputs = {"x": Input("b H W {channels}")}
     output_axes = "b H W c"
-    example = {"width": 4}
+    example = {"channels": 4}
     witnesses = {
-        "width": 6, "inner_width": 3, "project_inputs": False, "project_shortcut": False, "invert": True,
+        "channels": 6, "inner_width": 3, "project_inputs": False, "project_shortcut": False, "invert": True,
         "use_bias": False,
     }  # fmt: skip
 
     def __post_init__(self) -> None:
-        self.require_positive("width")
+        self.require_positive("channels")
         self.require_positive(*(["inner_width"] if self.inner_width is not None else []))
         self.require_bool("project_inputs", "project_shortcut", "invert", "use_bias")
-        told = f"inner_width = {self.inner} is not width = {self.width}"
-        self.require(self.project_inputs or self.inner == self.width, f"{told}, which needs project_inputs=True")
-        self.require(self.project_shortcut or self.inner == self.width, f"{told}, which needs project_shortcut=True")
+        told = f"inner_width = {self.inner} is not channels = {self.channels}"
+        self.require(self.project_inputs or self.inner == self.channels, f"{told}, which needs project_inputs=True")
+        self.require(self.project_shortcut or self.inner == self.channels, f"{told}, which needs project_shortcut=True")
 
     @property
     def inner(self) -> int:
-        return self.inner_width or self.width
+        return self.inner_width or self.channels
 
     def params(self) -> dict[str, Param]:
         names = ("query", "key", "value") if self.project_inputs else ()
         names = (*names, "shortcut") if self.project_shortcut else names
-        convs = [conv(name, (1, 1), self.width, self.inner, bias=self.use_bias) for name in names]
+        convs = [conv(name, (1, 1), self.channels, self.inner, bias=self.use_bias) for name in names]
         return {"gate": Param((1,))} | {name: param for params in convs for name, param in params.items()}
 
     @classmethod
     def sample(cls, pick: Pick) -> ChannelSelfAttention:
         project_inputs, project_shortcut = pick(True, True, False), pick(True, True, False)
         return cls(
-            width=pick(1, 4, 6, 16),
+            channels=pick(1, 4, 6, 16),
             inner_width=pick(None, 1, 3, 5) if project_inputs and project_shortcut else None,
             project_inputs=project_inputs,
             project_shortcut=project_shortcut,

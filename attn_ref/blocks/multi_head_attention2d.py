@@ -20,7 +20,7 @@ Source: Vaswani et al. 2017, "Attention Is All You Need", section 3.2.2; on feat
 Augmented Convolutional Networks", section 3.1 (without its relative positions).
 
 >>> import attn_ref as ar, numpy as np
->>> block = ar.MultiHeadAttention2d(width=8, num_heads=2)
+>>> block = ar.MultiHeadAttention2d(channels=8, num_heads=2)
 >>> block(block.init(), np.ones((1, 3, 5, 8))).shape
 (1, 3, 5, 8)
 """
@@ -44,15 +44,15 @@ class MultiHeadAttention2d(Block):
     """Self-attention of the pixels of ``x``."""
 
     #: channels that come in
-    width: int
+    channels: int
     #: heads
     num_heads: int
-    #: width of one head's query and key; None: width // num_heads
+    #: width of one head's query and key; None: channels // num_heads
     head_width: int | None = None
     #: width of one head's value; None: that of its key
     value_head_width: int | None = None
     #: channels that the output projection gives; None: those that come in
-    output_width: int | None = None
+    output_channels: int | None = None
     #: of the scores: "head": 1/√head_width; "total": 1/√(num_heads·head_width); a number; None: no scaling
     scale: float | str | None = "head"
     #: of query, key and value: None or "relu"
@@ -68,36 +68,36 @@ class MultiHeadAttention2d(Block):
     #: share of the attention weights that training drops
     dropout: float = 0.0
 
-    inputs = {"x": Input("b H W {width}")}
+    inputs = {"x": Input("b H W {channels}")}
     output_axes = "b H W c"
-    example = {"width": 4, "num_heads": 2}
+    example = {"channels": 4, "num_heads": 2}
     witnesses = {
-        "width": 6, "num_heads": 4, "head_width": 3, "value_head_width": 3, "output_width": 6, "scale": "total",
+        "channels": 6, "num_heads": 4, "head_width": 3, "value_head_width": 3, "output_channels": 6, "scale": "total",
         "activation": "relu", "position": "content", "project": False, "residual": True, "use_bias": False,
         "dropout": 0.5,
     }  # fmt: skip
 
     def __post_init__(self) -> None:
-        self.require_positive("width", "num_heads")
-        optional = ("head_width", "value_head_width", "output_width")
+        self.require_positive("channels", "num_heads")
+        optional = ("head_width", "value_head_width", "output_channels")
         self.require_positive(*(name for name in optional if getattr(self, name) is not None))
         self.require_bool("project", "residual", "use_bias")
         self.require_choice("activation", None, "relu")
         self.require_choice("position", None, "content")
         self.require(
-            self.head_width is not None or self.width % self.num_heads == 0,
-            f"num_heads = {self.num_heads} does not divide width = {self.width}; give head_width",
+            self.head_width is not None or self.channels % self.num_heads == 0,
+            f"num_heads = {self.num_heads} does not divide channels = {self.channels}; give head_width",
         )
-        self.require(self.project or self.output_width is None, "output_width needs project=True")
+        self.require(self.project or self.output_channels is None, "output_channels needs project=True")
         self.require(
-            not self.residual or self.width_out == self.width,
-            f"residual adds width = {self.width} channels to {self.width_out}; they should be as many",
+            not self.residual or self.width_out == self.channels,
+            f"residual adds channels = {self.channels} channels to {self.width_out}; they should be as many",
         )
         _ = self.attention  # its options are checked there
 
     @property
     def d(self) -> int:
-        return self.head_width or self.width // self.num_heads
+        return self.head_width or self.channels // self.num_heads
 
     @property
     def e(self) -> int:
@@ -105,7 +105,7 @@ class MultiHeadAttention2d(Block):
 
     @property
     def width_out(self) -> int:
-        return self.output_width or self.width if self.project else self.num_heads * self.e
+        return self.output_channels or self.channels if self.project else self.num_heads * self.e
 
     @cached_property
     def attention(self) -> ScaledDotProductAttention:
@@ -114,10 +114,10 @@ class MultiHeadAttention2d(Block):
     def params(self) -> dict[str, Param]:
         heads, bias = self.num_heads, self.use_bias
         return {
-            **(conv("position", (1, 1), self.width, self.width, bias=bias) if self.position else {}),
-            **conv("query", (1, 1), self.width, heads * self.d, bias=bias),
-            **conv("key", (1, 1), self.width, heads * self.d, bias=bias),
-            **conv("value", (1, 1), self.width, heads * self.e, bias=bias),
+            **(conv("position", (1, 1), self.channels, self.channels, bias=bias) if self.position else {}),
+            **conv("query", (1, 1), self.channels, heads * self.d, bias=bias),
+            **conv("key", (1, 1), self.channels, heads * self.d, bias=bias),
+            **conv("value", (1, 1), self.channels, heads * self.e, bias=bias),
             **(conv("project", (1, 1), heads * self.e, self.width_out, bias=bias) if self.project else {}),
         }
 
@@ -126,11 +126,11 @@ class MultiHeadAttention2d(Block):
         heads, per_head, project, residual = pick(1, 2, 3), pick(1, 3, 4), pick(True, True, False), pick(False, True)
         free = project or not residual
         return cls(
-            width=heads * per_head,
+            channels=heads * per_head,
             num_heads=heads,
             head_width=pick(None, None, 2, 5) if free else None,
             value_head_width=pick(None, None, 2, 5) if free else None,
-            output_width=pick(None, 6) if project and not residual else None,
+            output_channels=pick(None, 6) if project and not residual else None,
             scale=pick("head", "head", "total", 0.3, None, -0.5),
             activation=pick(None, "relu"),
             position=pick(None, "content"),

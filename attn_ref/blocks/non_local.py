@@ -20,11 +20,11 @@ Differences: the paper's Gaussian (without embedding) and concatenation are not 
 Source: Wang et al. 2018, "Non-local Neural Networks", sections 3.2 and 3.3.
 
 >>> import attn_ref as ar, numpy as np
->>> block = ar.NonLocal(width=8, sub_sample=True)
+>>> block = ar.NonLocal(channels=8, sub_sample=True)
 >>> block(block.init(), np.ones((1, 3, 5, 8))).shape
 (1, 3, 5, 8)
->>> ar.NonLocal(width=8, dimensions=1).inputs["x"].labels
-'b W {width}'
+>>> ar.NonLocal(channels=8, dimensions=1).inputs["x"].labels
+'b W {channels}'
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ class NonLocal(Block):
     """x + norm(conv(softmax(θ · φᵀ) · g)) over the positions of ``x``; its axes follow from ``dimensions``."""
 
     #: channels
-    width: int
+    channels: int
     #: of space: 1, 2 or 3
     dimensions: int = 2
-    #: channels of θ, φ and g; None: width // 2, at least 1
+    #: channels of θ, φ and g; None: channels // 2, at least 1
     inner_width: int | None = None
     #: what weighs: "softmax" of the scores, or the scores themselves divided by the number of keys, "dot"
     pairing: str = "softmax"
-    #: of the scores: "input": 1/√width; "inner": 1/√inner_width; a number; None: no scaling
+    #: of the scores: "input": 1/√channels; "inner": 1/√inner_width; a number; None: no scaling
     scale: float | str | None = None
     #: are φ and g the largest of every window of 2?
     sub_sample: bool = False
@@ -67,19 +67,19 @@ class NonLocal(Block):
     #: have the convolutions a bias?
     use_bias: bool = True
 
-    inputs = {"x": Input("b H W {width}")}  # with 2 dimensions; every block has its own, see __post_init__
+    inputs = {"x": Input("b H W {channels}")}  # with 2 dimensions; every block has its own, see __post_init__
     output_axes = "b H W c"
     least = {"H": "pool_size", "W": "pool_size"}
-    example = {"width": 4}
+    example = {"channels": 4}
     witnesses = {
-        "width": 6, "dimensions": 3, "inner_width": 3, "pairing": "dot", "scale": "input", "sub_sample": True,
+        "channels": 6, "dimensions": 3, "inner_width": 3, "pairing": "dot", "scale": "input", "sub_sample": True,
         "batch_norm": True, "eps": {"batch_norm": True, "eps": 0.1},
         "momentum": {"batch_norm": True, "momentum": 0.5}, "unbiased": {"batch_norm": True, "unbiased": False},
         "use_bias": False,
     }  # fmt: skip
 
     def __post_init__(self) -> None:
-        self.require_positive("width", *(["inner_width"] if self.inner_width is not None else []))
+        self.require_positive("channels", *(["inner_width"] if self.inner_width is not None else []))
         self.require_choice("dimensions", 1, 2, 3)
         self.require_choice("pairing", "softmax", "dot")
         self.require_bool("sub_sample", "batch_norm", "unbiased", "use_bias")
@@ -94,11 +94,11 @@ class NonLocal(Block):
         acting = (self.eps, self.momentum, self.unbiased) != (1e-5, 0.1, True)
         self.require(self.batch_norm or not acting, "eps, momentum and unbiased need batch_norm=True")
         space = " ".join("DHW"[3 - self.dimensions :])
-        vars(self).update(inputs={"x": Input(f"b {space} {{width}}")}, output_axes=f"b {space} c")
+        vars(self).update(inputs={"x": Input(f"b {space} {{channels}}")}, output_axes=f"b {space} c")
 
     @property
     def inner(self) -> int:
-        return self.inner_width or max(1, self.width // 2)
+        return self.inner_width or max(1, self.channels // 2)
 
     @property
     def pool_size(self) -> int:
@@ -107,18 +107,18 @@ class NonLocal(Block):
     def params(self) -> dict[str, Param]:
         size, bias = (1,) * self.dimensions, self.use_bias
         return {
-            **conv("theta", size, self.width, self.inner, bias=bias),
-            **conv("phi", size, self.width, self.inner, bias=bias),
-            **conv("g", size, self.width, self.inner, bias=bias),
-            **conv("project", size, self.inner, self.width, bias=bias),
-            **(batch_norm("norm", self.width) if self.batch_norm else {}),
+            **conv("theta", size, self.channels, self.inner, bias=bias),
+            **conv("phi", size, self.channels, self.inner, bias=bias),
+            **conv("g", size, self.channels, self.inner, bias=bias),
+            **conv("project", size, self.inner, self.channels, bias=bias),
+            **(batch_norm("norm", self.channels) if self.batch_norm else {}),
         }
 
     @classmethod
     def sample(cls, pick: Pick) -> NonLocal:
         norm = pick(False, True)
         return cls(
-            width=pick(1, 4, 6, 16),
+            channels=pick(1, 4, 6, 16),
             dimensions=pick(2, 1, 2, 3),
             inner_width=pick(None, None, 1, 3),
             pairing=pick("softmax", "dot"),
@@ -133,7 +133,7 @@ class NonLocal(Block):
 
     def factor(self) -> float:
         """The number that the scores are multiplied by."""
-        named = {"input": self.width**-0.5, "inner": self.inner**-0.5, None: 1.0}
+        named = {"input": self.channels**-0.5, "inner": self.inner**-0.5, None: 1.0}
         return named[self.scale] if self.scale in named else float(self.scale)  # type: ignore[index,arg-type]
 
     def forward(self, w: Any, x: Any) -> np.ndarray:

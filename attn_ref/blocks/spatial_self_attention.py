@@ -11,14 +11,14 @@ With ``sub_sample`` keys and values are the largest of every 2 × 2 window: of a
 never a key, and sizes below 2 are refused. With ``project`` a 1 × 1 convolution W_O takes A V back to c channels.
 
 Differences: the paper writes the value as W_v(W_h x) with W_h to c/8 channels, most re-implementations as one
-convolution to c (the default here); the authors' code and BigGAN have ``sub_sample=True``, ``value_head_width=width //
-2``, ``project=True``, ``use_bias=False``. Spectral norm is a way to keep weights, not part of this block: give the
+convolution to c (the default here); the authors' code and BigGAN have ``sub_sample=True``, ``project=True``,
+``value_head_width=channels // 2``, ``use_bias=False``. Spectral norm is a way to keep weights, not part of this block: give the
 normalised ones. Some versions transpose the map or take the softmax over the queries.
 
 Source: Zhang et al. 2019, "Self-Attention Generative Adversarial Networks", section 3, equations 1 to 3.
 
 >>> import attn_ref as ar, numpy as np
->>> block = ar.SpatialSelfAttention(width=8)
+>>> block = ar.SpatialSelfAttention(channels=8)
 >>> block(block.init(), np.ones((1, 3, 5, 8))).shape
 (1, 3, 5, 8)
 """
@@ -40,10 +40,10 @@ class SpatialSelfAttention(Block):
     """gate · softmax(query · keyᵀ) · value + x over the pixels of ``x``."""
 
     #: channels
-    width: int
-    #: width of query and key; None: width // 8, at least 1
+    channels: int
+    #: width of query and key; None: channels // 8, at least 1
     head_width: int | None = None
-    #: width of the value; None: width
+    #: width of the value; None: channels
     value_head_width: int | None = None
     #: are keys and values the largest of every 2 × 2 window?
     sub_sample: bool = False
@@ -52,31 +52,31 @@ class SpatialSelfAttention(Block):
     #: have the convolutions a bias?
     use_bias: bool = True
 
-    inputs = {"x": Input("b H W {width}")}
+    inputs = {"x": Input("b H W {channels}")}
     output_axes = "b H W c"
     least = {"H": "pool_size", "W": "pool_size"}
-    example = {"width": 4}
+    example = {"channels": 4}
     witnesses = {
-        "width": 6, "head_width": 3, "value_head_width": {"project": True, "value_head_width": 2}, "sub_sample": True,
-        "project": True, "use_bias": False,
+        "channels": 6, "head_width": 3, "value_head_width": {"project": True, "value_head_width": 2},
+        "sub_sample": True, "project": True, "use_bias": False,
     }  # fmt: skip
 
     def __post_init__(self) -> None:
-        self.require_positive("width")
+        self.require_positive("channels")
         self.require_positive(*(n for n in ("head_width", "value_head_width") if getattr(self, n) is not None))
         self.require_bool("sub_sample", "project", "use_bias")
         self.require(
-            self.project or self.e == self.width,
-            f"value_head_width = {self.e} is not width = {self.width}, so what is added to x needs project=True",
+            self.project or self.e == self.channels,
+            f"value_head_width = {self.e} is not channels = {self.channels}, so what is added to x needs project=True",
         )
 
     @property
     def d(self) -> int:
-        return self.head_width or max(1, self.width // 8)
+        return self.head_width or max(1, self.channels // 8)
 
     @property
     def e(self) -> int:
-        return self.value_head_width or self.width
+        return self.value_head_width or self.channels
 
     @property
     def pool_size(self) -> int:
@@ -85,17 +85,17 @@ class SpatialSelfAttention(Block):
     def params(self) -> dict[str, Param]:
         return {
             "gate": Param((1,)),
-            **conv("query", (1, 1), self.width, self.d, bias=self.use_bias),
-            **conv("key", (1, 1), self.width, self.d, bias=self.use_bias),
-            **conv("value", (1, 1), self.width, self.e, bias=self.use_bias),
-            **(conv("project", (1, 1), self.e, self.width, bias=self.use_bias) if self.project else {}),
+            **conv("query", (1, 1), self.channels, self.d, bias=self.use_bias),
+            **conv("key", (1, 1), self.channels, self.d, bias=self.use_bias),
+            **conv("value", (1, 1), self.channels, self.e, bias=self.use_bias),
+            **(conv("project", (1, 1), self.e, self.channels, bias=self.use_bias) if self.project else {}),
         }
 
     @classmethod
     def sample(cls, pick: Pick) -> SpatialSelfAttention:
         project = pick(False, True)
         return cls(
-            width=pick(1, 4, 6, 16),
+            channels=pick(1, 4, 6, 16),
             head_width=pick(None, None, 1, 3),
             value_head_width=pick(None, 2, 5) if project else None,
             sub_sample=pick(False, True),

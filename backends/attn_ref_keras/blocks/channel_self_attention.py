@@ -20,7 +20,7 @@ class ChannelSelfAttention(Mirror):
     def __init__(
         self,
         *,
-        width: int,
+        channels: int,
         inner_width: int | None = None,
         project_inputs: bool = True,
         project_shortcut: bool = True,
@@ -30,7 +30,7 @@ class ChannelSelfAttention(Mirror):
     ) -> None:
         super().__init__(**kwargs)
         self.block = Reference.from_options(locals())
-        self.width, self.inner, self.invert = width, inner_width or width, invert
+        self.channels, self.inner, self.invert = channels, inner_width or channels, invert
         same: dict[str, Any] = {"use_bias": use_bias, "data_format": "channels_last", "dtype": self.dtype_policy}
 
         def project(wanted: bool) -> Any:
@@ -43,7 +43,7 @@ class ChannelSelfAttention(Mirror):
         self.gate = self.add_weight(shape=(1,), initializer="zeros", name="gate")
         for layer in (self.query, self.key, self.value, self.shortcut):
             if layer is not None:
-                layer.build((None, None, None, self.width))
+                layer.build((None, None, None, self.channels))
         self.built = True
 
     def call(self, x: Any) -> Any:

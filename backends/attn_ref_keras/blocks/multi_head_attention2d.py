@@ -20,11 +20,11 @@ class MultiHeadAttention2d(Mirror):
     def __init__(
         self,
         *,
-        width: int,
+        channels: int,
         num_heads: int,
         head_width: int | None = None,
         value_head_width: int | None = None,
-        output_width: int | None = None,
+        output_channels: int | None = None,
         scale: float | str | None = "head",
         activation: str | None = None,
         position: str | None = None,
@@ -36,21 +36,21 @@ class MultiHeadAttention2d(Mirror):
     ) -> None:
         super().__init__(**kwargs)
         self.block = Reference.from_options(locals())
-        self.width, self.num_heads, self.activation, self.residual = width, num_heads, activation, residual
-        d = head_width or width // num_heads
+        self.channels, self.num_heads, self.activation, self.residual = channels, num_heads, activation, residual
+        d = head_width or channels // num_heads
         self.e = value_head_width or d
         same: dict[str, Any] = {"use_bias": use_bias, "data_format": "channels_last", "dtype": self.dtype_policy}
-        self.position = keras.layers.Conv2D(width, 1, **same) if position else None
+        self.position = keras.layers.Conv2D(channels, 1, **same) if position else None
         self.query = keras.layers.Conv2D(num_heads * d, 1, **same)
         self.key = keras.layers.Conv2D(num_heads * d, 1, **same)
         self.value = keras.layers.Conv2D(num_heads * self.e, 1, **same)
-        self.project = keras.layers.Conv2D(output_width or width, 1, **same) if project else None
+        self.project = keras.layers.Conv2D(output_channels or channels, 1, **same) if project else None
         self.attention = ScaledDotProductAttention(scale=scale, dropout=dropout, dtype=self.dtype_policy)
 
     def build(self, input_shape: Any) -> None:
         for layer in (self.position, self.query, self.key, self.value):
             if layer is not None:
-                layer.build((None, None, None, self.width))
+                layer.build((None, None, None, self.channels))
         if self.project is not None:
             self.project.build((None, None, None, self.num_heads * self.e))
         self.attention.build(None)

@@ -24,7 +24,7 @@ class NonLocal(Mirror):
     def __init__(
         self,
         *,
-        width: int,
+        channels: int,
         dimensions: int = 2,
         inner_width: int | None = None,
         pairing: str = "softmax",
@@ -39,27 +39,27 @@ class NonLocal(Mirror):
     ) -> None:
         super().__init__(**kwargs)
         self.block = Reference.from_options(locals())
-        self.width, self.dimensions, self.pairing, self.sub_sample = width, dimensions, pairing, sub_sample
+        self.channels, self.dimensions, self.pairing, self.sub_sample = channels, dimensions, pairing, sub_sample
         self.axes = f"b {' '.join('DHW'[3 - dimensions :])} c"
-        self.inner = inner_width or max(1, width // 2)
-        named = {"input": width**-0.5, "inner": self.inner**-0.5}
+        self.inner = inner_width or max(1, channels // 2)
+        named = {"input": channels**-0.5, "inner": self.inner**-0.5}
         self.factor = 1.0 if scale is None else named[scale] if isinstance(scale, str) else float(scale)
         policy = self.dtype_policy
         same: dict[str, Any] = {"use_bias": use_bias, "data_format": "channels_last", "dtype": policy}
         self.theta = CONVS[dimensions](self.inner, 1, **same)
         self.phi = CONVS[dimensions](self.inner, 1, **same)
         self.g = CONVS[dimensions](self.inner, 1, **same)
-        self.project = CONVS[dimensions](width, 1, **same)
+        self.project = CONVS[dimensions](channels, 1, **same)
         norm: dict[str, Any] = {"epsilon": eps, "momentum": momentum, "unbiased": unbiased, "dtype": policy}
         self.norm = BatchNorm(**norm) if batch_norm else None
 
     def build(self, input_shape: Any) -> None:
         space = (None,) * (self.dimensions + 1)
         for layer in (self.theta, self.phi, self.g):
-            layer.build((*space, self.width))
+            layer.build((*space, self.channels))
         self.project.build((*space, self.inner))
         if self.norm is not None:
-            self.norm.build((*space, self.width))
+            self.norm.build((*space, self.channels))
         self.built = True
 
     def call(self, x: Any, training: bool | None = None) -> Any:

@@ -19,7 +19,7 @@ class SpatialSelfAttention(Mirror):
     def __init__(
         self,
         *,
-        width: int,
+        channels: int,
         head_width: int | None = None,
         value_head_width: int | None = None,
         sub_sample: bool = False,
@@ -29,17 +29,17 @@ class SpatialSelfAttention(Mirror):
     ) -> None:
         super().__init__(**kwargs)
         self.block = Reference.from_options(locals())
-        self.width, self.value_width, self.sub_sample = width, value_head_width or width, sub_sample
+        self.channels, self.value_width, self.sub_sample = channels, value_head_width or channels, sub_sample
         same: dict[str, Any] = {"use_bias": use_bias, "data_format": "channels_last", "dtype": self.dtype_policy}
-        self.query = keras.layers.Conv2D(head_width or max(1, width // 8), 1, **same)
-        self.key = keras.layers.Conv2D(head_width or max(1, width // 8), 1, **same)
+        self.query = keras.layers.Conv2D(head_width or max(1, channels // 8), 1, **same)
+        self.key = keras.layers.Conv2D(head_width or max(1, channels // 8), 1, **same)
         self.value = keras.layers.Conv2D(self.value_width, 1, **same)
-        self.project = keras.layers.Conv2D(width, 1, **same) if project else None
+        self.project = keras.layers.Conv2D(channels, 1, **same) if project else None
 
     def build(self, input_shape: Any) -> None:
         self.gate = self.add_weight(shape=(1,), initializer="zeros", name="gate")
         for layer in (self.query, self.key, self.value):
-            layer.build((None, None, None, self.width))
+            layer.build((None, None, None, self.channels))
         if self.project is not None:
             self.project.build((None, None, None, self.value_width))
         self.built = True

@@ -16,7 +16,7 @@ class ChannelSelfAttention(nn.Module):
     def __init__(
         self,
         *,
-        width: int,
+        channels: int,
         inner_width: int | None = None,
         project_inputs: bool = True,
         project_shortcut: bool = True,
@@ -28,7 +28,7 @@ class ChannelSelfAttention(nn.Module):
         self.invert = invert
 
         def project(wanted: bool) -> nn.Module:
-            return nn.Conv2d(width, inner_width or width, 1, bias=use_bias) if wanted else nn.Identity()
+            return nn.Conv2d(channels, inner_width or channels, 1, bias=use_bias) if wanted else nn.Identity()
 
         self.gate = nn.Parameter(torch.zeros(1))
         self.query, self.key, self.value = (project(project_inputs) for _ in range(3))

@@ -17,11 +17,11 @@ class MultiHeadAttention2d(nn.Module):
     def __init__(
         self,
         *,
-        width: int,
+        channels: int,
         num_heads: int,
         head_width: int | None = None,
         value_head_width: int | None = None,
-        output_width: int | None = None,
+        output_channels: int | None = None,
         scale: float | str | None = "head",
         activation: str | None = None,
         position: str | None = None,
@@ -33,13 +33,13 @@ class MultiHeadAttention2d(nn.Module):
         super().__init__()
         self.block = Reference.from_options(locals())
         self.num_heads, self.activation, self.residual = num_heads, activation, residual
-        d = head_width or width // num_heads
+        d = head_width or channels // num_heads
         e = value_head_width or d
-        self.position = nn.Conv2d(width, width, 1, bias=use_bias) if position else None
-        self.query = nn.Conv2d(width, num_heads * d, 1, bias=use_bias)
-        self.key = nn.Conv2d(width, num_heads * d, 1, bias=use_bias)
-        self.value = nn.Conv2d(width, num_heads * e, 1, bias=use_bias)
-        self.project = nn.Conv2d(num_heads * e, output_width or width, 1, bias=use_bias) if project else None
+        self.position = nn.Conv2d(channels, channels, 1, bias=use_bias) if position else None
+        self.query = nn.Conv2d(channels, num_heads * d, 1, bias=use_bias)
+        self.key = nn.Conv2d(channels, num_heads * d, 1, bias=use_bias)
+        self.value = nn.Conv2d(channels, num_heads * e, 1, bias=use_bias)
+        self.project = nn.Conv2d(num_heads * e, output_channels or channels, 1, bias=use_bias) if project else None
         self.attention = ScaledDotProductAttention(scale=scale, dropout=dropout)
 
     def forward(self, x: Tensor) -> Tensor:

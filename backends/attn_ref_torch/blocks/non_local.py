@@ -23,7 +23,7 @@ class NonLocal(nn.Module):
     def __init__(
         self,
         *,
-        width: int,
+        channels: int,
         dimensions: int = 2,
         inner_width: int | None = None,
         pairing: str = "softmax",
@@ -39,15 +39,15 @@ class NonLocal(nn.Module):
         self.block = Reference.from_options(locals())
         self.pairing = pairing
         self.axes = "b c " + " ".join("DHW"[3 - dimensions :])
-        inner = inner_width or max(1, width // 2)
-        named = {"input": width**-0.5, "inner": inner**-0.5}
+        inner = inner_width or max(1, channels // 2)
+        named = {"input": channels**-0.5, "inner": inner**-0.5}
         self.factor = 1.0 if scale is None else named[scale] if isinstance(scale, str) else float(scale)
         conv = CONVS[dimensions]
-        self.theta = conv(width, inner, 1, bias=use_bias)
-        self.phi = conv(width, inner, 1, bias=use_bias)
-        self.g = conv(width, inner, 1, bias=use_bias)
-        self.project = conv(inner, width, 1, bias=use_bias)
-        self.norm = BatchNorm(width, eps=eps, momentum=momentum, unbiased=unbiased) if batch_norm else None
+        self.theta = conv(channels, inner, 1, bias=use_bias)
+        self.phi = conv(channels, inner, 1, bias=use_bias)
+        self.g = conv(channels, inner, 1, bias=use_bias)
+        self.project = conv(inner, channels, 1, bias=use_bias)
+        self.norm = BatchNorm(channels, eps=eps, momentum=momentum, unbiased=unbiased) if batch_norm else None
         self.pool = POOLS[dimensions]((1, 2, 2)[3 - dimensions :]) if sub_sample else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ class SpatialSelfAttention(nn.Module):
     def __init__(
         self,
         *,
-        width: int,
+        channels: int,
         head_width: int | None = None,
         value_head_width: int | None = None,
         sub_sample: bool = False,
@@ -26,12 +26,12 @@ class SpatialSelfAttention(nn.Module):
     ) -> None:
         super().__init__()
         self.block = Reference.from_options(locals())
-        d, e = head_width or max(1, width // 8), value_head_width or width
+        d, e = head_width or max(1, channels // 8), value_head_width or channels
         self.gate = nn.Parameter(torch.zeros(1))
-        self.query = nn.Conv2d(width, d, 1, bias=use_bias)
-        self.key = nn.Conv2d(width, d, 1, bias=use_bias)
-        self.value = nn.Conv2d(width, e, 1, bias=use_bias)
-        self.project = nn.Conv2d(e, width, 1, bias=use_bias) if project else None
+        self.query = nn.Conv2d(channels, d, 1, bias=use_bias)
+        self.key = nn.Conv2d(channels, d, 1, bias=use_bias)
+        self.value = nn.Conv2d(channels, e, 1, bias=use_bias)
+        self.project = nn.Conv2d(e, channels, 1, bias=use_bias) if project else None
         self.pool = nn.MaxPool2d(2) if sub_sample else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
