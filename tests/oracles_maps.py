@@ -135,7 +135,7 @@ def channel_self_attention(
 
 
 def non_local(
-    w: dict, x: list, *, width: int, dimensions: int, pairing: str, scale: Any, sub_sample: bool, batch_norm: bool,
+    w: dict, x: list, *, channels: int, dimensions: int, pairing: str, scale: Any, sub_sample: bool, batch_norm: bool,
     eps: float, training: bool = False, **_: Any,
 ) -> list:  # fmt: skip
     """Σⱼ f(θᵢ · φⱼ) gⱼ, projected back, normalised over the batch, added to xᵢ."""
@@ -145,7 +145,7 @@ def non_local(
         theta, phi, g = (PROJECT(w, name, flat) for name in ("theta", "phi", "g"))
         if sub_sample:
             phi, g = halved(phi, sizes), halved(g, sizes)
-        factor = {"input": 1 / math.sqrt(width), "inner": 1 / math.sqrt(len(g[0])), None: 1.0}.get(scale, scale)
+        factor = {"input": 1 / math.sqrt(channels), "inner": 1 / math.sqrt(len(g[0])), None: 1.0}.get(scale, scale)
         rows = []
         for mine in theta:
             scores = [factor * dot(mine, key) for key in phi]
@@ -153,7 +153,7 @@ def non_local(
             rows.append(mixed(weights, g))
         flats.append(flat)
         branch.append(PROJECT(w, "project", rows))
-    for c in range(width) if batch_norm else ():
+    for c in range(channels) if batch_norm else ():
         mean, variance = w["norm.mean"][c], w["norm.variance"][c]
         if training:
             values = [row[c] for rows in branch for row in rows]
@@ -164,6 +164,6 @@ def non_local(
                 standard = (row[c] - mean) / math.sqrt(variance + eps)
                 row[c] = standard * w["norm.scale"][c] + w["norm.offset"][c]
     return [
-        folded([[r[c] + p[c] for c in range(width)] for r, p in zip(rows, flat, strict=True)], sizes)
+        folded([[r[c] + p[c] for c in range(channels)] for r, p in zip(rows, flat, strict=True)], sizes)
         for rows, flat in zip(branch, flats, strict=True)
     ]

@@ -12,7 +12,7 @@ never a key, and sizes below 2 are refused. With ``project`` a 1 × 1 convolutio
 
 Differences: the paper writes the value as W_v(W_h x) with W_h to c/8 channels, most re-implementations as one
 convolution to c (the default here); the authors' code and BigGAN have ``sub_sample=True``, ``project=True``,
-``value_head_width=channels // 2``, ``use_bias=False``. Spectral norm is a way to keep weights, not part of this block: give the
+``value_head_width=channels // 2``, ``use_bias=False``. Spectral norm is a way to keep weights: give the
 normalised ones. Some versions transpose the map or take the softmax over the queries.
 
 Source: Zhang et al. 2019, "Self-Attention Generative Adversarial Networks", section 3, equations 1 to 3.

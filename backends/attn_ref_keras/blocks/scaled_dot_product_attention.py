@@ -95,7 +95,8 @@ class ScaledDotProductAttention(Mirror):
         key, value = ops.repeat(key, groups, axis=1), ops.repeat(value, groups, axis=1)
         scores = tap("scores", ops.matmul(query, ops.swapaxes(key, -1, -2)), "b h t s")
         if self.softcap is not None:
-            scores = tap("capped", ops.tanh(scores / self.softcap) * self.softcap, "b h t s")
+            # cast back: Keras on JAX gives float32 for float64 here
+            scores = tap("capped", self.softcap * ops.cast(ops.tanh(scores / self.softcap), scores.dtype), "b h t s")
         if bias is not None:
             scores = tap("biased", scores + bias, "b h t s")
         weights = tap("weights", self.softmax(scores, keep, sinks), "b h t s")
