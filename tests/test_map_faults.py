@@ -28,7 +28,7 @@ FAULTS = [
          "ops.swapaxes(ops.reshape(self.value(pixels), (b, height * width, self.num_heads, self.e)), 1, 2)"),
     ),
     fault(
-        "channels first read as channels last", MHA2D, "query|key|value",
+        "channels first read as channels last", MHA2D, "query|key|value|raised",
         ("active.flatten(2).unflatten(1, (self.num_heads, -1)).transpose(2, 3)",
          "active.reshape(len(x), x.shape[2] * x.shape[3], self.num_heads, -1 if len(x) else 0).transpose(1, 2)"),
         ("ops.reshape(active, split)", "ops.reshape(ops.transpose(active, (0, 3, 1, 2)), split)"),
