@@ -17,6 +17,7 @@ from attn_ref.check.cases import Case, Seeded, draw
 from attn_ref.check.cases import cases as seeded_cases
 from attn_ref.check.compare import compare
 from attn_ref.check.gaps import gaps_for
+from attn_ref.inputs import split_labels
 from attn_ref.testing import cases
 from attn_ref.weights import uniform
 
@@ -271,6 +272,7 @@ def test_torch_mirror_lives_a_modules_life(name: str) -> None:
     import copy
 
     import torch
+    from attn_ref_torch.run import turned, turned_back
 
     backend = ar.backend("torch")
     case = next(c for c in seeded_cases(ar.block(name), 40) if all(map(all, c.shapes.values())))
@@ -278,9 +280,11 @@ def test_torch_mirror_lives_a_modules_life(name: str) -> None:
     want = backend.run(layer, case.inputs(), observe=False).output
     other = backend.build(case.build())
     other.load_state_dict(layer.state_dict())
-    given = {key: torch.from_numpy(value) for key, value in case.inputs().items()}
+    axes = {key: spec.axes for key, spec in case.build().inputs.items()}
+    given = {key: torch.from_numpy(turned(value, axes[key])) for key, value in case.inputs().items()}
     exported = torch.export.export(layer, (), given).module()
     for same in (other, copy.deepcopy(layer), exported):
         np.testing.assert_allclose(
-            same(**given).detach().numpy(), want, rtol=0, atol=1e-13 * max(1, np.abs(want).max())
-        )
+            turned_back(same(**given).detach().numpy(), split_labels(case.build().output_axes)), want, rtol=0,
+            atol=1e-13 * max(1, np.abs(want).max()),
+        )  # fmt: skip
