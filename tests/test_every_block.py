@@ -278,7 +278,10 @@ def test_torch_mirror_lives_a_modules_life(name: str) -> None:
     want = backend.run(layer, case.inputs(), observe=False).output
     other = backend.build(case.build())
     other.load_state_dict(layer.state_dict())
-    given = {key: torch.from_numpy(value) for key, value in case.inputs().items()}
+    from attn_ref_torch.run import turned  # spatial axes last, as a user has them
+
+    axes = {key: spec.axes for key, spec in ar.block(name).inputs.items()}
+    given = {key: torch.from_numpy(turned(value, axes[key])) for key, value in case.inputs().items()}
     exported = torch.export.export(layer, (), given).module()
     for same in (other, copy.deepcopy(layer), exported):
         np.testing.assert_allclose(
