@@ -14,8 +14,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
 torch.manual_seed(0)
-query = 100.0 + torch.randn(1, 1, 10, 5, dtype=torch.float64)
-key = torch.randn(1, 1, 1, 5, dtype=torch.float64) + 0.01 * torch.randn(1, 1, 10, 5, dtype=torch.float64)
+query = 3000.0 + torch.randn(1, 1, 10, 5, dtype=torch.float64)
+key = 1.0 + 0.0003 * torch.randn(1, 1, 10, 5, dtype=torch.float64)
 
 
 def deviation(kind):
