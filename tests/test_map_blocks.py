@@ -305,7 +305,7 @@ def test_depth_is_never_pooled() -> None:
 @pytest.mark.parametrize("block", [*EQUIVARIANT, NON_LOCAL(width=6, dimensions=3, sub_sample=True)], ids=str)
 @pytest.mark.parametrize("engine", ["torch", "tensorflow"])
 def test_no_maps_give_no_maps(block: ar.Block, engine: str) -> None:
-    """Not drawn as a case, since TensorFlow has it wrong in float32 (docs/findings.md, tf-empty-convolution)."""
+    """Not drawn as a case, since TensorFlow has it wrong in float32 (docs/findings.md, tf-conv-empty)."""
     backend, x = ar.backend(engine), np.zeros((0, *([2, 3, 4][3 - len(block.inputs["x"].axes) + 2 :]), 6))
     layer = backend.load(backend.build(block), block.init())
     want = block(block.init(), x).shape
