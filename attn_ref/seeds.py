@@ -22,7 +22,7 @@ from attn_ref import traps
 from attn_ref.backend import Run, backend
 from attn_ref.block import Block
 from attn_ref.catalogue import block as find_block
-from attn_ref.tap import Tapped, add, replace
+from attn_ref.tap import Probe, Tapped, probe
 from attn_ref.traps import Trap
 
 Options = dict[str, Any]
@@ -71,9 +71,8 @@ class Seed:
         inputs = self.inputs(*args, **kwargs)
         added, replaced = self.changes("add", weights, inputs), self.changes("replace", weights, inputs)
         if engine is None:
-            with add(added) as _, replace(replaced) as taps:
-                y = self.block(weights, **inputs)
-            run = Run(y, taps)
+            with probe(Probe(add=added, replace=replaced)) as heard:
+                run = Run(self.block(weights, **inputs), heard.seen)
         else:
             served = backend(engine)
             layer = served.load(served.build(self.block), weights)
