@@ -128,7 +128,7 @@ def test_fresh_layers_and_tensors_that_want_gradients_are_taken() -> None:
             {"engines": "keras"},
             "unknown engine 'keras'; the engines are torch, torch-compile, torch-export, tensorflow,",
         ),
-        ({"dtypes": "float16"}, "unknown dtype float16; the dtypes are float64, float32"),
+        ({"dtypes": "float8"}, "unknown dtype float8; the dtypes are float64, float32, bfloat16, float16"),
         ({"modes": "backward"}, "unknown mode backward; the modes are forward, gradient, training"),
         ({"executor": "dusk"}, "unknown executor 'dusk'"),
     ],

@@ -23,7 +23,7 @@ from attn_ref.backend import Backend
 from attn_ref.block import Block
 from attn_ref.check.cases import Case
 from attn_ref.check.compare import FUSED, FUSED_ONLY, Outcome, judge, judge_dtype, raised
-from attn_ref.check.gaps import BACKWARD, Gap, units
+from attn_ref.check.gaps import BACKWARD, FLASH, Gap, units
 from attn_ref.check.tolerance import LIMIT, OUTPUT, ROUNDING, RUNS, MovedTaps, moved, truth, wide
 from attn_ref.derivative import jvp
 from attn_ref.ops.primitive import Noise, kinks, noisy
@@ -135,6 +135,28 @@ def refused(backend: Backend, case: Case, dtype: str, training: bool, refusal: V
     return outcome
 
 
+class FlashTaps(MovedTaps):
+    """Moves tangents as the backward pass of a flash kernel does, which has Σ w·dw of a row from its rounded result.
+
+    There the common part m = Σ w·ds of a row's score tangents cancels no better than the result y is rounded, element
+    by element; turned round, the tangent of y moves by ± u·y·m.
+    """
+
+    def __call__(self, name: str, value: Any, labels: str) -> Any:
+        value = super().__call__(name, value, labels)
+        if np.iscomplexobj(value) and name in ("scores", "biased"):
+            self.tangents = np.imag(value)
+        elif np.iscomplexobj(value) and name == "weights" and np.shape(self.tangents) == value.shape:
+            self.common = np.sum(value.real * self.tangents, axis=-1, keepdims=True)
+        elif np.iscomplexobj(value) and name == "context" and np.shape(self.common)[:-1] == value.shape[:-1]:
+            signs = 2.0 * self.noise.bits.integers(0, 2, value.shape) - 1.0
+            value = value + 1j * (self.noise.unit * signs * value.real * self.common)
+        return value
+
+    tangents: Any = None
+    common: Any = None
+
+
 class Adjoint:
     """⟨u, J v⟩ of the reference along one direction, and how far rounding moves it."""
 
@@ -172,7 +194,8 @@ class Adjoint:
                 unit, tiny = ROUNDING[self.dtype]
                 noise = Noise(unit, run, self.gaps, tiny)
                 with noisy(noise):
-                    tangent = self.evaluate(moved(noise, self.w), moved(noise, self.x), listener=MovedTaps, noise=noise)
+                    listener = FlashTaps if FLASH in self.gaps else MovedTaps
+                    tangent = self.evaluate(moved(noise, self.w), moved(noise, self.x), listener=listener, noise=noise)
                 found.append(float(np.sum(np.abs((tangent - self.tangent) * self.u))))
                 self.used |= noise.used
             self._sigma = max(found)
