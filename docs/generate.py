@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ def blocks_page() -> str:
     names = "\n".join(f"   blocks/{name}" for name in ar.blocks())
     return "\n".join([
         *title("Blocks", "="),
-        "Every page is made from the block itself: its text, its options, and the taps of a small case that was run.", "",
+        "Every page is made from the block: its text, its options, and the taps of a small case that was run.", "",
         *table(("block", "what it computes"), rows, (30, 70)),
         ".. toctree::", "   :hidden:", "", names, "",
     ])  # fmt: skip
@@ -91,6 +91,17 @@ def block_page(cls: type[Block]) -> str:
     return "\n".join(out)
 
 
+SEEDS = """\
+What published tutorials compute, exactly, as a block with its options and traps: ``ar.seed("S5")`` is callable as the
+tutorial's function is, and on a mirror with ``engine=``. A trap is a way in which the tutorial deviates from the
+block's definition. Options left at their defaults are not shown. :doc:`/errata` says what is wrong with the tutorials.
+"""
+S20 = """\
+S20 swaps batch and channels under the name ``batch_first=False``. That is documented, in :doc:`/conventions`, and not
+imitated.
+"""
+
+
 def seeds_page() -> str:
     rows = [
         (
@@ -98,19 +109,12 @@ def seeds_page() -> str:
             text(row.title),
             f":doc:`{row.block} <blocks/{row.block}>`",
             code(options_of(row)),
-            traps_of(row),
+            text("; ".join(trap.title for trap in row.trapped(row.sizes))) or "none",
         )
         for name, row in ar.seeds().items()
     ]
-    return "\n".join([
-        *title("Seed systems", "="),
-        'What published tutorials compute, exactly, as a block with its options and traps: ``ar.seed("S5")`` is callable '
-        "as the tutorial's function is, and on a mirror with ``engine=``. A trap is a way in which the tutorial deviates from the "
-        "block's definition. Options left at their defaults are not shown. :doc:`/errata` says what is wrong with them.", "",
-        *table(("", "what it is", "block", "options of its example", "traps"), rows, (6, 24, 20, 30, 20)),
-        "S20 swaps batch and channels under the name ``batch_first=False``. That is documented, in :doc:`/conventions`, and not imitated.",
-        "",
-    ])  # fmt: skip
+    heads = ("", "what it is", "block", "options of its example", "traps")
+    return "\n".join([*title("Seed systems", "="), SEEDS, *table(heads, rows, (6, 24, 20, 30, 20)), S20])
 
 
 def options_of(row: Any) -> str:
@@ -118,10 +122,6 @@ def options_of(row: Any) -> str:
     cls, given = ar.block(row.block), row.options(row.sizes)
     defaults = {field.name: field.default for field in fields(cls)}
     return ", ".join(f"{name}={value!r}" for name, value in given.items() if value != defaults[name]) or "all defaults"
-
-
-def traps_of(row: Any) -> str:
-    return text("; ".join(trap.title for trap in row.trapped(row.sizes))) or "none"
 
 
 def fused(backend: type[Backend], block_name: str) -> Iterable[str]:
@@ -161,7 +161,7 @@ def axes(said: str) -> str:
     return code(labels) + text(rest)
 
 
-def table(heads: tuple[str, ...], rows: list[tuple[str, ...]], widths: tuple[int, ...]) -> list[str]:
+def table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]], widths: tuple[int, ...]) -> list[str]:
     if not rows:
         return ["None.", ""]
     out = [".. list-table::", "   :header-rows: 1", f"   :widths: {' '.join(map(str, widths))}", ""]

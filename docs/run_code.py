@@ -1,7 +1,7 @@
 """Runs a page's Python when the page is built, and shows below each block what it printed.
 
-A page is run if it has ``run: true`` in its front matter; its blocks share their names, from top to bottom. A block that raises
-fails the build. ``python docs/run_code.py FILE …`` runs pages without building anything.
+A page is run if it has ``run: true`` in its front matter; its blocks share their names, from top to bottom. A block
+that raises fails the build. ``python docs/run_code.py FILE …`` runs pages without building anything.
 """
 
 from __future__ import annotations
