@@ -87,7 +87,12 @@ def block_page(cls: type[Block]) -> str:
         path = next(p for part in ("blocks", "models") for p in [f"{folder}/{part}/{module_name(cls.__name__)}.py"]
                     if (ROOT / p).exists())  # fmt: skip
         out += [f"   .. tab-item:: {name}", f"      :sync: {name}", "", f"      {code(path)}", ""]
-        out += [f"      .. literalinclude:: /../{path}", f"         :pyobject: {cls.__name__}", ""]
+        out += [
+            f"      .. literalinclude:: /../{path}",
+            f"         :language: python",
+            f"         :pyobject: {cls.__name__}",
+            "",
+        ]
     return "\n".join(out)
 
 
