@@ -89,7 +89,7 @@ def block_page(cls: type[Block]) -> str:
         out += [f"   .. tab-item:: {name}", f"      :sync: {name}", "", f"      {code(path)}", ""]
         out += [
             f"      .. literalinclude:: /../{path}",
-            f"         :language: python",
+            "         :language: python",
             f"         :pyobject: {cls.__name__}",
             "",
         ]
