@@ -68,7 +68,18 @@ def test_the_code_of_a_page_runs(page: str) -> None:
 def test_a_build_has_no_warning_and_fetches_nothing(tmp_path: Path) -> None:
     for module in ("sphinx", "myst_parser", "sphinx_design", "furo", "latex2mathml"):
         pytest.importorskip(module)
-    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", "-d", tmp_path / "trees"]
+    command: list[Any] = [
+        sys.executable,
+        "-m",
+        "sphinx",
+        "-W",
+        "--keep-going",
+        "-q",
+        "-b",
+        "html",
+        "-d",
+        tmp_path / "trees",
+    ]
     done = subprocess.run([*command, DOCS, tmp_path / "html"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     fetched = re.compile(
