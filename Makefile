@@ -1,6 +1,7 @@
 # make demo   a real model moved across frameworks and proven equal
 # make test   the everyday test suite
 # make check  format, lint, types, fast tests
+# make docs   these definitions as pages: docs/_build/index.html
 # make bench  times beside NumPy's, torch's and Keras' own
 # Each does its own set-up in .venv, once.
 PYTHON ?= python3
@@ -10,7 +11,7 @@ READY := .venv/ready
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: demo test check deep bench format clean
+.PHONY: demo test check deep bench docs format clean
 
 demo: $(READY)
 	$(BIN)/python examples/minilm.py
@@ -33,6 +34,10 @@ deep: $(READY)
 bench: $(READY)
 	$(BIN)/python -m benchmarks --json benchmarks/results.json
 
+docs: $(READY)
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build
+	@echo "docs/_build/index.html"
+
 format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -46,4 +51,4 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 clean:
-	rm -rf .venv demo_output .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv demo_output docs/_build docs/_generated .pytest_cache .mypy_cache .ruff_cache .hypothesis

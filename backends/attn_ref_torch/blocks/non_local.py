@@ -15,6 +15,7 @@ from attn_ref_torch.checks import check
 
 CONVS: dict[int, Any] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 POOLS: dict[int, Any] = {1: nn.MaxPool1d, 2: nn.MaxPool2d, 3: nn.MaxPool3d}
+FUSED = "torch.nn.functional.scaled_dot_product_attention"
 
 
 class NonLocal(nn.Module):

@@ -10,6 +10,8 @@ from attn_ref.blocks.spatial_self_attention import SpatialSelfAttention as Refer
 from attn_ref.tap import probing, tap
 from attn_ref_torch.checks import check
 
+FUSED = "torch.nn.functional.scaled_dot_product_attention"
+
 
 class SpatialSelfAttention(nn.Module):
     """Mirror of ``attn_ref.SpatialSelfAttention``, with the same arguments."""

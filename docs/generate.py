@@ -1,0 +1,191 @@
+"""Writes a page for every block, from the block itself, and the table of the seed systems, into ``docs/_generated``."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any
+
+import attn_ref as ar
+from attn_ref.backend import Backend
+from attn_ref.block import Block
+from attn_ref.catalogue import module_name
+from attn_ref.commands.show import describe
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+#: the tabs: title, folder of the package, engine
+TABS = (("NumPy", "attn_ref", ""), ("PyTorch", "backends/attn_ref_torch", "torch"),
+        ("Keras", "backends/attn_ref_keras", "tensorflow"))  # fmt: skip
+
+
+def pages() -> dict[str, str]:
+    """Path below ``_generated`` -> reStructuredText."""
+    found = {f"blocks/{name}.rst": block_page(cls) for name, cls in ar.blocks().items()}
+    return {**found, "blocks.rst": blocks_page(), "seeds.rst": seeds_page()}
+
+
+def blocks_page() -> str:
+    rows = [(f":doc:`{name} <blocks/{name}>`", first_sentence(cls)) for name, cls in ar.blocks().items()]
+    names = "\n".join(f"   blocks/{name}" for name in ar.blocks())
+    return "\n".join([
+        *title("Blocks", "="),
+        "Every page is made from the block: its text, its options, and the taps of a small case that was run.", "",
+        *table(("block", "what it computes"), rows, (30, 70)),
+        ".. toctree::", "   :hidden:", "", names, "",
+    ])  # fmt: skip
+
+
+def block_page(cls: type[Block]) -> str:
+    """Text, options, inputs, parameters, taps, mirrors, seed systems, and the source in three tabs."""
+    module = sys.modules[cls.__module__]
+    block = cls.build(cls.example)
+    facts = describe(block)
+    defaults = {field.name: field.default for field in fields(cls)}
+    called = f"{cls.__name__}({', '.join(f'{name}={value!r}' for name, value in cls.example.items())})"
+    out = [*title(cls.__name__, "="), marked(inspect.cleandoc(module.__doc__ or "")), ""]
+
+    out += title("Options")
+    options = [
+        (code(name), "required" if default is MISSING else code(repr(default)), text(facts["about"][name]))
+        for name, default in defaults.items()
+    ]
+    out += table(("option", "default", "what it says"), options, (22, 14, 64))
+
+    out += ["", f"What follows is that of {code(called)}.", ""]
+    out += title("Inputs")
+    out += table(
+        ("input", "axes, kind"), [(code(name), axes(said)) for name, said in facts["inputs"].items()], (30, 70)
+    )
+    out += ["", f"What comes out has the axes {code(block.output_axes)}.", ""]
+    out += title("Parameters")
+    out += table(("parameter", "shape"), [(code(n), code(tuple(s))) for n, s in facts["parameters"].items()], (60, 40))
+    out += title("Taps, in order")
+    taps = [(code(name), code(seen["axes"]), code(tuple(seen["shape"]))) for name, seen in facts["taps"].items()]
+    out += table(("tap", "axes", "shape"), taps, (50, 25, 25))
+
+    out += title("Mirrors")
+    for name, _, engine in TABS[1:]:
+        calls = sorted(set(fused(ar.backends()[engine], cls.__name__)))
+        takes = (
+            f"takes {' and '.join(map(code, calls))} while nobody listens to its taps" if calls else "is written out"
+        )
+        out += [f"- {name}: {takes}."]
+    out += [""]
+    if rows := [row for row in ar.seeds().values() if row.block == cls.__name__]:
+        out += title("Seed systems")
+        out += [*[f"- **{row.row}**, {text(row.title)}: {code(options_of(row))}" for row in rows], ""]
+        out += ["See :doc:`/_generated/seeds` and :doc:`/errata`.", ""]
+
+    out += title("Source")
+    out += [".. tab-set::", "   :sync-group: framework", ""]
+    for name, folder, _ in TABS:
+        path = next(p for part in ("blocks", "models") for p in [f"{folder}/{part}/{module_name(cls.__name__)}.py"]
+                    if (ROOT / p).exists())  # fmt: skip
+        out += [f"   .. tab-item:: {name}", f"      :sync: {name}", "", f"      {code(path)}", ""]
+        out += [
+            f"      .. literalinclude:: /../{path}",
+            "         :language: python",
+            f"         :pyobject: {cls.__name__}",
+            "",
+        ]
+    return "\n".join(out)
+
+
+SEEDS = """\
+What published tutorials compute, exactly, as a block with its options and traps: ``ar.seed("S5")`` is callable as the
+tutorial's function is, and on a mirror with ``engine=``. A trap is a way in which the tutorial deviates from the
+block's definition. Options left at their defaults are not shown. :doc:`/errata` says what is wrong with the tutorials.
+"""
+S20 = """\
+S20 swaps batch and channels under the name ``batch_first=False``. That is documented, in :doc:`/conventions`, and not
+imitated.
+"""
+
+
+def seeds_page() -> str:
+    rows = [
+        (
+            f"**{name}**",
+            text(row.title),
+            f":doc:`{row.block} <blocks/{row.block}>`",
+            code(options_of(row)),
+            text("; ".join(trap.title for trap in row.trapped(row.sizes))) or "none",
+        )
+        for name, row in ar.seeds().items()
+    ]
+    heads = ("", "what it is", "block", "options of its example", "traps")
+    return "\n".join([*title("Seed systems", "="), SEEDS, *table(heads, rows, (6, 24, 20, 30, 20)), S20])
+
+
+def options_of(row: Any) -> str:
+    """The options of the row's example that are not the block's defaults."""
+    cls, given = ar.block(row.block), row.options(row.sizes)
+    defaults = {field.name: field.default for field in fields(cls)}
+    return ", ".join(f"{name}={value!r}" for name, value in given.items() if value != defaults[name]) or "all defaults"
+
+
+def fused(backend: type[Backend], block_name: str) -> Iterable[str]:
+    """The fused calls (``FUSED``) of the mirror's file and of the mirrors that it imports."""
+    source = backend.source(block_name)
+    yield from re.findall(r'^FUSED = "(.+)"', source, re.MULTILINE)
+    for name in re.findall(rf"^from {backend.__module__}\.\w+\.\w+ import (\w+)$", source, re.MULTILINE):
+        yield from fused(backend, name)
+
+
+def first_sentence(cls: type[Block]) -> str:
+    said = inspect.cleandoc(sys.modules[cls.__module__].__doc__ or "").split("\n\n")[0].replace("\n", " ")
+    return said.partition(": ")[2] or said
+
+
+def marked(doc: str) -> str:
+    """The docstring with the words that begin its parts in bold."""
+    return re.sub(r"^(Differences|Source):", r"**\1:**", doc, flags=re.MULTILINE)
+
+
+def title(words: str, under: str = "-") -> list[str]:
+    return [words, under * len(words), ""]
+
+
+def code(value: Any) -> str:
+    return f"``{value}``"
+
+
+def text(words: str) -> str:
+    """Plain words for reStructuredText."""
+    return re.sub(r"([\\*`|_])", r"\\\1", words)
+
+
+def axes(said: str) -> str:
+    """The axes as code, what else is said of an input as text."""
+    _, labels, rest = said.split("'", 2)
+    return code(labels) + text(rest)
+
+
+def table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]], widths: tuple[int, ...]) -> list[str]:
+    if not rows:
+        return ["None.", ""]
+    out = [".. list-table::", "   :header-rows: 1", f"   :widths: {' '.join(map(str, widths))}", ""]
+    for row in (heads, *rows):
+        out += [f"   {'* -' if i == 0 else '  -'} {cell}" for i, cell in enumerate(row)]
+    return [*out, ""]
+
+
+def write(folder: Path) -> None:
+    """All pages; what is unchanged is not touched, and what is no longer made is removed."""
+    wanted = {folder / path: text for path, text in pages().items()}
+    for path, said in wanted.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists() or path.read_text("utf-8") != said:
+            path.write_text(said, "utf-8")
+    for path in set(folder.rglob("*.rst")) - set(wanted):
+        path.unlink()
+
+
+def setup(app: Any) -> dict[str, bool]:
+    app.connect("config-inited", lambda app, config: write(Path(app.srcdir) / "_generated"))
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
