@@ -15,6 +15,9 @@ from attn_ref.block import Block
 
 #: The dtypes of weights. bfloat16 is ``ml_dtypes``', which comes with Keras and with JAX; NumPy has none.
 FLOATS = ("float64", "float32", "float16", "bfloat16")
+#: A field that a file or a user tells may be as large as the file has numbers, and this large in any case: a distance
+#: is no size. More would let a file of a few bytes describe a block that fills the memory.
+ROOM = 1000
 
 
 class CheckpointError(ValueError):
@@ -90,7 +93,7 @@ class Checkpoint(Mapping[str, np.ndarray]):
             return None
         try:
             fields = dict(self.metadata.get("fields", {}))
-            if any(type(value) is int and value > self.size for value in fields.values()):
+            if any(type(value) is int and value > max(self.size, ROOM) for value in fields.values()):
                 raise ValueError(f"a field is larger than the {self.size} numbers that the file holds: {fields}")
             return catalogue.block(str(self.metadata["block"])).build(fields)
         except (ValueError, TypeError) as error:

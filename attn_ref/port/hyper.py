@@ -8,7 +8,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, NamedTuple, get_args, get_type_hints
 
 from attn_ref.block import Block
-from attn_ref.port.checkpoint import CheckpointError, Spec
+from attn_ref.port.checkpoint import ROOM, CheckpointError, Spec
 
 
 class Told(NamedTuple):
@@ -115,7 +115,8 @@ def settle(
     """The block, and for each field who told it. ``ranked`` is in order of precedence; ``shapes`` must agree with it.
 
     ``defaults`` hold where nobody tells; ``asked`` are fields with a default that must be told all the same.
-    ``elements`` is how many numbers the file holds, beyond which no field can go; ``missing`` says where one looked.
+    ``elements`` is how many numbers the file holds, beyond which, or beyond ``ROOM``, no field can go; ``missing`` says
+    where one looked.
     Raises ValueError that lists all that is unknown, contradictory, mistyped or not told.
     """
     told: dict[str, Told] = {}
@@ -137,7 +138,7 @@ def settle(
     lines += [
         f"{name} = {value} by {by}, and the file holds no more than {elements} numbers"
         for name, (value, by) in told.items()
-        if isinstance(value, int) and value > max(elements, 1)
+        if isinstance(value, int) and value > max(elements, ROOM)
     ]
     if lines:
         raise CheckpointError(f"{cls.__name__}: what is said about it does not fit together:\n  " + "\n  ".join(lines))

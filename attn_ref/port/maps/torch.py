@@ -1,4 +1,7 @@
-"""The torch mirror's own ``state_dict``, of any block: made from the block's parameters by the name of the leaf."""
+"""The torch mirror's own ``state_dict``, of any block: made from the block's parameters by the name of the leaf.
+
+A batch norm's ``num_batches_tracked`` is neither read nor written; ``load_state_dict(strict=True)`` does without it.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,10 @@ from attn_ref.block import Block
 from attn_ref.port.mapping import Map, Rule
 
 #: canonical leaf -> torch's name; another leaf is a mirror's own parameter, which keeps its name and its layout
-LEAVES = {"kernel": "weight", "scale": "weight", "offset": "bias", "embedding": "weight"}
+LEAVES = {
+    "kernel": "weight", "scale": "weight", "offset": "bias", "embedding": "weight",
+    "mean": "running_mean", "variance": "running_var",
+}  # fmt: skip
 
 
 def derive(block: Block) -> Iterator[Rule]:
@@ -29,4 +35,5 @@ MAP = Map(
     needs=("torch",),
     extra="torch",
     derive=derive,
+    unused={"*.num_batches_tracked": "a count of steps, which a batch norm with a momentum never looks at"},
 )
