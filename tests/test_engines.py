@@ -82,7 +82,7 @@ def test_parameters_and_keep_masks_are_arguments(engine: str) -> None:
     for seed in (1, 2):
         again = replace(case, seed=seed)
         block, w, x = again.build(), again.weights(), again.inputs()
-        masks = keep_masks(block, again, w, x)
+        masks = keep_masks(block, again, w, x, "float64")
         backend, layer = loaded(engine, again)
         with ar.replace(masks) as taps:
             want = block(w, **x)
@@ -194,7 +194,8 @@ def test_cases_share_shapes_where_shapes_are_compiled(name: str) -> None:
 
     assert max(kinds("torch-compile")) <= 3
     assert max(kinds("jax", "gradient")) <= 8
-    assert kinds("jax")[0] > 8, "options vary where each operation is compiled by itself"
+    sizes_only = {"PatchEmbedding", "LinearPositionBias"}  # blocks with next to no option besides
+    assert kinds("jax")[0] > (0 if name in sizes_only else 8), "options vary where operations are compiled one by one"
     assert kinds("torch")[1] > 40
     for engine in ("torch", "torch-compile") if "dropout" in ar.block(name).witnesses else ():
         assert all(map(trains, drawn(ar.block(name), engine, "training", 12, 0)))

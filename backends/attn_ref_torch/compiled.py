@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from attn_ref.backend import Compiled, Request
-from attn_ref_torch.run import Program, Tensors, scoped_calls
+from attn_ref_torch.run import Program, Tensors, dtype_of, scoped_calls
 
 KEPT = Compiled()
 
@@ -31,7 +31,7 @@ def compiled(
 def make(engine: str, layer: Any, request: Request, arguments: tuple[Any, ...]) -> Any:
     """What ``compiled`` keeps."""
     own = type(layer)(**layer.block.fields())
-    for dtype in {p.dtype for p in layer.parameters()}:
+    if (dtype := dtype_of(layer)) is not None:
         own.to(dtype)
     own.train(request.training)
     for module, call in scoped_calls(own).items():  # for good: nobody else has this layer
