@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 
 import pytest
 from planting import planted
@@ -161,10 +162,10 @@ FAULTS = [
 
 
 def differing(engine: str, block: str, count: int = 40) -> list[Outcome]:
-    """The outcomes of ``count`` seeded cases that differ."""
+    """The outcomes of up to ``count`` seeded cases that differ, the first four."""
     backend = ar.backend(engine)
     outcomes = (compare(backend, case, "float64") for case in cases(ar.block(block), count))
-    return [outcome for outcome in outcomes if outcome.first]
+    return list(islice((outcome for outcome in outcomes if outcome.first), 4))
 
 
 @pytest.mark.parametrize("engine", ["torch", "tensorflow"])
