@@ -52,6 +52,8 @@ def execute(engine: str, layer: Any, inputs: Mapping[str, np.ndarray], request: 
     dtype, block = dtype_of(layer), layer.block
     backward = request.cotangent is not None
     given = {name: lift(turned(value, block.inputs[name].axes), dtype) for name, value in inputs.items()}
+    if engine != "torch":  # what is compiled is compiled for one order in memory
+        given = {name: x.clone(memory_format=torch.contiguous_format) for name, x in given.items()}
     add, replace = ({n: lift(t.value, None) for n, t in p.items()} for p in (request.add, request.replace))
     leaves = {name: x.requires_grad_() for name, x in given.items() if x.is_floating_point()} if backward else {}
     with torch.set_grad_enabled(backward), ExitStack() as stack:
