@@ -166,11 +166,6 @@ TRAINING = [
         torch=('run_norm(self.norm, gate, "norm")', "self.norm.eval()(gate)"),
         keras=('run_norm(self.norm, gate, "norm", training)', "self.norm(gate)"),
     ),
-    Fault(
-        "one value a channel accepted", NORM, "SelectiveKernel", "accepted|raised",
-        torch=("if self.training and input.numel() // input.shape[1] < 2:", "if False:"),
-        keras=("if training and count is not None and count < 2:", "if False:"),
-    ),
 ]  # fmt: skip
 
 

@@ -302,7 +302,7 @@ def test_depth_is_never_pooled() -> None:
     assert taps["phi"].value.shape == (2, 2, 2)
 
 
-@pytest.mark.parametrize("block", [*EQUIVARIANT, NON_LOCAL(width=6, dimensions=3, sub_sample=True)], ids=str)
+@pytest.mark.parametrize("block", [*EQUIVARIANT, NON_LOCAL(channels=6, dimensions=3, sub_sample=True)], ids=str)
 @pytest.mark.parametrize("engine", ["torch", "tensorflow"])
 def test_no_maps_give_no_maps(block: ar.Block, engine: str) -> None:
     """Not drawn as a case, since TensorFlow has it wrong in float32 (docs/findings.md, tf-conv-empty)."""

@@ -403,7 +403,7 @@ OPS = {
 #: ops that are no functions of an array of reals alone, and are held to theirs in tests of their own
 ELSEWHERE = {
     "split_pairs", "merge_pairs", "bias_slopes", "distance_buckets",  # test_positions.py
-    "conv", "max_pool", "batch_norm",  # test_conv_blocks.py
+    "conv", "max_pool", "batch_norm", "standardised", "hard_sigmoid",  # test_conv_blocks.py
 }  # fmt: skip
 
 

@@ -73,10 +73,10 @@ def call_again(outcome: Outcome, backend: Backend, layer: Any, case: Case, dtype
     Where a new layer differs on them too, that is the finding.
     """
     other = case.another().within(dtype)
-    inputs = other.inputs(dtype)
-    right = truth(case.build(), case.weights(dtype), inputs, dtype, units(gaps))
+    inputs, weights = other.inputs(dtype), other.weights(dtype)
+    right = truth(other.build(), weights, inputs, dtype, units(gaps))
     try:
-        output = backend.run(layer, inputs, observe=False).output
+        output = backend.run(backend.load(layer, weights), inputs, observe=False).output
         judge(outcome, right, {OUTPUT: Tapped(output, "")}, LIMIT[dtype], ANOTHER)
     except Exception as error:
         raised(outcome, error, ANOTHER)
