@@ -68,8 +68,8 @@ def standardised(
         batch = mean(x, axes)
         spread = mean((x - batch) * (x - batch), axes)
         corrected = spread * (count / (count - 1)) if unbiased else spread
-        tap("running_mean", centre + momentum * (batch - centre), "c")
-        tap("running_variance", variance + momentum * (corrected - variance), "c")
+        tap("running_mean", (1.0 - momentum) * centre + momentum * batch, "c")
+        tap("running_variance", (1.0 - momentum) * variance + momentum * corrected, "c")
         return whitened(x, batch, spread, eps=eps) * scale + offset
     return (x - centre) / sqrt(variance + eps) * scale + offset
 
