@@ -1,17 +1,16 @@
 """Files of ``torch.save``: read by ``torch.load(weights_only=True)``, never in another way, and not written.
 
-Reading needs torch, which is imported only then.
+What reads them needs torch and lies with the torch backend, ``attn_ref_torch.checkpoint``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from attn_ref.port.checkpoint import Checkpoint, CheckpointError, Spec, reading
+from attn_ref.port.checkpoint import Checkpoint, CheckpointError
 
 NAME = "torch_pt"
 SUFFIXES = (".pt", ".pth", ".bin")
@@ -21,31 +20,12 @@ WRITES = False
 def read(path: Path) -> Checkpoint:
     """A flat state dict: str -> tensor."""
     try:
-        import torch
+        reader = import_module("attn_ref_torch.checkpoint")
     except ImportError as error:
         way_out = "pip install 'attn_ref[torch]', or give safetensors"
         raise CheckpointError(f"{path}: reading it needs torch; {way_out}") from error
-    # whatever a hostile pickle makes torch raise, the answer is the same: it is not read in another way
-    with reading(path, "a torch file of weights only", Exception):
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    if not isinstance(state, dict):
-        raise CheckpointError(f"{path} holds {type(state).__name__}; save model.state_dict(), a flat dict of tensors")
-    for name, value in state.items():
-        dense = isinstance(value, torch.Tensor) and value.layout == torch.strided and not value.is_quantized
-        if not isinstance(name, str) or not dense:
-            what = f"{type(value).__name__} at {name!r}"
-            raise CheckpointError(f"{path} holds {what}; save model.state_dict(), a flat dict of dense tensors")
-    specs = {name: Spec(tuple(value.shape), str(value.dtype).removeprefix("torch.")) for name, value in state.items()}
-
-    def load(name: str) -> np.ndarray:
-        tensor = state[name].detach().contiguous()
-        if tensor.dtype != torch.bfloat16:
-            return tensor.numpy()
-        with reading(path, "bfloat16, which needs ml_dtypes", ImportError):
-            import ml_dtypes
-        return tensor.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
-
-    return Checkpoint(specs, load, path=path, format=NAME)
+    checkpoint: Checkpoint = reader.read(path, NAME)
+    return checkpoint
 
 
 def write(path: Path, tensors: Checkpoint, metadata: Mapping[str, Any], tick: Callable[[str], None]) -> None:
