@@ -1,7 +1,6 @@
 """Known gaps and findings: every one is shown, now, by a program that imports nothing of this package."""
 
 import ast
-import inspect
 import json
 import os
 import re
@@ -15,13 +14,15 @@ from pathlib import Path
 import pytest
 
 from attn_ref import ops
-from attn_ref.check.gaps import BACKWARD, Gap, gaps, gaps_for, installed, units
+from attn_ref.check.gaps import BACKWARD, FLASH, Gap, gaps, gaps_for, installed, units
 
 HERE = Path(__file__).parent
 FINDINGS = HERE.parent / "docs" / "findings.md"
 SCRIPTS = {path.stem: path for path in sorted((HERE / "reproductions").glob("*.py")) if path.stem != "conftest"}
 #: prefix of a reproduction's name -> the modules that it needs
 NEEDS = {"torch": ("torch",), "tf": ("keras", "tensorflow"), "jax": ("keras", "jax")}
+#: the exit status of a reproduction that this CPU cannot show
+ELSEWHERE = 77
 #: runs reproductions one after the other in one process, because importing a framework is most of the work
 RUNNER = """
 import contextlib, io, json, runpy, sys, traceback
@@ -68,7 +69,9 @@ def problems(found: dict[str, tuple[object, dict]], rows: list[Gap]) -> list[str
     by_id = {gap.id: gap for gap in rows}
     lines = []
     for name, (code, result) in found.items():
-        if code not in (0, 1):
+        if code == ELSEWHERE:
+            print(f"{name}: {result['skipped']}")
+        elif code not in (0, 1):
             lines.append(f"{name} failed: {code}")
         elif name in by_id:
             lines.append(by_id[name].problem(result["deviation"], reproduces=code == 0))
@@ -101,9 +104,8 @@ def test_a_row_is_whole(gap):
     assert gap.id in SCRIPTS
     assert gap.reason
     assert gap.avoid
-    if gap.where:  # a rounding that the reference has not: ``slip`` makes it
-        assert f'"{gap.op}"' in inspect.getsource(ops.softmax)
-        assert (gap.where, gap.dtype, gap.unit) == (BACKWARD, "any", 0.0)
+    if gap.where:  # a rounding that the definition has not: ``adjoint.FlashTaps`` makes it
+        assert (gap.where, gap.op, gap.dtype, gap.unit) == (BACKWARD, FLASH, "any", 0.0)
         return
     assert getattr(ops, gap.op).primitive
     assert gap.dtype == "float64"

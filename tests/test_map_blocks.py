@@ -300,13 +300,3 @@ def test_depth_is_never_pooled() -> None:
     with ar.record() as taps:
         block(block.init(), real(2, 1, 3, 5, 4))
     assert taps["phi"].value.shape == (2, 2, 2)
-
-
-@pytest.mark.parametrize("block", [*EQUIVARIANT, NON_LOCAL(channels=6, dimensions=3, sub_sample=True)], ids=str)
-@pytest.mark.parametrize("engine", ["torch", "tensorflow"])
-def test_no_maps_give_no_maps(block: ar.Block, engine: str) -> None:
-    """Not drawn as a case, since TensorFlow has it wrong in float32 (docs/findings.md, tf-conv-empty)."""
-    backend, x = ar.backend(engine), np.zeros((0, *([2, 3, 4][3 - len(block.inputs["x"].axes) + 2 :]), 6))
-    layer = backend.load(backend.build(block), block.init())
-    want = block(block.init(), x).shape
-    assert all(backend.run(layer, {"x": x}, observe=observe).output.shape == want for observe in (False, True))

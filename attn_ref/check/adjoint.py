@@ -75,7 +75,7 @@ def _compare_gradients(backend: Backend, case: Case, dtype: str, gaps: tuple[Gap
     weights, inputs = case.weights(dtype), case.inputs(dtype)
     w, x = wide(weights), wide(inputs)
     try:
-        with kinks() as found:
+        with kinks(ROUNDING[dtype][0]) as found:
             block(w, **x)
     except ValueError as refusal:
         return refused(backend, case, dtype, training, refusal)
@@ -136,25 +136,34 @@ def refused(backend: Backend, case: Case, dtype: str, training: bool, refusal: V
 
 
 class FlashTaps(MovedTaps):
-    """Moves tangents as the backward pass of a flash kernel does, which has Σ w·dw of a row from its rounded result.
+    """Moves tangents as the backward pass of a flash kernel does, transposed; values are those of the forward pass.
 
-    There the common part m = Σ w·ds of a row's score tangents cancels no better than the result y is rounded, element
-    by element; turned round, the tangent of y moves by ± u·y·m.
+    It restores the weights of a row as exp(score − log Σ exp), which is kept in float32 or better and rounded at its
+    size: all tangents of the row move by one factor. And it has m = Σ w·ds of the row's score tangents from its result
+    y, where that common part cancels no better than y is rounded, element by element: they move by ± u·y·m.
     """
+
+    #: what was tapped last; of the weights tapped last, Σ w·ds and the size of log Σ exp, row by row
+    before: Any = None
+    rows: tuple[Any, Any] | None = None
 
     def __call__(self, name: str, value: Any, labels: str) -> Any:
         value = super().__call__(name, value, labels)
-        if np.iscomplexobj(value) and name in ("scores", "biased"):
-            self.tangents = np.imag(value)
-        elif np.iscomplexobj(value) and name == "weights" and np.shape(self.tangents) == value.shape:
-            self.common = np.sum(value.real * self.tangents, axis=-1, keepdims=True)
-        elif np.iscomplexobj(value) and name == "context" and np.shape(self.common)[:-1] == value.shape[:-1]:
-            signs = 2.0 * self.noise.bits.integers(0, 2, value.shape) - 1.0
-            value = value + 1j * (self.noise.unit * signs * value.real * self.common)
+        if name == "weights" and labels.endswith("t s") and np.shape(self.before) == value.shape:
+            logits = np.where(value.real != 0, np.abs(self.before.real), 0.0)
+            size = np.max(logits, axis=-1, keepdims=True, initial=0.0) + np.log(max(1, value.shape[-1]))
+            self.rows = np.sum(value.real * np.imag(self.before), axis=-1, keepdims=True), size
+        elif name == "context" and np.iscomplexobj(value) and self.rows is not None:
+            self.noise.used.add(FLASH)
+            common, size = (row.reshape(*value.shape[:-1], 1) for row in self.rows)
+            factor = min(self.noise.unit, ROUNDING["float32"][0]) * size * self.signs(size.shape)
+            value = value + 1j * (factor * value.imag + self.noise.unit * self.signs(value.shape) * value.real * common)
+        self.before = value
         return value
 
-    tangents: Any = None
-    common: Any = None
+    def signs(self, shape: tuple[int, ...]) -> np.ndarray:
+        """±1, by chance."""
+        return 2.0 * self.noise.bits.integers(0, 2, shape) - 1.0
 
 
 class Adjoint:
@@ -182,7 +191,7 @@ class Adjoint:
         """The same under other known gaps."""
         other = copy(self)
         if other.gaps != gaps:
-            other.gaps, other._sigma = gaps, None
+            other.gaps, other._sigma, other.used = gaps, None, set()
         return other
 
     @property

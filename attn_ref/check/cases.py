@@ -21,11 +21,10 @@ from attn_ref.weights import cast, rounded, uniform
 
 #: sizes that a free axis is drawn from; mostly different primes, so that no swap of two axes goes unseen
 SIZES = (1, 2, 3, 5, 7, 16)
-BATCHES = (2, 3, 1, 2, 3, 0)
 #: the same for a spatial axis, of which there are several: odd and even, for strides
 SPATIAL = (1, 2, 3, 5, 6, 8)
-#: of maps: TensorFlow's float32 convolution gives no maps at all the wrong number of channels
-FILLED = (2, 3, 1)
+#: of a batch, an empty one among them
+BATCHES = (2, 3, 1, 2, 3, 0)
 #: how the values of an input are drawn
 STYLES = {
     "real": ("plain", "plain", "plain", "plain", "large", "huge", "shifted"),
@@ -147,9 +146,8 @@ def draw(block: Block, pick: Pick, seed: int, style: Pick | None = None) -> Case
             given[name] = stands[name] = spec
     dims: dict[str, int] = {}
     labels = free_labels(given.values())
-    batches = FILLED if any(map(spatial, labels)) else BATCHES
     for label in labels:
-        dims[label] = pick(*batches) if label == "b" else pick(*_sizes(block, label))
+        dims[label] = pick(*BATCHES) if label == "b" else pick(*_sizes(block, label))
     dims |= {label: dims[other] for label, other in same.items() if other in dims}
     shapes = {name: _shape(block, spec, dims, pick) for name, spec in given.items()}
     styles = {name: (style or pick)(*STYLES[spec.kind]) for name, spec in given.items()}

@@ -28,7 +28,7 @@ from packaging.specifiers import SpecifierSet
 
 #: where a gap is that shows in gradients of fused calls alone
 BACKWARD = "fused backward"
-#: the primitive of such a gap: flash kernels restore the weights from it
+#: what such a gap rounds, which the definition does not have: flash kernels restore the weights from it
 FLASH = "logsumexp"
 TABLE = Path(__file__).with_name("known_gaps.toml")
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from attn_ref.mode import is_training
-from attn_ref.ops.primitive import primitive
+from attn_ref.ops.primitive import kink_if_lost, primitive
 from attn_ref.tap import scope, tap
 
 
@@ -81,6 +81,7 @@ def whitened(x: Any, centre: Any, spread: Any, *, eps: float) -> Any:
     By itself, since every backward pass has only the rounded y: for the same dx everywhere dy is 0 but for that.
     """
     root = sqrt(spread.real + eps)
+    kink_if_lost(root, np.abs(centre.real))
     y = scaled(x.real - centre.real, root)
     if not np.iscomplexobj(x):
         return y

@@ -77,34 +77,30 @@ def primitive(function: F) -> F:
     return moved  # type: ignore[return-value]
 
 
-def slipping(op: str) -> bool:
-    """Is a known gap in ``op`` in force?"""
-    return _noise is not None and op in _noise.gaps
-
-
-def slip(op: str, size: Any) -> Any:
-    """A relative error of ± a unit roundoff of ``size``, which a known gap in ``op`` has."""
-    assert _noise is not None
-    _noise.used.add(op)
-    signs = 2.0 * _noise.bits.integers(0, 2, np.shape(size)) - 1.0
-    return max(_noise.unit, _noise.gaps[op]) * np.abs(size) * signs
-
-
 _kinks: list[bool] | None = None
+_unit = 0.0
 
 
 @contextmanager
-def kinks() -> Iterator[list[bool]]:
-    """Learn whether the reference came upon a kink inside: ``any(found)``. There only values can be compared."""
-    global _kinks
-    before, _kinks = _kinks, []
+def kinks(unit: float = 0.0) -> Iterator[list[bool]]:
+    """Learn whether the reference came upon a kink inside: ``any(found)``. There only values can be compared.
+
+    ``unit`` is the unit roundoff of the engine, which a spread may be lost in.
+    """
+    global _kinks, _unit
+    before, _kinks, _unit = (_kinks, _unit), [], unit
     try:
         yield _kinks
     finally:
-        _kinks = before
+        _kinks, _unit = before
 
 
 def kink(where: Any) -> None:
     """Say where an operation has no derivative, so that frameworks choose one of several."""
     if _kinks is not None:
         _kinks.append(bool(np.any(where)))
+
+
+def kink_if_lost(spread: Any, size: Any) -> None:
+    """Say how far numbers of a size lie apart, where they are divided by it: a few roundings may make them equal."""
+    kink(spread < 4.0 * _unit * size)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from attn_ref.ops.primitive import primitive, slip, slipping
+from attn_ref.ops.primitive import primitive
 
 
 @primitive
@@ -40,6 +40,4 @@ def softmax(x: Any, *, axis: int = -1, keep: Any = None, sink: Any = None) -> An
     if sink is not None:
         total = total + exp(sink - top)
     total = np.where(total == 0, 1, total).astype(total.dtype)
-    weights = np.divide(powers, total, out=powers if powers.dtype == total.dtype else None)
-    # kernels that keep log Σ exp alone restore the weights as exp(x − it), which is rounded at its size
-    return weights * (1.0 + slip("logsumexp", top + np.log(total.real))) if slipping("logsumexp") else weights
+    return np.divide(powers, total, out=powers if powers.dtype == total.dtype else None)

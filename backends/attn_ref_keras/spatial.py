@@ -27,10 +27,3 @@ def max_pool(x: Any, size: int, stride: int, padding: int) -> Any:
 def largest(x: Any, axis: int | tuple[int, ...], keepdims: bool = False) -> Any:
     """The largest over ``axis``. On TensorFlow ops.max refuses an empty batch unless it is told where to begin."""
     return ops.max(x, axis=axis, keepdims=keepdims, initial=-math.inf)
-
-
-def convolved(layer: Any, x: Any) -> Any:
-    """``layer(x)``. TensorFlow with oneDNN gives a float32 convolution of no images the shape of its input."""
-    if x.shape[0] == 0:
-        return layer(ops.pad(x, ((0, 1), (0, 0), (0, 0), (0, 0))))[:0]
-    return layer(x)

@@ -11,8 +11,9 @@ from attn_ref.blocks.cbam_residual import CBAMResidual as Reference
 from attn_ref.tap import tap
 from attn_ref_keras.batch_norm import BatchNorm, batch_norm
 from attn_ref_keras.blocks.cbam import CBAM
+from attn_ref_keras.conv import Conv2D
 from attn_ref_keras.mirror import Mirror
-from attn_ref_keras.spatial import convolved, max_pool, padded
+from attn_ref_keras.spatial import max_pool, padded
 
 
 @keras.saving.register_keras_serializable("attn_ref")
@@ -36,10 +37,10 @@ class CBAMResidual(Mirror):
         self.block = Reference.from_options(locals())
         self.channels, self.kernel_size, self.stride = channels, kernel_size, stride
         policy = self.dtype_policy
-        self.conv = keras.layers.Conv2D(output_channels, kernel_size, strides=stride, padding="valid", dtype=policy)
+        self.conv = Conv2D(output_channels, kernel_size, strides=stride, padding="valid", dtype=policy)
         self.norm = BatchNorm(epsilon=eps, momentum=momentum, unbiased=unbiased, dtype=policy)
         self.attention = CBAM(channels=output_channels, reduction=reduction, kernel_size=kernel_size, dtype=policy)
-        self.shortcut = keras.layers.Conv2D(output_channels, 1, dtype=policy)
+        self.shortcut = Conv2D(output_channels, 1, dtype=policy)
 
     def build(self, input_shape: Any) -> None:
         for layer in (self.conv, self.shortcut):
@@ -50,10 +51,10 @@ class CBAMResidual(Mirror):
 
     def call(self, x: Any, training: bool | None = None) -> Any:
         self.check(x=x)
-        y = tap("convolved", convolved(self.conv, padded(x, self.kernel_size // 2)), "b P Q f")
+        y = tap("convolved", self.conv(padded(x, self.kernel_size // 2)), "b P Q f")
         normed = tap("normed", batch_norm(self.norm, y, "norm", training), "b P Q f")
         attended = self.attention(tap("active", ops.relu(normed), "b P Q f"), training=training)
         pooled = tap("pooled", max_pool(x, 3, self.stride, 1), "b P Q c")
-        shortcut = tap("shortcut", convolved(self.shortcut, pooled), "b P Q f")
+        shortcut = tap("shortcut", self.shortcut(pooled), "b P Q f")
         added = tap("added", attended + shortcut, "b P Q f")
         return tap("rectified", ops.relu(added), "b P Q f")

@@ -10,6 +10,7 @@ from keras import ops
 
 from attn_ref.blocks.channel_self_attention import ChannelSelfAttention as Reference
 from attn_ref.tap import tap
+from attn_ref_keras.conv import Conv2D
 from attn_ref_keras.mirror import Mirror
 
 
@@ -34,7 +35,7 @@ class ChannelSelfAttention(Mirror):
         same: dict[str, Any] = {"use_bias": use_bias, "data_format": "channels_last", "dtype": self.dtype_policy}
 
         def project(wanted: bool) -> Any:
-            return keras.layers.Conv2D(self.inner, 1, **same) if wanted else None
+            return Conv2D(self.inner, 1, **same) if wanted else None
 
         self.query, self.key, self.value = (project(project_inputs) for _ in range(3))
         self.shortcut = project(project_shortcut)

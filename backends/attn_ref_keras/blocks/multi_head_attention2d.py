@@ -10,6 +10,7 @@ from keras import ops
 from attn_ref.blocks.multi_head_attention2d import MultiHeadAttention2d as Reference
 from attn_ref.tap import tap
 from attn_ref_keras.blocks.scaled_dot_product_attention import ScaledDotProductAttention
+from attn_ref_keras.conv import Conv2D
 from attn_ref_keras.mirror import Mirror
 
 
@@ -40,11 +41,11 @@ class MultiHeadAttention2d(Mirror):
         d = head_width or channels // num_heads
         self.e = value_head_width or d
         same: dict[str, Any] = {"use_bias": use_bias, "data_format": "channels_last", "dtype": self.dtype_policy}
-        self.position = keras.layers.Conv2D(channels, 1, **same) if position else None
-        self.query = keras.layers.Conv2D(num_heads * d, 1, **same)
-        self.key = keras.layers.Conv2D(num_heads * d, 1, **same)
-        self.value = keras.layers.Conv2D(num_heads * self.e, 1, **same)
-        self.project = keras.layers.Conv2D(output_channels or channels, 1, **same) if project else None
+        self.position = Conv2D(channels, 1, **same) if position else None
+        self.query = Conv2D(num_heads * d, 1, **same)
+        self.key = Conv2D(num_heads * d, 1, **same)
+        self.value = Conv2D(num_heads * self.e, 1, **same)
+        self.project = Conv2D(output_channels or channels, 1, **same) if project else None
         self.attention = ScaledDotProductAttention(scale=scale, dropout=dropout, dtype=self.dtype_policy)
 
     def build(self, input_shape: Any) -> None:

@@ -12,9 +12,10 @@ from attn_ref.blocks.non_local import NonLocal as Reference
 from attn_ref.tap import tap
 from attn_ref_keras.batch_norm import BatchNorm
 from attn_ref_keras.batch_norm import batch_norm as normalise
+from attn_ref_keras.conv import Conv1D, Conv2D, Conv3D
 from attn_ref_keras.mirror import Mirror
 
-CONVS: dict[int, Any] = {1: keras.layers.Conv1D, 2: keras.layers.Conv2D, 3: keras.layers.Conv3D}
+CONVS: dict[int, Any] = {1: Conv1D, 2: Conv2D, 3: Conv3D}
 
 
 @keras.saving.register_keras_serializable("attn_ref")

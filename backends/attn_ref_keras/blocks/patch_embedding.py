@@ -9,16 +9,8 @@ from keras import ops
 
 from attn_ref.blocks.patch_embedding import PatchEmbedding as Reference
 from attn_ref.tap import tap
+from attn_ref_keras.conv import Conv2D
 from attn_ref_keras.mirror import Mirror
-
-
-class PatchConv(keras.layers.Conv2D):
-    """A convolution with stride = kernel. Of an empty batch TensorFlow's oneDNN gives float32 in the input's shape."""
-
-    def convolution_op(self, inputs: Any, kernel: Any) -> Any:
-        b, height, width, _ = ops.shape(inputs)
-        size = self.kernel_size[0]
-        return ops.reshape(super().convolution_op(inputs, kernel), (b, height // size, width // size, self.filters))
 
 
 @keras.saving.register_keras_serializable("attn_ref")
@@ -29,7 +21,7 @@ class PatchEmbedding(Mirror):
         super().__init__(**kwargs)
         self.block = Reference.from_options(locals())
         self.channels, self.width = channels, width
-        self.project = PatchConv(
+        self.project = Conv2D(
             width, patch, strides=patch, padding="valid", data_format="channels_last", dtype=self.dtype_policy
         )
 

@@ -10,8 +10,9 @@ from keras import ops
 from attn_ref.blocks.selective_kernel import SelectiveKernel as Reference
 from attn_ref.tap import tap
 from attn_ref_keras.batch_norm import BatchNorm, batch_norm
+from attn_ref_keras.conv import Conv2D
 from attn_ref_keras.mirror import Mirror
-from attn_ref_keras.spatial import convolved, mean_over_space, padded
+from attn_ref_keras.spatial import mean_over_space, padded
 
 
 @keras.saving.register_keras_serializable("attn_ref")
@@ -39,10 +40,8 @@ class SelectiveKernel(Mirror):
         self.channels = channels
         policy = self.dtype_policy
         norm = {"epsilon": eps, "momentum": momentum, "unbiased": unbiased, "dtype": policy}
-        self.convs = [
-            keras.layers.Conv2D(
-                channels, 3 + 2 * m, strides=stride, padding="valid", groups=groups, use_bias=use_bias, dtype=policy
-            )
+        self.convs: list[Any] = [
+            Conv2D(channels, 3 + 2 * m, strides=stride, padding="valid", groups=groups, use_bias=use_bias, dtype=policy)
             for m in range(branches)
         ]
         self.norms = [BatchNorm(**norm) for _ in range(branches)]
@@ -62,7 +61,7 @@ class SelectiveKernel(Mirror):
         self.check(x=x)
         branches = []
         for m, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
-            y = tap(f"convolved.{m}", convolved(conv, padded(x, 1 + m)), "b P Q c")
+            y = tap(f"convolved.{m}", conv(padded(x, 1 + m)), "b P Q c")
             normed = tap(f"normed.{m}", batch_norm(norm, y, f"norms.{m}", training), "b P Q c")
             branches.append(tap(f"features.{m}", ops.relu(normed), "b P Q c"))
         features = ops.stack(branches, axis=1)

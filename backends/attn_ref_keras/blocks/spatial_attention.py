@@ -11,8 +11,9 @@ from attn_ref.blocks.spatial_attention import SpatialAttention as Reference
 from attn_ref.tap import tap
 from attn_ref_keras.batch_norm import BatchNorm
 from attn_ref_keras.batch_norm import batch_norm as run_norm
+from attn_ref_keras.conv import Conv2D
 from attn_ref_keras.mirror import Mirror
-from attn_ref_keras.spatial import convolved, largest
+from attn_ref_keras.spatial import largest
 
 
 @keras.saving.register_keras_serializable("attn_ref")
@@ -33,7 +34,7 @@ class SpatialAttention(Mirror):
         self.block = Reference.from_options(locals())
         policy = self.dtype_policy
         # the size is odd and the stride 1, so "same" pads size // 2 on every side
-        self.conv = keras.layers.Conv2D(1, kernel_size, padding="same", use_bias=False, dtype=policy)
+        self.conv = Conv2D(1, kernel_size, padding="same", use_bias=False, dtype=policy)
         norm = {"epsilon": eps, "momentum": momentum, "unbiased": unbiased, "dtype": policy}
         self.norm = BatchNorm(**norm) if batch_norm else None
 
@@ -48,7 +49,7 @@ class SpatialAttention(Mirror):
         mean = ops.sum(x, axis=-1, keepdims=True) / x.shape[-1]  # on JAX ops.mean computes float64 in float32
         pooled = ops.concatenate([mean, largest(x, axis=-1, keepdims=True)], axis=-1)
         pooled = tap("pooled", pooled, "b H W p")
-        gate = tap("convolved", convolved(self.conv, pooled), "b H W u")
+        gate = tap("convolved", self.conv(pooled), "b H W u")
         if self.norm is not None:
             gate = tap("normed", run_norm(self.norm, gate, "norm", training), "b H W u")
         gate = tap("gate", ops.sigmoid(gate), "b H W u")

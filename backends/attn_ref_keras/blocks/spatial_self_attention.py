@@ -9,6 +9,7 @@ from keras import ops
 
 from attn_ref.blocks.spatial_self_attention import SpatialSelfAttention as Reference
 from attn_ref.tap import tap
+from attn_ref_keras.conv import Conv2D
 from attn_ref_keras.mirror import Mirror
 
 
@@ -31,10 +32,10 @@ class SpatialSelfAttention(Mirror):
         self.block = Reference.from_options(locals())
         self.channels, self.value_width, self.sub_sample = channels, value_head_width or channels, sub_sample
         same: dict[str, Any] = {"use_bias": use_bias, "data_format": "channels_last", "dtype": self.dtype_policy}
-        self.query = keras.layers.Conv2D(head_width or max(1, channels // 8), 1, **same)
-        self.key = keras.layers.Conv2D(head_width or max(1, channels // 8), 1, **same)
-        self.value = keras.layers.Conv2D(self.value_width, 1, **same)
-        self.project = keras.layers.Conv2D(channels, 1, **same) if project else None
+        self.query = Conv2D(head_width or max(1, channels // 8), 1, **same)
+        self.key = Conv2D(head_width or max(1, channels // 8), 1, **same)
+        self.value = Conv2D(self.value_width, 1, **same)
+        self.project = Conv2D(channels, 1, **same) if project else None
 
     def build(self, input_shape: Any) -> None:
         self.gate = self.add_weight(shape=(1,), initializer="zeros", name="gate")

@@ -10,6 +10,7 @@ from attn_ref.tap import tap
 from attn_ref_torch.batch_norm import BatchNorm, batch_norm
 from attn_ref_torch.blocks.cbam import CBAM
 from attn_ref_torch.checks import check
+from attn_ref_torch.conv import Conv2d
 
 
 class CBAMResidual(nn.Module):
@@ -29,7 +30,7 @@ class CBAMResidual(nn.Module):
     ) -> None:
         super().__init__()
         self.block = Reference.from_options(locals())
-        self.conv = nn.Conv2d(channels, output_channels, kernel_size, stride=stride, padding=kernel_size // 2)
+        self.conv = Conv2d(channels, output_channels, kernel_size, stride=stride, padding=kernel_size // 2)
         self.norm = BatchNorm(output_channels, eps=eps, momentum=momentum, unbiased=unbiased)
         self.attention = CBAM(channels=output_channels, reduction=reduction, kernel_size=kernel_size)
         self.pool = nn.MaxPool2d(3, stride=stride, padding=1)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from attn_ref.blocks.patch_embedding import PatchEmbedding as Reference
 from attn_ref.tap import tap
 from attn_ref_torch.checks import check
+from attn_ref_torch.conv import Conv2d
 
 
 class PatchEmbedding(nn.Module):
@@ -15,7 +16,7 @@ class PatchEmbedding(nn.Module):
     def __init__(self, *, patch: int, channels: int, width: int) -> None:
         super().__init__()
         self.block = Reference.from_options(locals())
-        self.project = nn.Conv2d(channels, width, kernel_size=patch, stride=patch)
+        self.project = Conv2d(channels, width, kernel_size=patch, stride=patch)
 
     def forward(self, image: Tensor) -> Tensor:
         check(self, image=image)

@@ -10,6 +10,7 @@ from attn_ref.blocks.selective_kernel import SelectiveKernel as Reference
 from attn_ref.tap import tap
 from attn_ref_torch.batch_norm import BatchNorm, batch_norm
 from attn_ref_torch.checks import check
+from attn_ref_torch.conv import Conv2d
 
 
 class SelectiveKernel(nn.Module):
@@ -34,7 +35,7 @@ class SelectiveKernel(nn.Module):
         self.block = Reference.from_options(locals())
         width = max(channels // reduction, min_width)
         self.convs = nn.ModuleList(
-            nn.Conv2d(channels, channels, 3 + 2 * m, stride=stride, padding=1 + m, groups=groups, bias=use_bias)
+            Conv2d(channels, channels, 3 + 2 * m, stride=stride, padding=1 + m, groups=groups, bias=use_bias)
             for m in range(branches)
         )
         self.norms = nn.ModuleList(

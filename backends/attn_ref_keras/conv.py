@@ -1,0 +1,40 @@
+"""Keras' convolutions, kept from two faults of oneDNN on TensorFlow; docs/findings.md has both."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+
+class Conv:
+    """What surrounds the convolution of a Keras layer."""
+
+    strides: tuple[int, ...]
+
+    def call(self, inputs: Any) -> Any:
+        """tf-conv-empty: one image more, then none."""
+        convolve: Any = super().call  # type: ignore[misc]
+        if inputs.shape[0] != 0:
+            return convolve(inputs)
+        return convolve(ops.pad(inputs, ((0, 1), *((0, 0),) * (len(inputs.shape) - 1))))[:0]
+
+    def convolution_op(self, inputs: Any, kernel: Any) -> Any:
+        """tf-bfloat16-strided-convolution: by way of float32. (Conv1D does not come by here.)"""
+        convolve: Any = super().convolution_op  # type: ignore[misc]
+        if keras.backend.standardize_dtype(inputs.dtype) != "bfloat16" or max(self.strides) == 1:
+            return convolve(inputs, kernel)
+        return ops.cast(convolve(ops.cast(inputs, "float32"), ops.cast(kernel, "float32")), inputs.dtype)
+
+
+class Conv1D(Conv, keras.layers.Conv1D):
+    """``keras.layers.Conv1D``."""
+
+
+class Conv2D(Conv, keras.layers.Conv2D):
+    """``keras.layers.Conv2D``."""
+
+
+class Conv3D(Conv, keras.layers.Conv3D):
+    """``keras.layers.Conv3D``."""
