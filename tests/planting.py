@@ -5,8 +5,35 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.util import find_spec, module_from_spec
+from itertools import islice
 from pathlib import Path
+
+import attn_ref as ar
+from attn_ref.check.adjoint import compare_gradients
+from attn_ref.check.cases import cases
+from attn_ref.check.compare import Outcome, compare
+
+PACKAGES = {"torch": "attn_ref_torch", "tensorflow": "attn_ref_keras"}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """``torch`` and ``keras``: (what stands in the mirror, what it becomes); None: the framework has no such fault.
+
+    Run on ``block``, expected at ``tap``, one of several between bars.
+    """
+
+    name: str
+    module: str
+    block: str
+    tap: str
+    torch: tuple[str, str] | None
+    keras: tuple[str, str] | None
+
+    def change(self, engine: str) -> tuple[str, str] | None:
+        return self.torch if engine == "torch" else self.keras
 
 
 @contextmanager
@@ -43,3 +70,29 @@ def custom_objects() -> dict[str, object]:
     """Keras' own table of registered classes; an empty one if Keras was not imported."""
     keras = sys.modules.get("keras")
     return keras.saving.get_custom_objects() if keras else {}
+
+
+def differing(engine: str, block: str, count: int, training: bool = False) -> list[Outcome]:
+    """The outcomes of up to ``count`` seeded cases that differ, the first four; with ``training``, of gradients too."""
+    backend, drawn = ar.backend(engine), cases(ar.block(block), count)
+    if training:
+        outcomes = (compare_gradients(backend, case, "float64", training=True) for case in drawn)
+    else:
+        outcomes = (compare(backend, case, "float64") for case in drawn)
+    return list(islice((outcome for outcome in outcomes if outcome.first), 4))
+
+
+def assert_caught(fault: Fault, engine: str, count: int = 40, training: bool = False) -> None:
+    """Up to ``count`` cases find the fault, and every one that does names its tap."""
+    change = fault.change(engine)
+    assert change is not None
+    with planted(f"{PACKAGES[engine]}.{fault.module}", *change):
+        found = differing(engine, fault.block, count, training)
+    assert found, f"{fault.name}: not caught on {engine}"
+    named = {outcome.first for outcome in found}
+    assert named <= set(fault.tap.split("|")), f"{fault.name}: reported at {named}, planted at {fault.tap}"
+
+
+def few(name: str, count: int) -> int:
+    """How many cases of a block the everyday tests draw: half as many of the models, which hold many blocks."""
+    return count // 2 if ar.block(name).__module__.startswith("attn_ref.models.") else count

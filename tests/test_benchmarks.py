@@ -13,7 +13,7 @@ import pytest
 from benchmarks.timing import Effort, Row, ratios, same
 
 ROOT = Path(__file__).parent.parent
-SLOW = [pytest.param(engine, marks=pytest.mark.slow) for engine in ("tensorflow", "jax")]
+SLOW = [pytest.param(engine, marks=pytest.mark.deep) for engine in ("tensorflow", "jax")]
 
 
 @pytest.mark.parametrize("group", ["numpy", "torch", "start-up", *SLOW])

@@ -22,9 +22,12 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_little_training_arrives_everywhere(tmp_path: Path) -> None:
-    """Three epochs and 60 test digits, and running statistics that have moved; all else is as in the whole example."""
-    done = run(tmp_path, "--epochs", "3", "--test", "60", "--accuracy", "0")
-    assert done.returncode == 0, done.stdout + done.stderr
+    """Three epochs and 60 test digits, and running statistics that have moved; all else is as in the whole example.
+
+    An accuracy that nothing reaches: a network that has not learnt is refused, whatever else agrees.
+    """
+    done = run(tmp_path, "--epochs", "3", "--test", "60", "--accuracy", "1.01")
+    assert done.returncode == 1, done.stdout + done.stderr
     assert "Verdict: AGREE" in done.stdout
     assert "the same bits" in done.stdout
     block, weights = ar.port.load(tmp_path / "demo_output" / "digits_cnn.safetensors")
@@ -33,12 +36,6 @@ def test_a_little_training_arrives_everywhere(tmp_path: Path) -> None:
     for name in statistics:
         start = 1.0 if name.endswith("variance") else 0.0
         assert np.abs(weights[name] - start).max() > 0.01, f"{name} is as it was before the training"
-
-
-def test_a_network_that_has_not_learnt_is_refused(tmp_path: Path) -> None:
-    done = run(tmp_path, "--epochs", "1", "--test", "20", "--accuracy", "1.01")
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert "Verdict: AGREE" in done.stdout
 
 
 @pytest.mark.deep

@@ -58,13 +58,13 @@ def test_a_block_of_code_that_raises_fails() -> None:
     assert "```text\n1\n```" in run_code.with_output(text.replace("x == 2", "x == 1"), "page")
 
 
-@pytest.mark.parametrize("page", ["conventions.md", pytest.param("errata.md", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("page", ["conventions.md", pytest.param("errata.md", marks=pytest.mark.deep)])
 def test_the_code_of_a_page_runs(page: str) -> None:
     done = subprocess.run([sys.executable, DOCS / "run_code.py", DOCS / page], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
 
 
-@pytest.mark.slow
+@pytest.mark.deep
 def test_a_build_has_no_warning_and_fetches_nothing(tmp_path: Path) -> None:
     for module in ("sphinx", "myst_parser", "sphinx_design", "furo", "latex2mathml"):
         pytest.importorskip(module)

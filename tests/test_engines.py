@@ -53,7 +53,7 @@ def test_gradients_agree_on_every_engine(name: str, engine: str, training: bool)
     agree(compare_gradients(ar.backend(engine), case_of(name, dropout=0.25), "float64", training=training))
 
 
-@pytest.mark.slow
+@pytest.mark.deep
 def test_torch_compile_agrees_and_compiles_once_for_every_seed() -> None:
     import torch
 

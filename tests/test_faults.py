@@ -2,30 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from itertools import islice
-
 import pytest
-from planting import planted
-
-import attn_ref as ar
-from attn_ref.check.cases import cases
-from attn_ref.check.compare import Outcome, compare
+from planting import Fault, assert_caught, differing
 
 SDPA, MHA = "blocks.scaled_dot_product_attention", "blocks.multi_head_attention"
 FUSED_ONLY = "output (taps off, so in the fused path only)"
-
-
-@dataclass(frozen=True)
-class Fault:
-    """``torch`` and ``keras``: (what stands in the mirror, what it becomes). Run on ``block``, expected at ``tap``s."""
-
-    name: str
-    module: str
-    block: str
-    tap: str
-    torch: tuple[str, str]
-    keras: tuple[str, str]
 
 
 FAULTS = [
@@ -161,25 +142,10 @@ FAULTS = [
 ]  # fmt: skip
 
 
-def differing(engine: str, block: str, count: int = 40) -> list[Outcome]:
-    """The outcomes of up to ``count`` seeded cases that differ, the first four."""
-    backend = ar.backend(engine)
-    outcomes = (compare(backend, case, "float64") for case in cases(ar.block(block), count))
-    return list(islice((outcome for outcome in outcomes if outcome.first), 4))
-
-
 @pytest.mark.parametrize("engine", ["torch", "tensorflow"])
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_fault_is_caught_at_its_tap(fault: Fault, engine: str) -> None:
-    package, change = {
-        "torch": ("attn_ref_torch", fault.torch),
-        "tensorflow": ("attn_ref_keras", fault.keras),
-    }[engine]
-    with planted(f"{package}.{fault.module}", *change):
-        found = differing(engine, fault.block)
-    assert found, f"{fault.name}: not caught on {engine}"
-    named = {outcome.first for outcome in found}
-    assert named <= set(fault.tap.split("|")), f"{fault.name}: reported at {named}, planted at {fault.tap}"
+    assert_caught(fault, engine)
 
 
 @pytest.mark.parametrize("engine", ["torch", "tensorflow"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from planting import planted
+from planting import PACKAGES, few, planted
 
 import attn_ref as ar
 from attn_ref.check.adjoint import compare_gradients
@@ -12,7 +12,6 @@ from attn_ref.check.cases import Case, cases
 from attn_ref.weights import uniform
 
 MHA, LAYER = "blocks.multi_head_attention", "blocks.encoder_layer"
-PACKAGES = {"torch": "attn_ref_torch", "tensorflow": "attn_ref_keras"}
 
 
 @pytest.mark.parametrize("name", sorted(ar.blocks()))
@@ -91,7 +90,7 @@ def test_a_fault_of_the_gradient_alone_is_caught_and_located(
     from attn_ref.check.compare import compare
 
     old, new = torch if engine == "torch" else keras
-    drawn = cases(ar.block(block), 12)
+    drawn = cases(ar.block(block), 8)
     with planted(f"{PACKAGES[engine]}.{module}", old, new):
         backend = ar.backend(engine)
         forward = [compare(backend, case, "float64").first for case in drawn]
@@ -117,14 +116,14 @@ def test_rows_with_nothing_to_attend_to_have_zero_gradients(engine: str) -> None
 @pytest.mark.parametrize("name", sorted(ar.blocks()))
 @pytest.mark.parametrize("training", [False, True])
 def test_gradients_agree(name: str, engine: str, training: bool) -> None:
-    for case in cases(ar.block(name), 4, seed=11):
+    for case in cases(ar.block(name), few(name, 4), seed=11):
         outcome = compare_gradients(ar.backend(engine), case, "float64", training=training)
         assert outcome.first is None, f"{outcome.first}: {outcome.detail}\n{outcome.case}"
 
 
 @pytest.mark.slow
 def test_gradients_agree_on_jax() -> None:
-    report = ar.check("MultiHeadAttention", "FeedForward", engines=["jax"], modes=["gradient"], cases=8)
+    report = ar.check("MultiHeadAttention", "FeedForward", engines=["jax"], modes=["gradient"], cases=3)
     assert report.ok, [f"{row.block} at {row.first_divergence}: {row.detail}" for row in report.rows]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from planting import planted
+from planting import few, planted
 
 import attn_ref as ar
 from attn_ref.check.adjoint import compare_gradients
@@ -49,7 +49,7 @@ def test_weights_travel_bit_for_bit(dtype: str) -> None:
 @pytest.mark.parametrize("dtype", LOW)
 def test_mirrors_agree(name: str, dtype: str, engine: str) -> None:
     backend = ar.backend(engine)
-    for case in cases(ar.block(name), 3, seed=21):
+    for case in cases(ar.block(name), few(name, 3), seed=21):
         for outcome in (
             compare(backend, case.within(dtype), dtype),
             compare_gradients(backend, case.within(dtype), dtype, training=case.seed % 2 == 1),

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from planting import planted
-from test_faults import Fault, differing
+from planting import Fault, assert_caught
 
 MHA2D, SAGAN = "blocks.multi_head_attention2d", "blocks.spatial_self_attention"
 CHANNEL, NON_LOCAL = "blocks.channel_self_attention", "blocks.non_local"
@@ -141,12 +140,4 @@ FAULTS = [
 @pytest.mark.parametrize("engine", ["torch", "tensorflow"])
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: f"{fault.block}: {fault.name}")
 def test_fault_is_caught_at_its_tap(fault: Fault, engine: str) -> None:
-    package, change = {
-        "torch": ("attn_ref_torch", fault.torch),
-        "tensorflow": ("attn_ref_keras", fault.keras),
-    }[engine]
-    with planted(f"{package}.{fault.module}", *change):
-        found = differing(engine, fault.block)
-    assert found, f"{fault.name}: not caught on {engine}"
-    named = {outcome.first for outcome in found}
-    assert named <= set(fault.tap.split("|")), f"{fault.name}: reported at {named}, planted at {fault.tap}"
+    assert_caught(fault, engine)

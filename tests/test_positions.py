@@ -12,8 +12,7 @@ import oracles_positions as oracles
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from planting import planted
-from test_faults import Fault, differing
+from planting import Fault, assert_caught
 from test_laws import Law, assert_differs, assert_same, real, run, seeds  # noqa: F401  (run is a fixture)
 from test_oracles import assert_close, assert_is_oracle
 
@@ -558,9 +557,4 @@ FAULTS = [
 @pytest.mark.parametrize("engine", ["torch", "tensorflow"])
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_fault_is_caught_at_its_tap(fault: Fault, engine: str) -> None:
-    package, change = {"torch": ("attn_ref_torch", fault.torch), "tensorflow": ("attn_ref_keras", fault.keras)}[engine]
-    with planted(f"{package}.{fault.module}", *change):
-        found = differing(engine, fault.block)
-    assert found, f"{fault.name}: not caught on {engine}"
-    named = {outcome.first for outcome in found}
-    assert named <= set(fault.tap.split("|")), f"{fault.name}: reported at {named}, planted at {fault.tap}"
+    assert_caught(fault, engine)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from planting import planted
+from planting import PACKAGES, planted
 
 import attn_ref as ar
 from attn_ref.check.cases import Case, cases
@@ -13,7 +13,6 @@ from attn_ref.check.gaps import Gap, gaps
 from attn_ref.check.tolerance import truth
 
 FFN, SDPA, MHA = "blocks.feed_forward", "blocks.scaled_dot_product_attention", "blocks.multi_head_attention"
-PACKAGES = {"torch": "attn_ref_torch", "tensorflow": "attn_ref_keras"}
 
 
 def outcomes(

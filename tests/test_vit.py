@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import oracles
 import pytest
-from planting import planted
-from test_faults import differing
+from planting import Fault, assert_caught
 from test_oracles import assert_is_oracle
 
 import attn_ref as ar
@@ -218,18 +216,6 @@ PATCH, VIT, LAYER = "blocks.patch_embedding", "models.vision_transformer", "bloc
 ADDED = 'tap("positioned", x + self.position'
 
 
-@dataclass(frozen=True)
-class Fault:
-    """``torch`` and ``keras``: (what stands in the mirror, what it becomes). Run on ``block``, expected at ``tap``s."""
-
-    name: str
-    module: str
-    block: str
-    tap: str
-    torch: tuple[str, str]
-    keras: tuple[str, str]
-
-
 FAULTS = [
     Fault(
         "patches column by column", PATCH, "PatchEmbedding", "tokens",
@@ -295,12 +281,4 @@ FAULTS = [
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_fault_is_caught_at_its_tap(fault: Fault, engine: str) -> None:
-    package, change = {
-        "torch": ("attn_ref_torch", fault.torch),
-        "tensorflow": ("attn_ref_keras", fault.keras),
-    }[engine]
-    with planted(f"{package}.{fault.module}", *change):
-        found = differing(engine, fault.block, 24)
-    assert found, f"{fault.name}: not caught on {engine}"
-    named = {outcome.first for outcome in found}
-    assert named == {fault.tap}, f"{fault.name}: reported at {named}, planted at {fault.tap}"
+    assert_caught(fault, engine, 24)
