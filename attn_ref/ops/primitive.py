@@ -38,7 +38,8 @@ class Noise:
 
     def _move(self, x: Any, tiny: float) -> Any:
         # not x·(1 ± unit): in float64 1 + unit is 1, so that nothing would ever move up
-        return x + (x * self.unit + (x != 0) * tiny) * (2.0 * self.bits.integers(0, 2, np.shape(x)) - 1.0)
+        step = x * self.unit + (x != 0) * tiny
+        return x + np.where(np.frombuffer(self.bits.bytes(x.size), np.int8).reshape(x.shape) < 0, -step, step)
 
 
 _noise: Noise | None = None
