@@ -20,20 +20,17 @@ PACKAGES = {"torch": "attn_ref_torch", "tensorflow": "attn_ref_keras"}
 
 @dataclass(frozen=True)
 class Fault:
-    """``torch`` and ``keras``: (what stands in the mirror, what it becomes); None: the framework has no such fault.
+    """``torch`` and ``keras``: (what stands in the mirror, what it becomes). Run on ``block``, expected at ``tap``.
 
-    Run on ``block``, expected at ``tap``, one of several between bars.
+    Several taps stand between bars.
     """
 
     name: str
     module: str
     block: str
     tap: str
-    torch: tuple[str, str] | None
-    keras: tuple[str, str] | None
-
-    def change(self, engine: str) -> tuple[str, str] | None:
-        return self.torch if engine == "torch" else self.keras
+    torch: tuple[str, str]
+    keras: tuple[str, str]
 
 
 @contextmanager
@@ -84,8 +81,7 @@ def differing(engine: str, block: str, count: int, training: bool = False) -> li
 
 def assert_caught(fault: Fault, engine: str, count: int = 40, training: bool = False) -> None:
     """Up to ``count`` cases find the fault, and every one that does names its tap."""
-    change = fault.change(engine)
-    assert change is not None
+    change = {"torch": fault.torch, "tensorflow": fault.keras}[engine]
     with planted(f"{PACKAGES[engine]}.{fault.module}", *change):
         found = differing(engine, fault.block, count, training)
     assert found, f"{fault.name}: not caught on {engine}"

@@ -150,9 +150,11 @@ class FlashTaps(MovedTaps):
     def __call__(self, name: str, value: Any, labels: str) -> Any:
         value = super().__call__(name, value, labels)
         if name == "weights" and labels.endswith("t s") and np.shape(self.before) == value.shape:
-            logits = np.where(value.real != 0, np.abs(self.before.real), 0.0)
-            size = np.max(logits, axis=-1, keepdims=True, initial=0.0) + np.log(max(1, value.shape[-1]))
-            self.rows = np.sum(value.real * np.imag(self.before), axis=-1, keepdims=True), size
+            w, scores = value.real, self.before
+            # a weight is exp(score − log Σ exp), so any of a row that is not 0 tells it
+            logs = np.where(w > 0, np.abs(scores.real - np.log(np.where(w > 0, w, 1.0))), 0.0)
+            size = np.max(logs, axis=-1, keepdims=True, initial=0.0)
+            self.rows = np.sum(w * np.imag(scores), axis=-1, keepdims=True), size
         elif name == "context" and np.iscomplexobj(value) and self.rows is not None:
             self.noise.used.add(FLASH)
             common, size = (row.reshape(*value.shape[:-1], 1) for row in self.rows)

@@ -1,0 +1,162 @@
+"""Cases that once showed a fault, of a mirror, of an engine, or of the tolerance: what they showed stays as it is."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+import attn_ref as ar
+from attn_ref.check.adjoint import FlashTaps, compare_gradients
+from attn_ref.check.cases import Case
+from attn_ref.check.compare import Outcome, compare
+from attn_ref.check.gaps import BACKWARD, FLASH, gaps_for
+from attn_ref.ops.primitive import Noise
+from attn_ref.weights import uniform
+
+ENGINES = ("torch", "tensorflow")
+
+
+def case(block: str, fields: dict[str, Any], shapes: dict[str, list[int]], styles: dict[str, str], seed: int) -> Case:
+    return Case.from_json(
+        json.dumps({"block": block, "fields": fields, "shapes": shapes, "styles": styles, "seed": seed})
+    )
+
+
+def agrees(outcome: Outcome) -> None:
+    assert outcome.first is None, f"{outcome.first}: {outcome.detail}"
+
+
+#: a post-norm layer, and one without norms, of inputs far from 0
+SHIFTED = [
+    case("EncoderLayer", {"width": 8, "num_heads": 1, "hidden_width": 16, "norm_first": False, "eps": 0.001},
+         {"x": [2, 5, 8], "attention_mask": [2, 1, 5, 5]}, {"x": "shifted", "attention_mask": "mixed"}, 44),
+    case("EncoderLayer", {"width": 8, "num_heads": 1, "hidden_width": 5, "activation": "gelu", "norm_first": None},
+         {"x": [1, 7, 8]}, {"x": "shifted"}, 81),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("given", SHIFTED, ids=["post-norm", "no norms"])
+def test_the_flash_gap_is_there_and_grants_the_fused_backward_pass_alone(given: Case) -> None:
+    backend, granted = ar.backend("torch"), gaps_for("torch", "float64")
+    without = compare_gradients(backend, given, "float64")
+    assert without.first is not None
+    assert "in the fused path only" in without.first
+    agrees(compare_gradients(backend, given, "float64", granted))
+    assert {gap.where for gap in granted} == {BACKWARD}
+
+
+class Still(Noise):
+    """Noise that moves nothing by itself."""
+
+    def move(self, x: Any) -> Any:
+        return x
+
+
+def test_what_the_flash_gap_grants() -> None:
+    """A factor of 1 ± u·|log Σ exp| for the tangents of a row, with float32's u, and ± u·y·m of the result's."""
+    listener = FlashTaps(Still(2.0**-8, 0))
+    scores, moves = np.array([[[[100.0, 99.0]]]]), np.array([[[[3.0, 5.0]]]])
+    weights = np.exp(scores) / np.exp(scores).sum()
+    tangent = weights * (moves - (weights * moves).sum())
+    result, slope = np.array([[[[7.0]]]]), np.array([[[[0.25]]]])
+    listener("scores", scores + 1j * moves, "b h t s")
+    listener("weights", weights + 1j * tangent, "b h t s")
+    moved = listener("context", result + 1j * slope, "b h t e")
+    assert moved.real == result
+    factor, rounding = 2.0**-24 * np.log(np.exp(scores).sum()), 2.0**-8 * 7.0 * (weights * moves).sum()
+    wanted = [0.25 + a * 0.25 * factor + b * rounding for a in (-1, 1) for b in (-1, 1)]
+    assert min(abs(moved.imag - want).max() for want in wanted) < 1e-15
+    assert listener.noise.used == {FLASH}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_flash_gap_moves_no_values(engine: str) -> None:
+    """In bfloat16 it once did, and a batch norm below made the unit of a gradient forty times too small."""
+    fields = {"channels": 1, "dimensions": 1, "scale": -0.5, "sub_sample": True, "batch_norm": True, "eps": 0.001}
+    given = case("NonLocal", fields, {"x": [3, 2, 1]}, {"x": "huge"}, 6)
+    agrees(compare_gradients(ar.backend(engine), given, "bfloat16", gaps_for(engine, "bfloat16"), training=True))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_spread_that_the_dtype_loses_is_a_kink(engine: str) -> None:
+    """Three values of one channel differ by half a percent, and are one number in bfloat16: the gradient is another."""
+    fields = {
+        "channels": 16,
+        "dimensions": 2,
+        "pairing": "dot",
+        "batch_norm": True,
+        "momentum": 0.01,
+        "use_bias": False,
+    }
+    given = case("NonLocal", fields, {"x": [3, 1, 1, 16]}, {"x": "shifted"}, 58)
+    backend = ar.backend(engine)
+    low = compare_gradients(backend, given, "bfloat16", gaps_for(engine, "bfloat16"), training=True)
+    agrees(low)
+    assert low.kink
+    high = compare_gradients(backend, given, "float64", gaps_for(engine, "float64"), training=True)
+    agrees(high)
+    assert not high.kink
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_saturated_tanh_is_differentiated_from_its_rounded_value(engine: str) -> None:
+    given = case(
+        "ScaledDotProductAttention", {"softcap": 1.5, "causal": "bottom_right", "window_left": 4},
+        {"query": [3, 5, 1, 2], "key": [3, 5, 3, 2], "value": [3, 5, 3, 2], "attention_mask": [3], "sinks": [5],
+         "key_lengths": [3]},
+        {"query": "plain", "key": "huge", "value": "plain", "attention_mask": "mixed", "sinks": "large",
+         "key_lengths": "plain"}, 109,
+    )  # fmt: skip
+    agrees(compare_gradients(ar.backend(engine), given, "float64", gaps_for(engine, "float64")))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("scale", [-0.5, 0.0])
+def test_causal_attention_with_a_scale_that_is_not_positive(engine: str, scale: float) -> None:
+    """torch's fused call gives NaN there (torch-causal-negative-scale)."""
+    shapes = {"query": [2, 1, 3, 4], "key": [2, 1, 3, 4], "value": [2, 1, 3, 4]}
+    given = case(
+        "ScaledDotProductAttention", {"scale": scale, "causal": "top_left"}, shapes, dict.fromkeys(shapes, "plain"), 1
+    )
+    agrees(compare(ar.backend(engine), given, "float64"))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_share_of_1_leaves_nothing_of_the_running_statistics(engine: str) -> None:
+    """Written as old + 1 · (new − old) the old one cancels, and leaves its rounding."""
+    block = ar.NonLocal(channels=2, dimensions=1, batch_norm=True, momentum=1.0)
+    weights, x = block.init(3), uniform((2, 5, 2), 3, "x")
+    weights |= {"norm.mean": np.full(2, 1e16), "norm.variance": np.full(2, 1e16)}
+    backend = ar.backend(engine)
+    run = backend.run(backend.load(backend.build(block), weights), {"x": x}, training=True)
+    with ar.training(), ar.record() as taps:
+        block(weights, x)
+    normed = np.asarray(run.taps["projected"].value, np.float64)
+    values = np.moveaxis(normed, 1, -1) if engine == "torch" else normed
+    for name, want in (("mean", values.mean((0, 1))), ("variance", values.var((0, 1), ddof=1))):
+        for found in (run.taps, taps):
+            np.testing.assert_allclose(found[f"norm.running_{name}"].value, want, rtol=1e-13)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_strided_convolution_to_one_column(engine: str, dtype: str) -> None:
+    """oneDNN's kernel for AMX gives no result there in bfloat16 (torch-bfloat16-strided-convolution)."""
+    given = case(
+        "PatchEmbedding", {"patch": 4, "channels": 3, "width": 5}, {"image": [3, 24, 4, 3]}, {"image": "plain"}, 1
+    )
+    agrees(compare(ar.backend(engine), given, dtype))
+    agrees(compare_gradients(ar.backend(engine), given, dtype))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dimensions", [1, 2, 3])
+def test_no_maps_give_no_maps(engine: str, dtype: str, dimensions: int) -> None:
+    """TensorFlow's convolution of none has the shape of its input (tf-conv-empty)."""
+    given = case("NonLocal", {"channels": 6, "inner_width": 3, "dimensions": dimensions},
+                 {"x": [0, *[2, 3, 4][:dimensions], 6]}, {"x": "plain"}, 1)  # fmt: skip
+    agrees(compare(ar.backend(engine), given, dtype))
