@@ -173,8 +173,14 @@ class Block:
         """Require the fields to be dropout rates."""
         for name in names:
             got = getattr(self, name)
-            ok = isinstance(got, int | float) and not isinstance(got, bool) and 0 <= got < 1
+            ok = is_number(got) and 0 <= got < 1
             self.require(ok, f"{name} should be a number in [0, 1), the share that is dropped; got {got!r}")
+
+    def require_above_zero(self, *names: str) -> None:
+        """Require the fields to be numbers above zero."""
+        for name in names:
+            got = getattr(self, name)
+            self.require(is_number(got) and got > 0, f"{name} should be a number above zero; got {got!r}")
 
     def require_odd(self, *names: str) -> None:
         """Require the fields to be odd kernel sizes, which k // 2 on every side keeps in place."""
@@ -198,10 +204,9 @@ class Block:
 
     def require_batch_norm(self) -> None:
         """Require the fields ``eps``, ``momentum`` and ``unbiased`` to be those of a batch norm."""
-        eps, momentum = (getattr(self, name) for name in ("eps", "momentum"))
-        number = isinstance(eps, int | float) and not isinstance(eps, bool) and eps > 0
-        self.require(number, f"eps should be a number above zero; got {eps!r}")
-        share = isinstance(momentum, int | float) and not isinstance(momentum, bool) and 0 <= momentum <= 1
+        self.require_above_zero("eps")
+        momentum = vars(self)["momentum"]
+        share = is_number(momentum) and 0 <= momentum <= 1
         self.require(share, f"momentum should be a number in [0, 1], the share of the new value; got {momentum!r}")
         self.require_bool("unbiased")
 

@@ -241,7 +241,10 @@ REFUSED = [
     (lambda: NON_LOCAL(channels=6, pairing="gaussian"), "pairing should be one of 'softmax', 'dot'"),
     (lambda: NON_LOCAL(channels=6, scale="head"), "scale should be 'input', 'inner', a number or None; got 'head'"),
     (lambda: NON_LOCAL(channels=6, eps=0.1), "eps, momentum and unbiased need batch_norm=True"),
-    (lambda: NON_LOCAL(channels=6, batch_norm=True, momentum=2.0), "momentum should be a number from 0 to 1; got 2.0"),
+    (
+        lambda: NON_LOCAL(channels=6, batch_norm=True, momentum=2.0),
+        "the share of the new value; got 2.0",
+    ),
 ]
 
 

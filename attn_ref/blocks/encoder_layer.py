@@ -75,9 +75,7 @@ class EncoderLayer(Block):
         self.require(
             self.width % self.num_heads == 0, f"num_heads = {self.num_heads} does not divide width = {self.width}"
         )
-        self.require(
-            isinstance(self.eps, float | int) and self.eps > 0, f"eps should be a number above zero; got {self.eps!r}"
-        )
+        self.require_above_zero("eps")
         _ = self.attention, self.feed_forward  # their options are checked there
 
     @cached_property

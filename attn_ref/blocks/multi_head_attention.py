@@ -122,8 +122,7 @@ class MultiHeadAttention(Block):
         self.require_choice("rotary", None, "half", "interleaved")
         self.require_with("qk_norm", "qk_norm_eps")
         self.require_with("rotary", "rotary_width", "rotary_base", "rotary_scaling")
-        number = isinstance(self.qk_norm_eps, float | int) and self.qk_norm_eps > 0
-        self.require(number, f"qk_norm_eps should be a number above zero; got {self.qk_norm_eps!r}")
+        self.require_above_zero("qk_norm_eps")
         optional = ("num_kv_heads", "key_width", "value_width", "output_width", "head_width", "value_head_width")
         self.require_positive(*(name for name in optional if getattr(self, name) is not None))
         self.require(

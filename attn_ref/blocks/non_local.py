@@ -10,8 +10,8 @@ row by row; d inner width. ``dimensions`` says which there are: W, H W, or D H W
 
 ``pairing="softmax"`` is the paper's embedded Gaussian, ``"dot"`` its dot product, divided by the number of keys. With
 ``sub_sample`` φ and g are the largest of every window of 2, along H and W, never along D; θ never is. Of an odd size
-the last row or column is then no key, and sizes below 2 are refused. ``norm`` is a batch norm, whose scale starts at 0
-in training, as W_Z does without it, so that the block begins as the identity.
+the last row or column is then no key, and sizes below 2 are refused. ``norm`` is a batch norm; the paper
+starts its scale at 0, or W_Z without it, so that the block begins as the identity.
 
 Differences: the paper's Gaussian (without embedding) and concatenation are not here. It does not scale; timm's
 ``NonLocalAttn`` does by 1/√c (``scale="input"``), has no sub-sampling, and an inner width of its own; others scale by
@@ -36,7 +36,7 @@ from typing import Any
 import numpy as np
 
 from attn_ref import ops
-from attn_ref.block import Block, Input, Param, Pick, batch_norm, conv
+from attn_ref.block import Block, Input, Param, Pick, batch_norm, conv, is_number
 from attn_ref.tap import tap
 
 
@@ -82,15 +82,12 @@ class NonLocal(Block):
         self.require_positive("channels", *(["inner_width"] if self.inner_width is not None else []))
         self.require_choice("dimensions", 1, 2, 3)
         self.require_choice("pairing", "softmax", "dot")
-        self.require_bool("sub_sample", "batch_norm", "unbiased", "use_bias")
-        number = isinstance(self.scale, int | float) and not isinstance(self.scale, bool) and math.isfinite(self.scale)
+        self.require_bool("sub_sample", "batch_norm", "use_bias")
+        self.require_batch_norm()
         self.require(
-            number or self.scale in ("input", "inner", None),
+            is_number(self.scale) or self.scale in ("input", "inner", None),
             f"scale should be 'input', 'inner', a number or None; got {self.scale!r}",
         )
-        for name, good in (("eps", self.eps > 0), ("momentum", 0 <= self.momentum <= 1)):
-            rule = "above zero" if name == "eps" else "from 0 to 1"
-            self.require(good, f"{name} should be a number {rule}; got {getattr(self, name)!r}")
         acting = (self.eps, self.momentum, self.unbiased) != (1e-5, 0.1, True)
         self.require(self.batch_norm or not acting, "eps, momentum and unbiased need batch_norm=True")
         space = " ".join("DHW"[3 - self.dimensions :])

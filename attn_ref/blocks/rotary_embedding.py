@@ -24,7 +24,6 @@ Source: Su et al. 2021, "RoFormer: Enhanced Transformer with Rotary Position Emb
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,10 +65,7 @@ class RotaryEmbedding(Block):
         )
         self.require(self.r <= self.width, f"rotary_width = {self.r} is more than width = {self.width}")
         self.require_choice("pairing", "half", "interleaved")
-        for field in ("base", "scaling"):
-            got = getattr(self, field)
-            ok = isinstance(got, int | float) and not isinstance(got, bool) and 0 < got < math.inf
-            self.require(ok, f"{field} should be a number above zero; got {got!r}")
+        self.require_above_zero("base", "scaling")
 
     @property
     def r(self) -> int:
