@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from attn_ref import traps
+from attn_ref import mode, traps
 from attn_ref.backend import Run, backend
 from attn_ref.block import Block
 from attn_ref.catalogue import block as find_block
@@ -66,17 +66,24 @@ class Seed:
         """What the seed's function gives; with ``engine`` by that engine's mirror."""
         return self.run(weights, *args, engine=engine, **kwargs).output
 
-    def run(self, weights: Mapping[str, Any], *args: Any, engine: str | None = None, **kwargs: Any) -> Run:
-        """The same, with every tap."""
+    def run(
+        self,
+        weights: Mapping[str, Any],
+        *args: Any,
+        engine: str | None = None,
+        training: bool = False,
+        **kwargs: Any,
+    ) -> Run:
+        """The same, with every tap. In ``training`` a mirror drops by chance, where the seed does."""
         inputs = self.inputs(*args, **kwargs)
         added, replaced = self.changes("add", weights, inputs), self.changes("replace", weights, inputs)
         if engine is None:
-            with probe(Probe(add=added, replace=replaced)) as heard:
+            with mode.training(training), probe(Probe(add=added, replace=replaced)) as heard:
                 run = Run(self.block(weights, **inputs), heard.seen)
         else:
             served = backend(engine)
             layer = served.load(served.build(self.block), weights)
-            run = served.run(layer, inputs, add=added, replace=replaced)
+            run = served.run(layer, inputs, add=added, replace=replaced, training=training)
         for trap in self.traps:
             if trap.output:
                 run.output = trap.output(run.output)
@@ -163,7 +170,7 @@ ROWS = (
         row="S4", title="a vision transformer for classes, without norm and positions", block="VisionTransformer",
         sizes={"patch": 2, "channels": 3, "width": 8, "num_layers": 2, "num_heads": 2, "hidden_width": 12,
                "num_classes": 5, "dropout": 0.1},
-        options=mean_pooled_vit,
+        options=mean_pooled_vit, trapped=lambda _: [traps.dropping_only("feed_forward.keep")],
     ),
     Row(
         row="S5", title="mhsa_block, which has one head", block="MultiHeadAttention2d", sizes={"channels": 8},

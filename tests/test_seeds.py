@@ -204,6 +204,16 @@ def test_seed_is_its_loops(name: str, engine: str | None) -> None:
     assert deviation(name, engine) < 1e-13
 
 
+@pytest.mark.parametrize("engine", ["torch", "tensorflow"])
+def test_s4_drops_inside_its_feed_forward_networks_alone(engine: str) -> None:
+    seed = ar.seed("S4", dropout=0.5)
+    run = seed.run(seed.block.init(1), real(2, 4, 6, 3), engine=engine, training=True)
+    keeps = {name: np.unique(x).tolist() for name, (x, _) in run.taps.items() if "keep" in name}
+    inside = [f"layers.{n}.feed_forward.keep" for n in range(2)]
+    assert len(keeps) == 7
+    assert {name: [0.0, 2.0] if name in inside else [1.0] for name in keeps} == keeps
+
+
 def test_every_row_is_there() -> None:
     assert list(ar.seeds()) == [f"S{n}" for n in range(1, 20)] == list(dict.fromkeys(n.partition(",")[0] for n in ROWS))
 

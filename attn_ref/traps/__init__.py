@@ -64,6 +64,19 @@ def always_dropping(rate: float, seed: int = 0) -> Trap:
     )
 
 
+def dropping_only(place: str) -> Trap:
+    """No dropout but the one whose keep is the tap ``place`` of a layer: the others keep everything."""
+
+    def replace(block: Block, weights: Mapping[str, Any], inputs: Inputs) -> dict[str, Tapped]:
+        with record() as taps:
+            block(weights, **inputs)
+        keeps = {name: seen for name, seen in taps.items() if name.rpartition(".")[2].startswith("keep")}
+        others = {name: seen for name, seen in keeps.items() if not f".{name}".endswith(f".{place}")}
+        return {name: Tapped(np.ones_like(x), labels) for name, (x, labels) in others.items()}
+
+    return Trap(name="dropping-only", title=f"of all dropouts there is only {place}", replace=replace)
+
+
 def uniform_where_nothing_is_kept() -> Trap:
     """Masking by a large finite number: a row with nothing to attend to takes the mean of all values."""
 
