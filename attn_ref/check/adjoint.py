@@ -139,33 +139,27 @@ class FlashTaps(MovedTaps):
     """Moves tangents as the backward pass of a flash kernel does, transposed; values are those of the forward pass.
 
     It restores the weights of a row as exp(score − log Σ exp), which is kept in float32 or better and rounded at its
-    size: all tangents of the row move by one factor. And it has m = Σ w·ds of the row's score tangents from its result
-    y, where that common part cancels no better than y is rounded, element by element: they move by ± u·y·m.
+    size: all tangents of the row move by one factor.
     """
 
-    #: what was tapped last; of the weights tapped last, Σ w·ds and the size of log Σ exp, row by row
+    #: what was tapped last; the size of log Σ exp in every row of the weights tapped last
     before: Any = None
-    rows: tuple[Any, Any] | None = None
+    size: Any = None
 
     def __call__(self, name: str, value: Any, labels: str) -> Any:
         value = super().__call__(name, value, labels)
         if name == "weights" and labels.endswith("t s") and np.shape(self.before) == value.shape:
-            w, scores = value.real, self.before
+            w = np.where(value.real > 0, value.real, 1.0)
             # a weight is exp(score − log Σ exp), so any of a row that is not 0 tells it
-            logs = np.where(w > 0, np.abs(scores.real - np.log(np.where(w > 0, w, 1.0))), 0.0)
-            size = np.max(logs, axis=-1, keepdims=True, initial=0.0)
-            self.rows = np.sum(w * np.imag(scores), axis=-1, keepdims=True), size
-        elif name == "context" and np.iscomplexobj(value) and self.rows is not None:
+            logs = np.where(value.real > 0, np.abs(self.before.real - np.log(w)), 0.0)
+            self.size = np.max(logs, axis=-1, keepdims=True, initial=0.0)
+        elif name == "context" and np.iscomplexobj(value) and self.size is not None:
             self.noise.used.add(FLASH)
-            common, size = (row.reshape(*value.shape[:-1], 1) for row in self.rows)
-            factor = min(self.noise.unit, ROUNDING["float32"][0]) * size * self.signs(size.shape)
-            value = value + 1j * (factor * value.imag + self.noise.unit * self.signs(value.shape) * value.real * common)
+            size = self.size.reshape(*value.shape[:-1], 1)
+            signs = 2.0 * self.noise.bits.integers(0, 2, size.shape) - 1.0
+            value = value + 1j * (min(self.noise.unit, ROUNDING["float32"][0]) * size * signs * value.imag)
         self.before = value
         return value
-
-    def signs(self, shape: tuple[int, ...]) -> np.ndarray:
-        """±1, by chance."""
-        return 2.0 * self.noise.bits.integers(0, 2, shape) - 1.0
 
 
 class Adjoint:
