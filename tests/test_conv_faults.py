@@ -147,8 +147,7 @@ TRAINING = [
         keras=("if training and self.unbiased:", "if training and not self.unbiased:"),
     )
     for block, name in (
-        ("SpatialAttention", "norm"), ("CBAMResidual", "norm"), ("SelectiveKernel", "norms.0"),
-        ("CBAM", "spatial_attention.norm"),
+        ("SpatialAttention", "norm"), ("CBAMResidual", "norm"), ("CBAM", "spatial_attention.norm"),
     )
 ] + [
     Fault(
@@ -157,8 +156,7 @@ TRAINING = [
         keras=("super().__init__(momentum=1.0 - momentum, **kwargs)", "super().__init__(momentum=momentum, **kwargs)"),
     )
     for block, name in (
-        ("SpatialAttention", "norm"), ("CBAMResidual", "norm"), ("SelectiveKernel", "norms.0"),
-        ("CBAM", "spatial_attention.norm"),
+        ("SpatialAttention", "norm"), ("CBAMResidual", "norm"), ("CBAM", "spatial_attention.norm"),
     )
 ] + [
     Fault(

@@ -141,6 +141,7 @@ def test_reference_is_hugging_faces_model(encoder, reference, attention: str) ->
         assert padding["layer_0"] > 0.01, padding
 
 
+@pytest.mark.deep  # make demo shows it too
 @pytest.mark.parametrize("engine", ["torch", "tensorflow"])
 def test_mirror_is_the_reference(encoder, reference, engine: str) -> None:
     found = differences(mirrored(engine, *encoder), reference)

@@ -89,7 +89,10 @@ CROSS = ar.MultiHeadAttention(
 SQUARE = ar.MultiHeadAttention(width=12, num_heads=3)
 
 
-@pytest.mark.parametrize("block", [CROSS, SQUARE], ids=["every width its own", "square"])
+@pytest.mark.parametrize(
+    "block",
+    [pytest.param(CROSS, id="every width its own"), pytest.param(SQUARE, id="square", marks=pytest.mark.deep)],
+)
 def test_attention_between_torch_and_keras(block: ar.Block, tmp_path: Path) -> None:
     """q, k and v differ, and so do the number of heads and their width."""
     told = {"map": "canonical", "block": "MultiHeadAttention", "fields": block.fields()}
