@@ -70,13 +70,13 @@ def custom_objects() -> dict[str, object]:
 
 
 def differing(engine: str, block: str, count: int, training: bool = False) -> list[Outcome]:
-    """The outcomes of up to ``count`` seeded cases that differ, the first four; with ``training``, of gradients too."""
+    """The outcomes of up to ``count`` seeded cases that differ, the first three; in ``training`` of gradients too."""
     backend, drawn = ar.backend(engine), cases(ar.block(block), count)
     if training:
         outcomes = (compare_gradients(backend, case, "float64", training=True) for case in drawn)
     else:
         outcomes = (compare(backend, case, "float64") for case in drawn)
-    return list(islice((outcome for outcome in outcomes if outcome.first), 4))
+    return list(islice((outcome for outcome in outcomes if outcome.first), 3))
 
 
 def assert_caught(fault: Fault, engine: str, count: int = 40, training: bool = False) -> None:

@@ -49,7 +49,7 @@ def test_weights_travel_bit_for_bit(dtype: str) -> None:
 @pytest.mark.parametrize("dtype", LOW)
 def test_mirrors_agree(name: str, dtype: str, engine: str) -> None:
     backend = ar.backend(engine)
-    for case in cases(ar.block(name), few(name, 3), seed=21):
+    for case in cases(ar.block(name), few(name, 2), seed=21):
         for outcome in (
             compare(backend, case.within(dtype), dtype),
             compare_gradients(backend, case.within(dtype), dtype, training=case.seed % 2 == 1),

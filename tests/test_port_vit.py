@@ -92,10 +92,8 @@ def test_transformers_eager_attention_is_in_float32(vit: Path) -> None:
     assert apart(logits_of(vit, images), y) < 1e-14
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("classifier", "name", "taps"), [(True, CLASSIFIER, 30), pytest.param(False, MODEL, 29, marks=pytest.mark.deep)]
-)
+@pytest.mark.deep
+@pytest.mark.parametrize(("classifier", "name", "taps"), [(True, CLASSIFIER, 30), (False, MODEL, 29)])
 @pytest.mark.parametrize("activation", ["gelu_new"])
 def test_verify_runs_both_ends(classifier: bool, name: str, taps: int, activation: str, tmp_path: Path) -> None:
     """From Hugging Face to Keras, to torch, and back to Hugging Face, which runs what was written."""
