@@ -13,6 +13,7 @@ from attn_ref.check.adjoint import FlashTaps, compare_gradients
 from attn_ref.check.cases import Case
 from attn_ref.check.compare import Outcome, compare
 from attn_ref.check.gaps import BACKWARD, FLASH, gaps_for
+from attn_ref.check.tolerance import truth
 from attn_ref.ops.primitive import Noise
 from attn_ref.weights import uniform
 
@@ -158,3 +159,15 @@ def test_no_maps_give_no_maps(engine: str, dtype: str, dimensions: int) -> None:
     given = case("NonLocal", {"channels": 6, "inner_width": 3, "dimensions": dimensions},
                  {"x": [0, *[2, 3, 4][:dimensions], 6]}, {"x": "plain"}, 1)  # fmt: skip
     agrees(compare(ar.backend(engine), given, dtype))
+
+
+def test_below_a_gap_what_the_reference_restarts_from_is_moved_too() -> None:
+    """A score of 1e-9 out of products of 1: rounding is that of the products. It came to 13.9 units on JAX."""
+    block = ar.MultiHeadAttention(width=2, num_heads=1, use_bias=False)
+    weights = dict.fromkeys(block.params(), np.eye(2)) | {"key.kernel": np.diag([1.0, -1.0 + 1e-9])}
+    inputs = {"query": np.ones((1, 1, 2))}
+    with ar.record() as taps:
+        block(weights, **inputs)
+    assert abs(taps["attention.scores"].value.item()) < 1e-9
+    unit = truth(block, weights, inputs, "float64", restart=taps).unit["attention.scores"].item()
+    assert 0.1 < unit / 2.0**-53 < 10

@@ -60,7 +60,10 @@ class MovedTaps(Probe):
     def __call__(self, name: str, value: Any, labels: str) -> Any:
         value = super().__call__(name, self.noise.move(value), labels)
         given = self.restart.get(next(reversed(self.seen)))
-        return value if given is None else transpose_to(given.value, given.labels, labels).astype(value.dtype)
+        if given is None:
+            return value
+        # moved too: what follows from it may cancel
+        return self.noise.move(transpose_to(given.value, given.labels, labels).astype(value.dtype))
 
 
 def truth(
