@@ -164,7 +164,8 @@ def test_no_maps_give_no_maps(engine: str, dtype: str, dimensions: int) -> None:
 def test_below_a_gap_what_the_reference_restarts_from_is_moved_too() -> None:
     """A score of 1e-9 out of products of 1: rounding is that of the products. It came to 13.9 units on JAX."""
     block = ar.MultiHeadAttention(width=2, num_heads=1, use_bias=False)
-    weights = dict.fromkeys(block.params(), np.eye(2)) | {"key.kernel": np.diag([1.0, -1.0 + 1e-9])}
+    weights = {name: np.eye(2)[: len(param.shape)].squeeze() for name, param in block.params().items()}
+    weights |= {"key.kernel": np.diag([1.0, -1.0 + 1e-9])}
     inputs = {"query": np.ones((1, 1, 2))}
     with ar.record() as taps:
         block(weights, **inputs)
