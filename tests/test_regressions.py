@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -172,3 +174,38 @@ def test_below_a_gap_what_the_reference_restarts_from_is_moved_too() -> None:
     assert abs(taps["attention.scores"].value.item()) < 1e-9
     unit = truth(block, weights, inputs, "float64", restart=taps).unit["attention.scores"].item()
     assert 0.1 < unit / 2.0**-53 < 10
+
+
+def test_a_long_mean_is_rounded_once_a_term() -> None:
+    """288 numbers of one channel, added one by one by torch's batch norm: 9.1 units, where a mean was one rounding."""
+    fields = {
+        "channels": 1,
+        "dimensions": 3,
+        "inner_width": 3,
+        "sub_sample": True,
+        "batch_norm": True,
+        "use_bias": False,
+    }
+    given = case("NonLocal", fields | {"momentum": 1.0}, {"x": [3, 2, 6, 8, 1]}, {"x": "huge"}, 75)
+    outcome = compare_gradients(ar.backend("torch"), given, "float64", gaps_for("torch", "float64"), training=True)
+    agrees(outcome)
+    assert outcome.worst < 3
+
+
+#: gradients of 1e-42 and less behind a tanh
+TINY = [
+    case("ScaledDotProductAttention", {"softcap": 30.0, "causal": "bottom_right", "dropout": 0.25},
+         {"query": [2, 2, 2, 2], "key": [2, 2, 7, 2], "value": [2, 2, 7, 16], "attention_mask": [1, 2, 7], "sinks": [2],
+          "key_lengths": [2]},
+         {"query": "plain", "key": "plain", "value": "huge", "attention_mask": "mixed", "sinks": "shifted",
+          "key_lengths": "plain"}, 176),
+]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("given", TINY)
+def test_jax_tanh_loses_what_float32_cannot_hold(given: Case) -> None:
+    """jax-tanh takes gradients to float32 too, where they vanish below 1e-38: 140,000 units of float64."""
+    command = [sys.executable, "-m", "attn_ref", "reproduce", given.to_json(), "--engine", "jax", "--mode", "gradient"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -25,7 +25,7 @@ from attn_ref.check.cases import Case
 from attn_ref.check.compare import FUSED, FUSED_ONLY, Outcome, judge, judge_dtype, raised
 from attn_ref.check.gaps import BACKWARD, FLASH, Gap, units
 from attn_ref.check.tolerance import LIMIT, OUTPUT, ROUNDING, RUNS, MovedTaps, moved, truth, wide
-from attn_ref.derivative import jvp
+from attn_ref.derivative import STEP, jvp
 from attn_ref.ops.primitive import Noise, kinks, noisy
 from attn_ref.tap import Tapped, record, transpose_to
 from attn_ref.weights import rounded, uniform
@@ -198,7 +198,8 @@ class Adjoint:
             with noisy(noise):
                 listener = FlashTaps if FLASH in self.gaps else MovedTaps
                 tangent = self.evaluate(moved(noise, self.w), moved(noise, self.x), listener=listener, noise=noise)
-            self.largest = max(self.largest, float(np.sum(np.abs((tangent - self.tangent) * self.u))))
+            moved_by = float(np.sum(np.abs((tangent - self.tangent) * self.u))) + noise.lost / STEP
+            self.largest = max(self.largest, moved_by)
             self.runs += 1
             self.used |= noise.used
         return self.largest

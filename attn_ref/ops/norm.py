@@ -7,14 +7,15 @@ from typing import Any
 import numpy as np
 
 from attn_ref.mode import is_training
-from attn_ref.ops.primitive import kink_if_lost, primitive
+from attn_ref.ops.primitive import after, kink_if_lost, primitive
 from attn_ref.tap import scope, tap
 
 
 @primitive
 def mean(x: Any, axis: int | tuple[int, ...] = -1, *, keepdims: bool = False) -> Any:
     """Σ x / n over ``axis``."""
-    return np.mean(x, axis=axis, keepdims=keepdims)
+    y = np.mean(x, axis=axis, keepdims=keepdims)
+    return after(y, x.size // max(y.size, 1))
 
 
 @primitive

@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+#: the smallest number of float32 that is not denormal
+FLOAT32_TINY = 2.0**-126
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -23,6 +25,8 @@ class Noise:
     def __init__(self, unit: float, seed: int, gaps: Mapping[str, float] | None = None, tiny: float = 0.0) -> None:
         self.unit, self.gaps, self.tiny = unit, dict(gaps or {}), tiny
         self.used: set[str] = set()
+        #: what gradients lose where a known gap flushes them to 0: Σ of the tangents there, times that number
+        self.lost = 0.0
         self.bits = np.random.Generator(np.random.PCG64(seed))
 
     def move(self, x: Any) -> Any:
@@ -57,7 +61,10 @@ def noisy(noise: Noise) -> Iterator[None]:
 
 
 def primitive(function: F) -> F:
-    """Make ``function`` a primitive. Where an engine has a known gap in it, its arguments move as well."""
+    """Make ``function`` a primitive.
+
+    Where an engine has a known gap in it, it is computed in float32: arguments move as well, and small numbers vanish.
+    """
 
     @wraps(function)
     def moved(*args: Any, **kwargs: Any) -> Any:
@@ -65,17 +72,31 @@ def primitive(function: F) -> F:
         if noise is None:
             return function(*args, **kwargs)
         noise.used.add(function.__name__)
-        unit = noise.unit
+        unit, tiny = noise.unit, noise.tiny
         noise.unit = max(unit, noise.gaps.get(function.__name__, 0.0))
         try:
             if noise.unit > unit:
+                noise.tiny = max(tiny, FLOAT32_TINY)
+                noise.lost += FLOAT32_TINY * sum(float(np.sum(np.abs(np.imag(a)))) for a in args)
                 args = tuple(noise.move(a) for a in args)
             return noise.move(function(*args, **kwargs))
         finally:
-            noise.unit = unit
+            noise.unit, noise.tiny = unit, tiny
 
     moved.primitive = True  # type: ignore[attr-defined]
     return moved  # type: ignore[return-value]
+
+
+def after(y: Any, roundings: int) -> Any:
+    """``y``, a sum, after so many roundings of its size, each up or down by chance: √n of them add up."""
+    if _noise is None or roundings < 2:
+        return y
+    unit = _noise.unit
+    _noise.unit = unit * roundings**0.5
+    try:
+        return _noise.move(y)
+    finally:
+        _noise.unit = unit
 
 
 _kinks: list[bool] | None = None
