@@ -202,7 +202,7 @@ TINY = [
 ]  # fmt: skip
 
 
-@pytest.mark.slow
+@pytest.mark.deep
 @pytest.mark.parametrize("given", TINY)
 def test_jax_tanh_loses_what_float32_cannot_hold(given: Case) -> None:
     """jax-tanh takes gradients to float32 too, where they vanish below 1e-38: 140,000 units of float64."""

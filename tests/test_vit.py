@@ -281,4 +281,4 @@ FAULTS = [
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_fault_is_caught_at_its_tap(fault: Fault, engine: str) -> None:
-    assert_caught(fault, engine, 24)
+    assert_caught(fault, engine, 16)
