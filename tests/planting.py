@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec, module_from_spec
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 
@@ -14,8 +13,7 @@ import attn_ref as ar
 from attn_ref.check.adjoint import compare_gradients
 from attn_ref.check.cases import cases
 from attn_ref.check.compare import Outcome, compare
-
-PACKAGES = {"torch": "attn_ref_torch", "tensorflow": "attn_ref_keras"}
+from benchmarks.mutants import PACKAGES, instead
 
 
 @dataclass(frozen=True)
@@ -39,34 +37,13 @@ def planted(module: str, old: str, new: str) -> Iterator[None]:
 
     Everything in the same package is imported anew, so that whatever is built of the module has the fault too.
     """
-    package = module.split(".")[0]
     spec = find_spec(module)
     assert spec is not None
     assert spec.origin is not None
     source = Path(spec.origin).read_text("utf-8")
     assert source.count(old) == 1, f"{old!r} stands {source.count(old)} times in {module}: the fault needs a new text"
-    before = {name: m for name, m in sys.modules.items() if name.startswith(f"{package}.")}
-    for name in before:
-        del sys.modules[name]
-    registered = custom_objects()  # where Keras finds the classes of a .keras file
-    names = dict(registered)
-    faulty = module_from_spec(spec)
-    sys.modules[module] = faulty
-    try:
-        exec(compile(source.replace(old, new), spec.origin, "exec"), faulty.__dict__)
+    with instead(module, compile(source.replace(old, new), spec.origin, "exec")):
         yield
-    finally:
-        for name in [name for name in sys.modules if name.startswith(f"{package}.")]:
-            del sys.modules[name]
-        sys.modules.update(before)
-        registered.clear()
-        registered.update(names)
-
-
-def custom_objects() -> dict[str, object]:
-    """Keras' own table of registered classes; an empty one if Keras was not imported."""
-    keras = sys.modules.get("keras")
-    return keras.saving.get_custom_objects() if keras else {}
 
 
 def differing(engine: str, block: str, count: int, training: bool = False) -> list[Outcome]:

@@ -31,6 +31,8 @@ from attn_ref.tap import Tapped, record, transpose_to
 from attn_ref.weights import rounded, uniform
 
 RATE = 0.25
+#: the runs with noise before a gradient is said to differ: where two moves cancel by chance, eight may all do so
+DOUBTED = 64
 
 
 def keep_masks(block: Block, case: Case, weights: Any, inputs: Any, dtype: str) -> dict[str, Tapped]:
@@ -190,9 +192,9 @@ class Adjoint:
             other.gaps, other.used, other.runs, other.largest = gaps, set(), 0, 0.0
         return other
 
-    def sigma(self, enough: float) -> float:
-        """The largest Σ|Δ(Jv)·u| over the runs with noise, or over as many as it takes to come to ``enough``."""
-        while self.runs < RUNS and self.largest < enough:
+    def sigma(self, enough: float, runs: int = RUNS) -> float:
+        """The largest Σ|Δ(Jv)·u| over so many runs with noise, or over as many as it takes to come to ``enough``."""
+        while self.runs < runs and self.largest < enough:
             unit, tiny = ROUNDING[self.dtype]
             noise = Noise(unit, self.runs, self.gaps, tiny)
             with noisy(noise):
@@ -221,6 +223,8 @@ def enter(outcome: Outcome, name: str, adjoint: Adjoint, gradient: Any, limit: f
     floor = unit * float(np.sum(np.abs(products)) + np.sum(np.abs(adjoint.u * adjoint.tangent))) + tiny
     # most errors are within one unit after the first run; then the ratio says no more than that they are
     allowance = floor if error <= floor else floor + adjoint.sigma(error - floor)
+    if limit * allowance < error < np.inf and outcome.first is None:  # it is a finding, unless eight runs were too few
+        allowance = floor + adjoint.sigma(error / limit - floor, DOUBTED)
     ratio = error / allowance if np.isfinite(error) else np.inf
     outcome.rows.append((title, error, allowance, ratio <= limit))
     if ratio > outcome.worst:
