@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import math
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import mutants
 from benchmarks.timing import Effort, Row, ratios, same
 
 ROOT = Path(__file__).parent.parent
@@ -61,3 +63,40 @@ def test_what_differs_is_not_timed() -> None:
     same("alike", [1.0, 2.0], [1.0, 2.00001])
     with pytest.raises(AssertionError, match=r"other: 0\.5 apart"):
         same("other", [1.0, 2.5], [1.0, 2.0])
+
+
+def test_every_kind_of_mutant_is_made_once() -> None:
+    tree = ast.parse("def f(a, b):\n    return (a + 1 if not a < 2.0 and b else -b) if True else 0\n")
+    made = []
+    for node, change in mutants.mutations(tree):
+        kept = dict(vars(node))
+        vars(node).update(change)
+        made.append(ast.unparse(tree).splitlines()[1].strip().removeprefix("return "))
+        vars(node).update(kept)
+    assert sorted(made) == sorted([
+        "0 if True else a + 1 if not a < 2.0 and b else -b",
+        "(-b if not a < 2.0 and b else a + 1) if True else 0",
+        "(a - 1 if not a < 2.0 and b else -b) if True else 0",
+        "(a + 2 if not a < 2.0 and b else -b) if True else 0",
+        "(a + 1 if not a < 2.0 or b else -b) if True else 0",
+        "(a + 1 if not not a < 2.0 and b else -b) if True else 0",
+        "(a + 1 if not a <= 2.0 and b else -b) if True else 0",
+        "(a + 1 if not a < 3.01 and b else -b) if True else 0",
+        "(a + 1 if not a < 2.0 and b else +b) if True else 0",
+        "(a + 1 if not a < 2.0 and b else -b) if False else 0",
+        "(a + 1 if not a < 2.0 and b else -b) if True else 1",
+    ])  # fmt: skip
+
+
+def test_mutants_of_a_mirror_are_caught_and_the_mirror_is_not() -> None:
+    assert mutants.first_difference("torch", "FeedForward") == ""
+    found = list(mutants.mutants("torch", "FeedForward"))
+    assert found
+    assert all(mutant.caught for mutant in found)
+    assert mutants.first_difference("torch", "FeedForward") == ""
+
+
+def test_the_page_of_mutants_is_its_data() -> None:
+    data = json.loads(mutants.DATA.read_text("utf-8"))["mutants"]
+    text = mutants.PAGE.read_text("utf-8").split(mutants.BEGIN)[1].split(mutants.END)[0]
+    assert text.strip() == mutants.page([mutants.Mutant(**row) for row in data])

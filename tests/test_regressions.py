@@ -212,7 +212,7 @@ def test_jax_tanh_loses_what_float32_cannot_hold(given: Case) -> None:
 
 
 def test_noise_that_cancels_in_eight_runs_is_no_difference() -> None:
-    """A branch that has all but 7e-9 of its softmax: in eight runs powers and sum moved alike, and 500,000 units came."""
+    """A branch that has all but 7e-9 of its softmax: in eight runs powers and sum moved alike: 500,000 units."""
     fields = {"channels": 4, "branches": 3, "groups": 1, "reduction": 2, "min_width": 5, "stride": 2, "eps": 0.001}
     given = case("SelectiveKernel", fields, {"x": [1, 5, 3, 4]}, {"x": "huge"}, 81)
     agrees(compare_gradients(ar.backend("torch"), given, "float64", gaps_for("torch", "float64")))
