@@ -83,7 +83,8 @@ class TextEncoder(Mirror):
             x = tap(f"layer_{i}", layer(x, attention_mask=keys, training=training), "b t c")
 
         if self.pool is not None:
-            pooled = tap("pooler", ops.tanh(self.pool(x[:, 0])), "b c")
+            # cast back: Keras on JAX gives float32 for float64 here
+            pooled = tap("pooler", ops.cast(ops.tanh(self.pool(x[:, 0])), x.dtype), "b c")
             if self.pooling == "pooler":
                 return pooled
         return x if self.pooling == "none" else tap("mean", self.mean(x, padding_mask), "b c")
