@@ -66,6 +66,11 @@ def assert_caught(fault: Fault, engine: str, count: int = 40, training: bool = F
     assert named <= set(fault.tap.split("|")), f"{fault.name}: reported at {named}, planted at {fault.tap}"
 
 
+def is_model(name: str) -> bool:
+    """Does it hold many blocks, so that its cases take long?"""
+    return ar.block(name).__module__.startswith("attn_ref.models.")
+
+
 def few(name: str, count: int) -> int:
-    """How many cases of a block the everyday tests draw: half as many of the models, which hold many blocks."""
-    return count // 2 if ar.block(name).__module__.startswith("attn_ref.models.") else count
+    """How many cases of a block the everyday tests draw: half as many of the models."""
+    return count // 2 if is_model(name) else count

@@ -37,11 +37,11 @@ class Trap:
     output: Callable[[np.ndarray], np.ndarray] | None = None
 
 
-def taps_of(block: Block, weights: Mapping[str, Any], inputs: Inputs, ending: str) -> dict[str, Tapped]:
-    """The reference's taps whose last name is ``ending``."""
+def taps_of(block: Block, weights: Mapping[str, Any], inputs: Inputs, *endings: str) -> dict[str, Tapped]:
+    """The reference's taps whose last name is one of ``endings``."""
     with record() as taps:
         block(weights, **inputs)
-    return {name: seen for name, seen in taps.items() if name.rpartition(".")[2] == ending}
+    return {name: seen for name, seen in taps.items() if name.rpartition(".")[2] in endings}
 
 
 def keep(shape: tuple[int, ...], rate: float, *seed: int | str) -> np.ndarray:
@@ -68,9 +68,7 @@ def dropping_only(place: str) -> Trap:
     """No dropout but the one whose keep is the tap ``place`` of a layer: the others keep everything."""
 
     def replace(block: Block, weights: Mapping[str, Any], inputs: Inputs) -> dict[str, Tapped]:
-        with record() as taps:
-            block(weights, **inputs)
-        keeps = {name: seen for name, seen in taps.items() if name.rpartition(".")[2].startswith("keep")}
+        keeps = taps_of(block, weights, inputs, "keep", "keep_attention", "keep_feed_forward")
         others = {name: seen for name, seen in keeps.items() if not f".{name}".endswith(f".{place}")}
         return {name: Tapped(np.ones_like(x), labels) for name, (x, labels) in others.items()}
 
