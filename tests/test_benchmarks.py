@@ -96,6 +96,21 @@ def test_mutants_of_a_mirror_are_caught_and_the_mirror_is_not() -> None:
     assert mutants.first_difference("torch", "FeedForward") == ""
 
 
+def test_a_mutant_leaves_the_modules_and_the_names_that_keras_knows_as_they_were() -> None:
+    import keras
+
+    from attn_ref_keras.blocks import feed_forward
+
+    def state() -> tuple[dict[str, int], dict[str, int]]:
+        modules = {name: id(m) for name, m in sys.modules.items() if name.startswith("attn_ref_keras.")}
+        return modules, {name: id(known) for name, known in keras.saving.get_custom_objects().items()}
+
+    before, path = state(), Path(feed_forward.__file__)
+    with mutants.instead(feed_forward.__name__, compile(path.read_text("utf-8"), path, "exec")):
+        assert state() != before
+    assert state() == before
+
+
 def test_the_page_of_mutants_is_its_data() -> None:
     data = json.loads(mutants.DATA.read_text("utf-8"))["mutants"]
     text = mutants.PAGE.read_text("utf-8").split(mutants.BEGIN)[1].split(mutants.END)[0]

@@ -117,10 +117,10 @@ def test_a_saturated_tanh_is_differentiated_from_its_rounded_value(engine: str) 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("scale", [-0.5, 0.0])
 def test_causal_attention_with_a_scale_that_is_not_positive(engine: str, scale: float) -> None:
-    """torch's fused call gives NaN there (torch-causal-negative-scale)."""
+    """torch's fused call gives NaN there (torch-causal-negative-scale), of contiguous arrays: the seed is even."""
     shapes = {"query": [2, 1, 3, 4], "key": [2, 1, 3, 4], "value": [2, 1, 3, 4]}
     given = case(
-        "ScaledDotProductAttention", {"scale": scale, "causal": "top_left"}, shapes, dict.fromkeys(shapes, "plain"), 1
+        "ScaledDotProductAttention", {"scale": scale, "causal": "top_left"}, shapes, dict.fromkeys(shapes, "plain"), 2
     )
     agrees(compare(ar.backend(engine), given, "float64"))
 
