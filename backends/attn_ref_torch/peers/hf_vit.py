@@ -1,7 +1,7 @@
 """Hugging Face's ViT, loaded by ``from_pretrained`` from the files it was published in, and read by hooks.
 
 Its attention is torch's fused one: transformers' own ("eager") takes the softmax in float32 whatever the dtype. So the
-weights of attention are not read. The names of modules are those of transformers 5.23.
+weights of attention are not read. The names of modules are those of transformers 5.9 and later.
 """
 
 from __future__ import annotations
