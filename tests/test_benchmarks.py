@@ -98,7 +98,6 @@ def test_mutants_of_a_mirror_are_caught_and_the_mirror_is_not() -> None:
 
 def test_a_mutant_leaves_the_modules_and_the_names_that_keras_knows_as_they_were() -> None:
     import keras
-
     from attn_ref_keras.blocks import feed_forward
 
     def state() -> tuple[dict[str, int], dict[str, int]]:
