@@ -130,8 +130,11 @@ def same(sizes: Options) -> Options:
 
 
 def total_widths(sizes: Options) -> Options:
-    """S1: widths over all heads; the scale too is by all of them."""
+    """S1: widths over all heads, which divide them; the scale too is by all of them."""
     heads = sizes["num_heads"]
+    for name in ("key_dim", "value_dim"):
+        if heads < 1 or sizes[name] % heads:
+            raise ValueError(f"S1: num_heads should divide {name}; got num_heads {heads}, {name} {sizes[name]}")
     return {
         "width": sizes["width"],
         "num_heads": heads,
@@ -147,6 +150,13 @@ def mean_pooled_vit(sizes: Options) -> Options:
     """S4: no norm, no position, no class token, the mean over tokens."""
     plain = {"class_token": False, "positions": False, "norm_first": None, "final_norm": False, "pooling": "mean"}
     return {**sizes, **plain, "activation": "relu"}
+
+
+def small_kernel(sizes: Options) -> Options:
+    """S9 and S10: a kernel of 3, 5 or 7."""
+    if sizes["kernel_size"] not in (3, 5, 7):
+        raise ValueError(f"kernel_size should be 3, 5 or 7; got {sizes['kernel_size']!r}")
+    return dict(sizes)
 
 
 PIXELS = {"scale": None, "activation": "relu", "position": "content", "project": False, "residual": False}
@@ -190,11 +200,12 @@ ROWS = (
     ),
     Row(
         row="S9", title="the spatial attention of CBAM", block="SpatialAttention", sizes={"kernel_size": 3},
-        options=same,
+        options=small_kernel,
     ),
     Row(
         row="S10", title="a residual block with CBAM", block="CBAMResidual",
-        sizes={"channels": 3, "output_channels": 8, "kernel_size": 3, "stride": 2, "reduction": 4}, options=same,
+        sizes={"channels": 3, "output_channels": 8, "kernel_size": 3, "stride": 2, "reduction": 4},
+        options=small_kernel,
     ),
     Row(
         row="S11", title="selective kernels", block="SelectiveKernel",
@@ -236,6 +247,6 @@ ROWS = (
         row="S19", title="an encoder layer, norm after", block="EncoderLayer",
         sizes={"width": 8, "num_heads": 2, "hidden_width": 12, "dropout": 0.1},
         options=lambda sizes: {**sizes, "eps": 1e-6}, arguments=("x", "mask"),
-        trapped=lambda _: [traps.mask_added(rank=4)],
+        trapped=lambda _: [traps.mask_added(rank=4), traps.dropping_only("keep_attention", "keep_feed_forward")],
     ),
 )  # fmt: skip

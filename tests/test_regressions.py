@@ -219,3 +219,30 @@ def test_noise_that_cancels_in_eight_runs_is_no_difference() -> None:
     fields = {"channels": 4, "branches": 3, "groups": 1, "reduction": 2, "min_width": 5, "stride": 2, "eps": 0.001}
     given = case("SelectiveKernel", fields, {"x": [1, 5, 3, 4]}, {"x": "huge"}, 81)
     agrees(compare_gradients(ar.backend("torch"), given, "float64", gaps_for("torch", "float64")))
+
+
+def test_a_last_batch_of_one_image_is_refused_where_the_graph_does_not_know_its_size() -> None:
+    """It once made the running variance NaN, by n / (n − 1)."""
+    import keras
+    import tensorflow as tf
+
+    from attn_ref_keras.batch_norm import BatchNorm
+
+    layer = BatchNorm(epsilon=1e-5, momentum=0.1, unbiased=True)
+    image = keras.Input((1, 1, 4))
+    model = keras.Model(image, layer(image))
+    model.compile("sgd", "mse", jit_compile=False)
+    images = uniform((3, 1, 1, 4), 1, "images")
+    with pytest.raises(tf.errors.InvalidArgumentError, match="training takes at least 2 values for each channel"):
+        model.fit(images, images, batch_size=2, verbose=0)
+    assert np.isfinite(layer.moving_variance).all()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_a_new_non_local_block_is_the_identity(engine: str, batch_norm: bool) -> None:
+    """As its authors start it, by the scale of the norm or by the last convolution."""
+    backend, block = ar.backend(engine), ar.NonLocal(channels=4, batch_norm=batch_norm)
+    layer, x = backend.build(block), uniform((2, 3, 4, 4), 1, "x")
+    assert np.array_equal(backend.run(layer, {"x": x}).output, x)
+    assert not np.array_equal(backend.run(backend.load(layer, block.init()), {"x": x}).output, x)

@@ -64,15 +64,16 @@ def always_dropping(rate: float, seed: int = 0) -> Trap:
     )
 
 
-def dropping_only(place: str) -> Trap:
-    """No dropout but the one whose keep is the tap ``place`` of a layer: the others keep everything."""
+def dropping_only(*places: str) -> Trap:
+    """No dropout but those whose keep is a tap of ``places`` in a layer: the others keep everything."""
 
     def replace(block: Block, weights: Mapping[str, Any], inputs: Inputs) -> dict[str, Tapped]:
         keeps = taps_of(block, weights, inputs, "keep", "keep_attention", "keep_feed_forward")
-        others = {name: seen for name, seen in keeps.items() if not f".{name}".endswith(f".{place}")}
+        own = tuple(f".{place}" for place in places)
+        others = {name: seen for name, seen in keeps.items() if not f".{name}".endswith(own)}
         return {name: Tapped(np.ones_like(x), labels) for name, (x, labels) in others.items()}
 
-    return Trap(name="dropping-only", title=f"of all dropouts there is only {place}", replace=replace)
+    return Trap(name="dropping-only", title=f"of all dropouts only {' and '.join(places)}", replace=replace)
 
 
 def uniform_where_nothing_is_kept() -> Trap:

@@ -23,22 +23,36 @@ class BatchNorm(keras.layers.BatchNormalization):
         self.share, self.unbiased = momentum, unbiased
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-        shape = inputs.shape[:-1]
-        count = None if None in shape else math.prod(shape)
-        if training and count is not None and count < 2:
-            raise ValueError(f"batch norm: training takes at least 2 values for each channel; got {count}")
+        count = math.prod(ops.shape(inputs)[:-1])  # a number, or a tensor where a graph does not know the batch
+        if training:
+            refuse_one(count)
         before = ops.stop_gradient(self.moving_variance)  # a value: TensorFlow would hand out the variable
         y = super().call(inputs, training=training, mask=mask)
         if training and self.unbiased:
-            n = ops.cast(math.prod(ops.shape(inputs)[:-1]), before.dtype)
+            n = ops.cast(count, before.dtype)
             _, variance = ops.moments(inputs, axes=list(range(len(inputs.shape) - 1)))
-            variance = ops.cast(variance, before.dtype) * (n / (n - 1.0))
+            variance = ops.cast(variance, before.dtype) * (n / ops.maximum(n - 1.0, 1.0))
             self.moving_variance.assign((1.0 - self.share) * before + self.share * variance)
         return y
 
     def get_config(self) -> dict[str, Any]:
         """The options of the constructor."""
         return {**super().get_config(), "momentum": self.share, "unbiased": self.unbiased}
+
+
+def refuse_one(count: Any) -> None:
+    """ValueError for fewer than 2 values a channel; in a graph of TensorFlow, when it runs, InvalidArgumentError.
+
+    XLA drops what a graph asserts: there a variance of one value is 0, as in Keras' own layer.
+    """
+    rule = "batch norm: training takes at least 2 values for each channel; got"
+    if isinstance(count, int):
+        if count < 2:
+            raise ValueError(f"{rule} {count}")
+        return
+    import tensorflow as tf
+
+    tf.debugging.assert_greater(count, 1, message=f"{rule} fewer")
 
 
 def batch_norm(layer: BatchNorm, x: Any, name: str, training: bool | None) -> Any:

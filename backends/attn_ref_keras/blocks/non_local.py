@@ -50,9 +50,12 @@ class NonLocal(Mirror):
         self.theta = CONVS[dimensions](self.inner, 1, **same)
         self.phi = CONVS[dimensions](self.inner, 1, **same)
         self.g = CONVS[dimensions](self.inner, 1, **same)
-        self.project = CONVS[dimensions](channels, 1, **same)
+        # a new block is the identity: the last of its layers starts at zero
+        self.project = CONVS[dimensions](
+            channels, 1, kernel_initializer="glorot_uniform" if batch_norm else "zeros", **same
+        )
         norm: dict[str, Any] = {"epsilon": eps, "momentum": momentum, "unbiased": unbiased, "dtype": policy}
-        self.norm = BatchNorm(**norm) if batch_norm else None
+        self.norm = BatchNorm(gamma_initializer="zeros", **norm) if batch_norm else None
 
     def build(self, input_shape: Any) -> None:
         space = (None,) * (self.dimensions + 1)

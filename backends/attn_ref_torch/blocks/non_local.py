@@ -50,6 +50,8 @@ class NonLocal(nn.Module):
         self.project = conv(inner, channels, 1, bias=use_bias)
         self.norm = BatchNorm(channels, eps=eps, momentum=momentum, unbiased=unbiased) if batch_norm else None
         self.pool = POOLS[dimensions]((1, 2, 2)[3 - dimensions :]) if sub_sample else nn.Identity()
+        for last in (self.norm or self.project).parameters():
+            nn.init.zeros_(last)  # a new block is the identity
 
     def forward(self, x: Tensor) -> Tensor:
         check(self, x=x)
