@@ -22,22 +22,35 @@ import numpy as np
 
 from attn_ref.tap import Tapped, transpose_to
 
-#: where the weights of layer N lie, whatever stands before and between
-TAP = re.compile(r"(?:^|\.)layers\.(\d+)\.(?:.+\.)?weights$")
+#: the labels of an attention map, with heads and without
+MAPS = ({"b", "h", "t", "s"}, {"b", "t", "s"})
+#: a tap of layer N, whatever stands before and below
+LAYER = re.compile(r"(?:^|\.)layers\.(\d+)\.")
 
 
 def weights(taps: Mapping[str, Tapped]) -> list[np.ndarray]:
-    """The attention weights of every layer, (b, h, t, s) each, first layer first. ValueError if there are none."""
-    found: dict[int, list[str]] = {}
-    for name in taps:
-        if match := TAP.search(name):
-            found.setdefault(int(match[1]), []).append(name)
+    """The attention weights of every layer, (b, h, t, s) each, first layer first. ValueError if there are none.
+
+    Layers are those of ``layers.N``. Every other block that attends over places is one too, in order of computation and
+    before them. A block without heads has one.
+    """
+    found = [n for n, (_, labels) in taps.items() if n.rpartition(".")[2] == "weights" and set(labels.split()) in MAPS]
     if not found:
-        raise ValueError(f"no tap 'layers.N.….weights'; the taps are {', '.join(taps) or 'none'}")
-    if several := next((names for names in found.values() if len(names) > 1), None):
+        raise ValueError(f"no tap 'weights' of queries and keys; the taps are {', '.join(taps) or 'none'}")
+    layers: dict[tuple[int, int], list[str]] = {}
+    for i, name in enumerate(found):
+        match = LAYER.search(name)
+        layers.setdefault((1, int(match[1])) if match else (0, i), []).append(name)
+    if several := next((names for names in layers.values() if len(names) > 1), None):
         raise ValueError(f"a layer has several weights, {', '.join(several)}; give the taps of one of them")
-    chosen = [taps[found[i][0]] for i in sorted(found)]
-    return [np.asarray(transpose_to(np.asarray(value), labels, "b h t s")) for value, labels in chosen]
+    return [headed(*taps[layers[i][0]]) for i in sorted(layers)]
+
+
+def headed(value: Any, labels: str) -> np.ndarray:
+    """(b, h, t, s), with one head where there are none."""
+    if "h" in labels.split():
+        return np.asarray(transpose_to(np.asarray(value), labels, "b h t s"))
+    return np.asarray(transpose_to(np.asarray(value), labels, "b t s"))[:, None]
 
 
 def mean_over_heads(layers: Sequence[Any]) -> list[np.ndarray]:
@@ -63,6 +76,8 @@ def rollout(layers: Sequence[Any], *, residual: float = 0.5) -> np.ndarray:
             raise ValueError(f"rollout takes self-attention, as many keys as queries; got {a.shape[-2:]}")
         mixed = (1 - residual) * a + residual * np.eye(a.shape[-1])
         mixed = mixed / mixed.sum(axis=-1, keepdims=True)
+        if total is not None and total.shape[-1] != mixed.shape[-1]:
+            raise ValueError(f"rollout takes layers of as many tokens each; got {total.shape[-1]} and {mixed.shape[-1]}")
         total = mixed if total is None else mixed @ total
     return np.asarray(total)
 

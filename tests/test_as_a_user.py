@@ -56,6 +56,16 @@ def test_list_lists_options_and_nothing_else(capsys) -> None:
     assert row["options"] == ["width", "hidden_width", "activation", "dropout"]
 
 
+def test_list_says_of_a_seed_system_which_block_options_and_traps_it_is(capsys) -> None:
+    command("list", "--json")
+    (row,) = [row for row in json.loads(capsys.readouterr().out)["seeds"] if row["row"] == "S17"]
+    assert (row["block"], row["options"]) == ("MultiHeadAttention", {"width": 8, "num_heads": 2})
+    assert row["arguments"] == ["value", "key", "query", "mask"]
+    command("list")
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("S17 ")]
+    assert "MultiHeadAttention(width=8, num_heads=2) (the mask, 1 meaning drop, is added" in line
+
+
 @pytest.mark.parametrize(("target", "to"), [("x.keras", "keras"), ("x.safetensors.index.json", "torch")])
 def test_only_what_can_be_read_again_is_written(target: str, to: str, tmp_path: Path) -> None:
     block = ar.FeedForward(width=2, hidden_width=3)

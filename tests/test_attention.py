@@ -51,13 +51,15 @@ def test_patch_grid_reads_row_by_row() -> None:
 
 
 def test_requests_that_cannot_be_met() -> None:
-    with pytest.raises(ValueError, match=r"no tap 'layers\.N\..*weights'; the taps are hidden"):
+    with pytest.raises(ValueError, match="no tap 'weights' of queries and keys; the taps are hidden"):
         weights({"hidden": Tapped(np.zeros(1), "b")})
     twice = {f"layers.0.{name}.attention.weights": Tapped(np.zeros((1, 1, 1, 1)), "b h t s") for name in "ab"}
     with pytest.raises(ValueError, match="a layer has several weights"):
         weights(twice)
     with pytest.raises(ValueError, match=r"as many keys as queries; got \(2, 3\)"):
         rollout([np.zeros((1, 1, 2, 3))])
+    with pytest.raises(ValueError, match="layers of as many tokens each; got 2 and 3"):
+        rollout([np.zeros((1, 1, 2, 2)), np.zeros((1, 1, 3, 3))])
     with pytest.raises(ValueError, match=r"residual should be in \[0, 1\); got 1"):
         rollout([np.zeros((1, 1, 2, 2))], residual=1)
     with pytest.raises(ValueError, match="at least one layer"):
@@ -78,6 +80,37 @@ def test_every_implementation_gives_the_same_maps() -> None:
     for name, taps in runs.items():
         np.testing.assert_allclose(rollout(weights(taps)), rollout(want), rtol=0, atol=1e-14, err_msg=name)
     np.testing.assert_allclose(rollout(want).sum(axis=-1), 1.0, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "shape"),
+    [
+        ("EncoderLayer", {}, [(2, 4, 5, 5)]),
+        ("MultiHeadAttention2d", {"num_heads": 2}, [(2, 2, 12, 12)]),
+        ("NonLocal", {}, [(2, 1, 12, 12)]),
+        ("SpatialSelfAttention", {}, [(2, 1, 12, 12)]),
+        ("AttentionCNN", {"stride": 1, "sub_sample": False}, [(2, 1, 12, 12)]),
+    ],
+)
+def test_any_model_with_attention_over_places_has_maps(name: str, fields: dict, shape: list[tuple[int, ...]]) -> None:
+    block = ar.block(name)(**{**ar.block(name).example, **fields})
+    (given,) = [n for n, spec in block.inputs.items() if not spec.optional and not spec.default]
+    axes = {"b": 2, "t": 5, "H": 3, "W": 4}
+    x = uniform([axes.get(a) or block.fields()[a.strip("{}")] for a in block.inputs[given].axes], 1, "x")
+    with ar.record() as taps:
+        block(block.init(), x)
+    maps = weights(taps)
+    assert [layer.shape for layer in maps] == shape
+    np.testing.assert_allclose(rollout(maps).sum(axis=-1), 1.0, rtol=0, atol=1e-13)
+
+
+def test_what_does_not_attend_over_places_has_no_maps() -> None:
+    block = ar.SelectiveKernel(**ar.SelectiveKernel.example)
+    with ar.record() as taps:
+        block(block.init(), np.ones((2, 3, 4, 8)))
+    assert "weights" in taps
+    with pytest.raises(ValueError, match="no tap 'weights' of queries and keys"):
+        weights(taps)
 
 
 def test_layers_beyond_nine_are_in_order() -> None:

@@ -35,6 +35,7 @@ def command(as_json: bool) -> None:
             "title": row.title,
             "block": row.block,
             "options": row.options(row.sizes),
+            "arguments": row.arguments or tuple(seed(name).block.inputs),
             "traps": [trap.title for trap in seed(name).traps],
         }
         for name, row in seeds().items()
@@ -58,7 +59,8 @@ def command(as_json: bool) -> None:
     for system in systems:
         deviates = "; ".join(system["traps"])
         deviates = f" [dim]({deviates})[/]" if deviates else ""
-        out.print(f"{system['row']:4}{system['title']}: {system['block']}{deviates}", soft_wrap=True)
+        options = ", ".join(f"{name}={value!r}" for name, value in system["options"].items())
+        out.print(f"{system['row']:4}{system['title']}: {system['block']}({options}){deviates}", soft_wrap=True)
     installed = ", ".join(f"{engine} {version or '[dim]not installed[/]'}" for engine, version in engines.items())
     out.print(f"\nengines: {installed}", soft_wrap=True)
 
