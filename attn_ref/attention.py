@@ -77,7 +77,9 @@ def rollout(layers: Sequence[Any], *, residual: float = 0.5) -> np.ndarray:
         mixed = (1 - residual) * a + residual * np.eye(a.shape[-1])
         mixed = mixed / mixed.sum(axis=-1, keepdims=True)
         if total is not None and total.shape[-1] != mixed.shape[-1]:
-            raise ValueError(f"rollout takes layers of as many tokens each; got {total.shape[-1]} and {mixed.shape[-1]}")
+            raise ValueError(
+                f"rollout takes layers of as many tokens each; got {total.shape[-1]} and {mixed.shape[-1]}"
+            )
         total = mixed if total is None else mixed @ total
     return np.asarray(total)
 

@@ -85,6 +85,16 @@ FAULTS = [
                "self.channel_attention(x) * self.spatial_attention(x, training=training) / x"),
     ),
     Fault(
+        "a residual around channel attention", "blocks.cbam", "CBAM", "spatial_attention.pooled",
+        torch=("self.channel_attention(x)", "x + self.channel_attention(x)"),
+        keras=("self.channel_attention(x)", "x + self.channel_attention(x)"),
+    ),
+    Fault(
+        "the framework's own eps", "blocks.cbam", "CBAM", "spatial_attention.normed",
+        torch=("eps=eps, momentum", "eps=1e-3 if batch_norm else eps, momentum"),
+        keras=("eps=eps", "eps=1e-3 if batch_norm else eps"),
+    ),
+    Fault(
         "channel attention's bias dropped", "blocks.cbam", "CBAM", "missing|raised",
         torch=("reduced_width=reduced_width, use_bias=use_bias", "reduced_width=reduced_width"),
         keras=("            use_bias=use_bias,\n", ""),

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
+import test_attention_cnn
+import test_conv_faults
+import test_map_faults
+import test_positions
+import test_vit
 from planting import Fault, assert_caught, differing
 
+import attn_ref as ar
+from attn_ref.catalogue import module_name
+
 SDPA, MHA = "blocks.scaled_dot_product_attention", "blocks.multi_head_attention"
+FFN, TEXT = "blocks.feed_forward", "models.text_encoder"
 FUSED_ONLY = "output (taps off, so in the fused path only)"
 
 
@@ -42,9 +53,28 @@ FAULTS = [
                "self.attention_norm = keras.layers.LayerNormalization("),
     ),
     Fault(
-        "GELU by tanh", "blocks.feed_forward", "EncoderLayer", "feed_forward.active",
+        "GELU by tanh", FFN, "FeedForward", "active",
         torch=('"tanh" if self.activation == "gelu_tanh" else "none"', '"tanh"'),
         keras=('if self.activation == "gelu_tanh":', "if True:"),
+    ),
+    Fault(
+        "bias of the first layer dropped", FFN, "FeedForward", "hidden",
+        torch=("self.expand(x)", "F.linear(x, self.expand.weight)"),
+        keras=("self.expand(x)", "ops.matmul(x, self.expand.kernel)"),
+    ),
+    Fault(
+        "no activation", FFN, "FeedForward", "active",
+        torch=("self.activate(hidden)", "hidden"), keras=("self.activate(hidden)", "hidden"),
+    ),
+    Fault(
+        "activation of the second layer too", FFN, "FeedForward", "reduced",
+        torch=("self.reduce(active)", "self.activate(self.reduce(active))"),
+        keras=("self.reduce(active)", "self.activate(self.reduce(active))"),
+    ),
+    Fault(
+        "a residual of its own", FFN, "FeedForward", "reduced",
+        torch=("self.reduce(active)", "x + self.reduce(active)"),
+        keras=("self.reduce(active)", "x + self.reduce(active)"),
     ),
     Fault(
         "square kernels transposed", "codec", "MultiHeadAttention", "query|key|value|projected",  # whichever is square
@@ -125,14 +155,19 @@ FAULTS = [
         keras=("x + self.attend(normed", "normed + self.attend(normed"),
     ),
     Fault(
-        "mean over padding too", "models.text_encoder", "TextEncoder", "mean",
+        "mean over padding too", TEXT, "TextEncoder", "mean",
         torch=("real.sum(dim=1).clamp(min=1)", "x.shape[1]"),
         keras=("ops.maximum(ops.sum(real, axis=1), 1.0)[:, None]", "x.shape[1]"),
     ),
     Fault(
-        "positions counted from the end", "models.text_encoder", "TextEncoder", "embedded",
+        "positions counted from the end", TEXT, "TextEncoder", "embedded",
         torch=("self.position(positions)", "self.position(positions.flip(0))"),
         keras=("self.position(positions)", "self.position(ops.flip(positions))"),
+    ),
+    Fault(
+        "tokens times the root of the width", TEXT, "TextEncoder", "embedded",
+        torch=("self.token(token_ids)", "self.token(token_ids) * self.block.width**0.5"),
+        keras=("self.token(token_ids)", "self.token(token_ids) * self.block.width**0.5"),
     ),
     Fault(
         "no scale in the fused call", SDPA, "MultiHeadAttention", FUSED_ONLY,
@@ -151,3 +186,24 @@ def test_fault_is_caught_at_its_tap(fault: Fault, engine: str) -> None:
 @pytest.mark.parametrize("engine", ["torch", "tensorflow"])
 def test_nothing_is_left_of_a_planted_fault(engine: str) -> None:
     assert differing(engine, "MultiHeadAttention", 10) == []
+
+
+# how many there are ---------------------------------------------------------------------------------------------------
+
+#: findings that name no tap
+PLACELESS = {"raised", "missing", "order", "accepted", FUSED_ONLY}
+LISTS = (
+    FAULTS, test_attention_cnn.FAULTS, test_conv_faults.FAULTS, test_conv_faults.TRAINING, test_map_faults.FAULTS,
+    test_positions.FAULTS, test_vit.FAULTS,
+)  # fmt: skip
+
+
+def test_every_block_has_three_faults_of_its_own() -> None:
+    """Planted in its own mirror, run on it, and reported at a tap whatever the case."""
+    own = Counter(
+        fault.block
+        for faults in LISTS
+        for fault in faults
+        if fault.module.endswith(f".{module_name(fault.block)}") and not PLACELESS & set(fault.tap.split("|"))
+    )
+    assert {name: own[name] for name in ar.blocks() if own[name] < 3} == {}

@@ -401,6 +401,189 @@ def test_peers_of_another_dtype(torch_mha: Any, torch_layer: Any, keras_mha: Any
         assert 1e-9 < error(y.astype(np.float64), block(w, x)) < 1e-5
 
 
+# the seed systems, composed of layers that are not ours ---------------------------------------------------------------
+
+
+def kernel(w: Any, name: str) -> np.ndarray:
+    """(in, out); that of a 1 × 1 convolution too."""
+    return np.array(w[f"{name}.kernel"].reshape(w[f"{name}.kernel"].shape[-2:]))
+
+
+class OnTorch:
+    """torch's layers, arrays in and out, channels last."""
+
+    @staticmethod
+    def linear(w: Any, name: str, x: np.ndarray) -> np.ndarray:
+        """``nn.Linear``; ``nn.Conv2d`` with a kernel of 1 where the block has one."""
+        import torch
+        from torch import nn
+
+        weight, spatial = torch.from_numpy(kernel(w, name).T.copy()), w[f"{name}.kernel"].ndim == 4
+        fan_out, fan_in = weight.shape
+        layer = (nn.Conv2d(fan_in, fan_out, 1) if spatial else nn.Linear(fan_in, fan_out)).double()
+        state = {"weight": weight[..., None, None] if spatial else weight, "bias": torch.from_numpy(w[f"{name}.bias"])}
+        layer.load_state_dict(state)
+        y = layer(torch.from_numpy(np.moveaxis(x, -1, 1) if spatial else x)).detach().numpy()
+        return np.moveaxis(y, 1, -1) if spatial else y
+
+    @staticmethod
+    def attend(q: np.ndarray, k: np.ndarray, v: np.ndarray, scale: float, drop: np.ndarray | None) -> np.ndarray:
+        """(b, t, d), (b, s, d), (b, s, e); the mask, 1 meaning drop, times −1e9 is added."""
+        import torch
+
+        mask = None if drop is None else torch.from_numpy(drop * -1e9)
+        given = (torch.from_numpy(np.ascontiguousarray(x)) for x in (q, k, v))
+        return torch.nn.functional.scaled_dot_product_attention(*given, attn_mask=mask, scale=scale).numpy()
+
+
+class OnKeras:
+    """The same of Keras' layers."""
+
+    @staticmethod
+    def linear(w: Any, name: str, x: np.ndarray) -> np.ndarray:
+        import keras
+
+        values, spatial = w[f"{name}.kernel"], w[f"{name}.kernel"].ndim == 4
+        kind, more = (keras.layers.Conv2D, {"kernel_size": 1}) if spatial else (keras.layers.Dense, {})
+        layer = kind(values.shape[-1], **more, dtype="float64")
+        layer.build(x.shape)
+        layer.set_weights([values, w[f"{name}.bias"]])
+        return np.asarray(layer(x))
+
+    @staticmethod
+    def attend(q: np.ndarray, k: np.ndarray, v: np.ndarray, scale: float, drop: np.ndarray | None) -> np.ndarray:
+        import keras
+
+        layer = keras.layers.Attention(use_scale=True, dtype="float64")
+        layer.build([q.shape, v.shape, k.shape])
+        layer.set_weights([np.array(scale)])
+        mask = None if drop is None else [None, np.broadcast_to(drop == 0, (len(q), q.shape[1], k.shape[1]))]
+        return np.asarray(layer([q, v, k], mask=mask))
+
+
+def in_heads(on: Any, q: Any, k: Any, v: Any, heads: int, scale: float, drop: Any = None) -> np.ndarray:
+    """(b, t, h·d) → (b, t, h·e): heads are contiguous slices, and samples of their own to the layer."""
+
+    def split(x: np.ndarray) -> np.ndarray:
+        b, t, c = x.shape
+        return x.reshape(b, t, heads, c // heads).swapaxes(1, 2).reshape(b * heads, t, c // heads)
+
+    y = on.attend(split(q), split(k), split(v), scale, drop)
+    return y.reshape(len(q), heads, *y.shape[1:]).swapaxes(1, 2).reshape(len(q), y.shape[1], -1)
+
+
+def s1(on: Any, w: Any, x: np.ndarray) -> np.ndarray:
+    """Scale by the total width of the keys, 8."""
+    y = in_heads(on, *(on.linear(w, name, x) for name in ("query", "key", "value")), heads=2, scale=8**-0.5)
+    return on.linear(w, "project", y)
+
+
+def pixels(heads: int) -> Any:
+    """S5 and S6: position by a 1 × 1 convolution, ReLU everywhere, no scale."""
+
+    def expected(on: Any, w: Any, x: np.ndarray) -> np.ndarray:
+        x = x + np.maximum(on.linear(w, "position", x), 0)
+        q, k, v = (np.maximum(on.linear(w, name, x), 0) for name in ("query", "key", "value"))
+        flat = (y.reshape(len(y), -1, y.shape[-1]) for y in (q, k, v))
+        return in_heads(on, *flat, heads=heads, scale=1.0).reshape(v.shape)
+
+    return expected
+
+
+def s13(on: Any, w: Any, x: np.ndarray) -> np.ndarray:
+    """Channels attend to channels."""
+    q, k, v = (on.linear(w, name, x) for name in ("query", "key", "value"))
+    y = on.attend(*(y.reshape(len(y), -1, y.shape[-1]).swapaxes(1, 2) for y in (q, k, v)), 1.0, None)
+    return w["gate"] * y.swapaxes(1, 2).reshape(v.shape) + on.linear(w, "shortcut", x)
+
+
+def s16(on: Any, w: Any, q: np.ndarray, k: np.ndarray, v: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    flat = (x.reshape(-1, *x.shape[2:]) for x in (q, k, v))
+    return on.attend(*flat, q.shape[-1] ** -0.5, mask).reshape(*q.shape[:-1], v.shape[-1])
+
+
+def s18(on: Any, w: Any, x: np.ndarray) -> np.ndarray:
+    return on.linear(w, "reduce", np.maximum(on.linear(w, "expand", x), 0))
+
+
+def packed(w: Any, *given: np.ndarray, **masks: np.ndarray) -> np.ndarray:
+    """``nn.MultiheadAttention``, called as it is; its float masks are added, its bool ones are True = drop."""
+    import torch
+    from attn_ref_torch.peers import multihead_attention
+
+    w = {name: kernel(w, name.removesuffix(".kernel")) if name.endswith("kernel") else x for name, x in w.items()}
+    layer = multihead_attention.build(ar.MultiHeadAttention(width=given[0].shape[-1], num_heads=2), w).layer
+    masks = {name: torch.from_numpy(mask) for name, mask in masks.items()}
+    return layer(*(torch.from_numpy(x) for x in given), **masks)[0].detach().numpy()
+
+
+def s2(w: Any, x: np.ndarray) -> np.ndarray:
+    tokens = x.reshape(len(x), -1, x.shape[-1])
+    return packed(w, tokens, tokens, tokens).reshape(x.shape)
+
+
+def s7(w: Any, x: np.ndarray) -> np.ndarray:
+    """The layer of RegNet, whose biases are 0 then."""
+    import torch
+
+    regnet = pytest.importorskip("transformers.models.regnet.modeling_regnet")
+    layer = regnet.RegNetSELayer(8, 4).double()
+    with torch.no_grad():
+        for at, name in ((0, "reduce"), (2, "expand")):
+            layer.attention[at].weight.copy_(torch.from_numpy(kernel(w, name).T.copy())[..., None, None])
+            layer.attention[at].bias.zero_()
+        return np.moveaxis(layer(torch.from_numpy(np.moveaxis(x, -1, 1))).numpy(), 1, -1)
+
+
+def s19(w: Any, x: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    import torch
+    from attn_ref_torch.peers import transformer_encoder_layer
+
+    layer = transformer_encoder_layer.build(ar.seed("S19", dropout=0.0).block, w).layer
+    drop = torch.from_numpy(mask[:, 0, 0] == 1)
+    return layer(torch.from_numpy(x), src_key_padding_mask=drop).detach().numpy()
+
+
+TOKENS, MAPS = real("x", B, T, 8), real("map", B, 3, 4, 8)
+QKV = real("q", B, T, 8), real("k", B, S, 8), real("v", B, S, 8)
+FOURS = real("q", B, 3, T, 4), real("k", B, 3, S, 4), real("v", B, 3, S, 6)
+DROPS, PADDING = ~coin(B, 1, T, S), ~coin(B, 1, 1, S)  # True = drop
+
+#: row -> sizes, inputs, and what the layers make of weights and inputs
+ALONE: dict[str, tuple[dict[str, Any], tuple[np.ndarray, ...], Any]] = {
+    "S2": ({}, (MAPS,), s2),
+    "S3": ({}, (TOKENS,), lambda w, x: packed(w, x, x, x)),
+    "S7": ({}, (MAPS,), s7),
+    "S15": ({}, (*QKV, 1.0 - DROPS), lambda w, q, k, v, m: packed(w, q, k, v, attn_mask=np.repeat(m[:, 0] == 0, 2, 0))),
+    "S17": ({}, (*QKV[::-1], PADDING * 1.0),
+            lambda w, v, k, q, m: packed(w, q, k, v, key_padding_mask=m[:, 0, 0] * -1e9)),
+    "S19": ({"dropout": 0.0}, (TOKENS, PADDING[..., :T] * 1.0), s19),
+}  # fmt: skip
+#: the same of what is composed of the layers of either framework
+COMPOSED: dict[str, tuple[dict[str, Any], tuple[np.ndarray, ...], Any]] = {
+    "S1": ({"dropout": 0.0}, (real("x", B, T, 6),), s1),
+    "S5": ({}, (MAPS,), pixels(1)),
+    "S6": ({}, (MAPS,), pixels(4)),
+    "S13": ({}, (MAPS,), s13),
+    "S16": ({}, (*FOURS, DROPS[0, 0] * 1.0), s16),
+    "S18": ({}, (TOKENS,), s18),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "on"), [*((name, None) for name in ALONE), *((name, on) for name in COMPOSED for on in (OnTorch, OnKeras))]
+)
+def test_seed_is_layers_of_others(name: str, on: Any) -> None:
+    """S4, S8 and S9 have no counterpart; the blocks of S10 to S12 and of S14 meet theirs in tests of their own."""
+    pytest.importorskip("torch")
+    ar.backend("tensorflow")  # says which engine Keras runs on, before it is imported
+    sizes, given, layers = COMPOSED[name] if on else ALONE[name]
+    seed = ar.seed(name, **sizes)
+    w = seed.block.init(11)
+    actual = layers(on, w, *given) if on else layers(w, *given)
+    assert error(actual, seed(w, *given)) < 1e-13
+
+
 # the same on JAX, in a process of its own: Keras has one engine per process -------------------------------------------
 
 ON_JAX = """

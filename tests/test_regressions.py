@@ -225,7 +225,6 @@ def test_a_last_batch_of_one_image_is_refused_where_the_graph_does_not_know_its_
     """It once made the running variance NaN, by n / (n − 1)."""
     import keras
     import tensorflow as tf
-
     from attn_ref_keras.batch_norm import BatchNorm
 
     layer = BatchNorm(epsilon=1e-5, momentum=0.1, unbiased=True)
