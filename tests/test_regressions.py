@@ -12,7 +12,7 @@ import pytest
 
 import attn_ref as ar
 from attn_ref.check.adjoint import FlashTaps, compare_gradients
-from attn_ref.check.cases import Case
+from attn_ref.check.cases import Case, cases
 from attn_ref.check.compare import Outcome, compare
 from attn_ref.check.gaps import BACKWARD, FLASH, gaps_for
 from attn_ref.check.tolerance import truth
@@ -245,3 +245,16 @@ def test_a_new_non_local_block_is_the_identity(engine: str, batch_norm: bool) ->
     layer, x = backend.build(block), uniform((2, 3, 4, 4), 1, "x")
     assert np.array_equal(backend.run(layer, {"x": x}).output, x)
     assert not np.array_equal(backend.run(backend.load(layer, block.init()), {"x": x}).output, x)
+
+
+@pytest.mark.parametrize(
+    "name", ["CBAMResidual", "MultiHeadAttention2d", "NonLocal", "PatchEmbedding", "SelectiveKernel"]
+)
+def test_keras_being_set_to_channels_first_changes_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It once made a TypeError of every convolution that did not say where its channels are."""
+    import keras
+
+    monkeypatch.setattr(keras.src.backend.config, "_IMAGE_DATA_FORMAT", "channels_first")
+    assert keras.config.image_data_format() == "channels_first"
+    (given,) = cases(ar.block(name), 1, seed=2)
+    agrees(compare(ar.backend("tensorflow"), given, "float64"))

@@ -11,6 +11,9 @@ maximum first, so that its kernel has the two slices exchanged; it also has the 
 eps 1e-5 and momentum 0.01), which the paper does not write and most others lack. ``momentum`` is the share of the new
 value, as in torch; Keras' is 1 − this.
 
+It takes any number of channels, so nothing tells a channels-first map (b, c, H, W) from a channels-last one: it is read
+as c rows of W channels.
+
 Source: Woo et al. 2018, "CBAM: Convolutional Block Attention Module", equation 3.
 
 >>> import attn_ref as ar, numpy as np

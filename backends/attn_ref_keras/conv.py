@@ -1,4 +1,4 @@
-"""Keras' convolutions, kept from two faults of oneDNN on TensorFlow; docs/findings.md has both."""
+"""Keras' convolutions, channels last, kept from two faults of oneDNN on TensorFlow; docs/findings.md has both."""
 
 from __future__ import annotations
 
@@ -12,6 +12,10 @@ class Conv:
     """What surrounds the convolution of a Keras layer."""
 
     strides: tuple[int, ...]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Channels last, whatever ``keras.config.image_data_format()`` is."""
+        super().__init__(*args, **{"data_format": "channels_last", **kwargs})
 
     def call(self, inputs: Any) -> Any:
         """tf-conv-empty: one image more, then none."""

@@ -21,7 +21,9 @@ def padded(x: Any, size: int, value: float = 0.0) -> Any:
 
 def max_pool(x: Any, size: int, stride: int, padding: int) -> Any:
     """The largest of every window; what pads never wins."""
-    return ops.max_pool(padded(x, padding, -math.inf), size, strides=stride, padding="valid")
+    return ops.max_pool(
+        padded(x, padding, -math.inf), size, strides=stride, padding="valid", data_format="channels_last"
+    )
 
 
 def largest(x: Any, axis: int | tuple[int, ...], keepdims: bool = False) -> Any:

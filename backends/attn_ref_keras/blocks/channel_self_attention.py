@@ -32,7 +32,7 @@ class ChannelSelfAttention(Mirror):
         super().__init__(**kwargs)
         self.block = Reference.from_options(locals())
         self.channels, self.inner, self.invert = channels, inner_width or channels, invert
-        same: dict[str, Any] = {"use_bias": use_bias, "data_format": "channels_last", "dtype": self.dtype_policy}
+        same: dict[str, Any] = {"use_bias": use_bias, "dtype": self.dtype_policy}
 
         def project(wanted: bool) -> Any:
             return Conv2D(self.inner, 1, **same) if wanted else None

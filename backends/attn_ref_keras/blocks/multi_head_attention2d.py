@@ -40,7 +40,7 @@ class MultiHeadAttention2d(Mirror):
         self.channels, self.num_heads, self.activation, self.residual = channels, num_heads, activation, residual
         d = head_width or channels // num_heads
         self.e = value_head_width or d
-        same: dict[str, Any] = {"use_bias": use_bias, "data_format": "channels_last", "dtype": self.dtype_policy}
+        same: dict[str, Any] = {"use_bias": use_bias, "dtype": self.dtype_policy}
         self.position = Conv2D(channels, 1, **same) if position else None
         self.query = Conv2D(num_heads * d, 1, **same)
         self.key = Conv2D(num_heads * d, 1, **same)

@@ -46,7 +46,7 @@ class NonLocal(Mirror):
         named = {"input": channels**-0.5, "inner": self.inner**-0.5}
         self.factor = 1.0 if scale is None else named[scale] if isinstance(scale, str) else float(scale)
         policy = self.dtype_policy
-        same: dict[str, Any] = {"use_bias": use_bias, "data_format": "channels_last", "dtype": policy}
+        same: dict[str, Any] = {"use_bias": use_bias, "dtype": policy}
         self.theta = CONVS[dimensions](self.inner, 1, **same)
         self.phi = CONVS[dimensions](self.inner, 1, **same)
         self.g = CONVS[dimensions](self.inner, 1, **same)

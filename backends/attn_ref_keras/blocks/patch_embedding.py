@@ -21,9 +21,7 @@ class PatchEmbedding(Mirror):
         super().__init__(**kwargs)
         self.block = Reference.from_options(locals())
         self.channels, self.width = channels, width
-        self.project = Conv2D(
-            width, patch, strides=patch, padding="valid", data_format="channels_last", dtype=self.dtype_policy
-        )
+        self.project = Conv2D(width, patch, strides=patch, padding="valid", dtype=self.dtype_policy)
 
     def build(self, input_shape: Any) -> None:
         self.project.build((None, None, None, self.channels))

@@ -31,7 +31,7 @@ class SpatialSelfAttention(Mirror):
         super().__init__(**kwargs)
         self.block = Reference.from_options(locals())
         self.channels, self.value_width, self.sub_sample = channels, value_head_width or channels, sub_sample
-        same: dict[str, Any] = {"use_bias": use_bias, "data_format": "channels_last", "dtype": self.dtype_policy}
+        same: dict[str, Any] = {"use_bias": use_bias, "dtype": self.dtype_policy}
         self.query = Conv2D(head_width or max(1, channels // 8), 1, **same)
         self.key = Conv2D(head_width or max(1, channels // 8), 1, **same)
         self.value = Conv2D(self.value_width, 1, **same)
