@@ -571,7 +571,9 @@ COMPOSED: dict[str, tuple[dict[str, Any], tuple[np.ndarray, ...], Any]] = {
 
 
 @pytest.mark.parametrize(
-    ("name", "on"), [*((name, None) for name in ALONE), *((name, on) for name in COMPOSED for on in (OnTorch, OnKeras))]
+    ("name", "on"),
+    [*((name, None) for name in ALONE), *((name, on) for name in COMPOSED for on in (OnTorch, OnKeras))],
+    ids=lambda value: getattr(value, "__name__", value or "itself"),
 )
 def test_seed_is_layers_of_others(name: str, on: Any) -> None:
     """S4, S8 and S9 have no counterpart; the blocks of S10 to S12 and of S14 meet theirs in tests of their own."""
