@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 import attn_ref as ar
 from attn_ref.check.adjoint import compare_gradients
@@ -64,6 +67,19 @@ def assert_caught(fault: Fault, engine: str, count: int = 40, training: bool = F
     assert found, f"{fault.name}: not caught on {engine}"
     named = {outcome.first for outcome in found}
     assert named <= set(fault.tap.split("|")), f"{fault.name}: reported at {named}, planted at {fault.tap}"
+
+
+def on_engines(faults: Iterable[Fault]) -> list[Any]:
+    """Each fault on torch, and on TensorFlow; there the everyday tests have the first of a block, the deep ones all."""
+    known: set[str] = set()
+    found = []
+    for fault in faults:
+        title = f"{fault.block}: {fault.name}"
+        found.append(pytest.param(fault, "torch", id=f"{title}-torch"))
+        marks = [pytest.mark.deep] if fault.block in known else []
+        found.append(pytest.param(fault, "tensorflow", marks=marks, id=f"{title}-tensorflow"))
+        known.add(fault.block)
+    return found
 
 
 def is_model(name: str) -> bool:

@@ -103,6 +103,10 @@ FILES = {
 }
 
 
+#: in the same process, which imports each framework once
+INLINE = ("--executor", "inline", "--json", "-")
+
+
 def run(folder: Path, *command: str, code: int = 0) -> str:
     paths = [str(folder), str(folder / "backends"), str(folder / "tests")]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "PYTHONDONTWRITEBYTECODE": "1"}
@@ -126,7 +130,7 @@ def test_adding_a_block_is_one_file_and_one_per_backend(tmp_path: Path) -> None:
     assert "gamma" in shown
 
     engines = ("--engine", "torch", "--engine", "tensorflow")
-    checked = run(tmp_path, "-m", "attn_ref.cli", "check", "MeanOverKeys", *engines, "--cases", "10", "--json", "-")
+    checked = run(tmp_path, "-m", "attn_ref.cli", "check", "MeanOverKeys", *engines, "--cases", "10", *INLINE)
     report = json.loads(checked)
     assert report["ok"]
     assert [(r["engine"], r["cases"], r["failures"]) for r in report["rows"]] == [
@@ -155,6 +159,6 @@ def test_a_mirror_that_is_missing_is_a_visible_gap(tmp_path: Path) -> None:
     (tmp_path / "attn_ref/blocks/mean_over_keys.py").write_text(REFERENCE.lstrip().replace("\\\\", "\\"))
     listed = json.loads(run(tmp_path, "-m", "attn_ref.cli", "list", "--json"))["blocks"]
     assert [row["backends"] for row in listed if row["name"] == "MeanOverKeys"] == [[]]
-    command = ("-m", "attn_ref.cli", "check", "MeanOverKeys", "--engine", "torch", "--cases", "2", "--json", "-")
+    command = ("-m", "attn_ref.cli", "check", "MeanOverKeys", "--engine", "torch", "--cases", "2", *INLINE)
     report = json.loads(run(tmp_path, *command, code=1))  # nothing was compared: that is no agreement
     assert [(r["skipped"], r["note"]) for r in report["rows"]] == [(2, "no mirror in attn_ref_torch")]

@@ -8,7 +8,7 @@ import oracles_conv
 import oracles_maps
 import pytest
 from oracles import below, dense
-from planting import Fault, assert_caught
+from planting import Fault, assert_caught, on_engines
 from test_oracles import assert_close, lists, real
 
 import attn_ref as ar
@@ -98,7 +98,6 @@ FAULTS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("engine", ["torch", pytest.param("tensorflow", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+@pytest.mark.parametrize(("fault", "engine"), on_engines(FAULTS))
 def test_fault_is_caught_at_its_tap(fault: Fault, engine: str) -> None:
     assert_caught(fault, engine, 8)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from planting import is_model
 
 import attn_ref as ar
 from attn_ref.check.cases import Case, Seeded, draw
@@ -131,8 +132,14 @@ def witness(block: ar.Block, other: ar.Block) -> Case | None:
     return None
 
 
-@every_engine
-@every_block
+@pytest.mark.parametrize(
+    ("name", "engine"),
+    [
+        pytest.param(name, engine, marks=[pytest.mark.deep] if is_model(name) and engine == "tensorflow" else [])
+        for name in BLOCKS
+        for engine in ENGINES
+    ],
+)
 def test_every_witness_acts_in_the_mirror(name: str, engine: str) -> None:
     """Fused and step by step the mirror is what the reference is with it, and that is not what it is without."""
     backend = ar.backend(engine)

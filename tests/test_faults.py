@@ -10,7 +10,7 @@ import test_conv_faults
 import test_map_faults
 import test_positions
 import test_vit
-from planting import Fault, assert_caught, differing
+from planting import Fault, assert_caught, differing, on_engines
 
 import attn_ref as ar
 from attn_ref.catalogue import module_name
@@ -177,8 +177,7 @@ FAULTS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("engine", ["torch", "tensorflow"])
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+@pytest.mark.parametrize(("fault", "engine"), on_engines(FAULTS))
 def test_fault_is_caught_at_its_tap(fault: Fault, engine: str) -> None:
     assert_caught(fault, engine)
 

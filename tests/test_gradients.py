@@ -82,7 +82,7 @@ FAULTS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("engine", ["torch", "tensorflow"])
+@pytest.mark.parametrize("engine", ["torch", pytest.param("tensorflow", marks=pytest.mark.deep)])
 @pytest.mark.parametrize(("title", "module", "block", "expected", "torch", "keras"), FAULTS, ids=[f[0] for f in FAULTS])
 def test_a_fault_of_the_gradient_alone_is_caught_and_located(
     title, module, block, expected, torch, keras, engine

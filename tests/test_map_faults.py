@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from planting import Fault, assert_caught
+from planting import Fault, assert_caught, on_engines
 
 MHA2D, SAGAN = "blocks.multi_head_attention2d", "blocks.spatial_self_attention"
 CHANNEL, NON_LOCAL = "blocks.channel_self_attention", "blocks.non_local"
@@ -137,7 +137,6 @@ FAULTS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("engine", ["torch", "tensorflow"])
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: f"{fault.block}: {fault.name}")
+@pytest.mark.parametrize(("fault", "engine"), on_engines(FAULTS))
 def test_fault_is_caught_at_its_tap(fault: Fault, engine: str) -> None:
     assert_caught(fault, engine)

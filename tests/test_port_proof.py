@@ -50,6 +50,7 @@ def test_minilm_to_keras_to_torch_and_back(tmp_path: Path, capsys: pytest.Captur
     assert tiny_bert.same_bits(given, tiny_bert.tensors(tmp_path / "back.safetensors"))
 
 
+@pytest.mark.deep
 def test_old_names_and_another_activation_agree(bert: Path, tmp_path: Path) -> None:
     """transformers itself reads the prefix and the old names, at either end."""
     from test_port import old_names
@@ -68,6 +69,7 @@ def without_transpose(rule: Rule) -> Rule:
     return replace(rule, layout="none") if rule.canonical == "layers.{i}.attention.query.kernel" else rule
 
 
+@pytest.mark.deep
 def test_a_map_that_forgets_a_transpose_is_caught(
     bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -12,7 +12,7 @@ import oracles_positions as oracles
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from planting import Fault, assert_caught
+from planting import Fault, assert_caught, on_engines
 from test_laws import Law, assert_differs, assert_same, real, run, seeds  # noqa: F401  (run is a fixture)
 from test_oracles import assert_close, assert_is_oracle
 
@@ -554,7 +554,6 @@ FAULTS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("engine", ["torch", "tensorflow"])
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+@pytest.mark.parametrize(("fault", "engine"), on_engines(FAULTS))
 def test_fault_is_caught_at_its_tap(fault: Fault, engine: str) -> None:
     assert_caught(fault, engine)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import oracles
 import pytest
-from planting import Fault, assert_caught
+from planting import Fault, assert_caught, on_engines
 from test_oracles import assert_is_oracle
 
 import attn_ref as ar
@@ -278,7 +278,6 @@ FAULTS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+@pytest.mark.parametrize(("fault", "engine"), on_engines(FAULTS))
 def test_fault_is_caught_at_its_tap(fault: Fault, engine: str) -> None:
     assert_caught(fault, engine, 16)
