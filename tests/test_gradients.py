@@ -116,7 +116,7 @@ def test_rows_with_nothing_to_attend_to_have_zero_gradients(engine: str) -> None
 @pytest.mark.parametrize("name", sorted(ar.blocks()))
 @pytest.mark.parametrize("training", [False, True])
 def test_gradients_agree(name: str, engine: str, training: bool) -> None:
-    for case in cases(ar.block(name), few(name, 4), seed=11):
+    for case in cases(ar.block(name), few(name, 2), seed=11):
         outcome = compare_gradients(ar.backend(engine), case, "float64", training=training)
         assert outcome.first is None, f"{outcome.first}: {outcome.detail}\n{outcome.case}"
 
