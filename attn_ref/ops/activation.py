@@ -20,8 +20,10 @@ def relu(x: Any) -> Any:
 @primitive
 def tanh(x: Any) -> Any:
     """The hyperbolic tangent y, and (1 − y²) dx for its derivative."""
+    if not np.iscomplexobj(x):
+        return np.tanh(x)  # one rounding: two alike would cancel by chance
     y = squashed(x.real)
-    return y + 1j * ((1.0 - y * y) * x.imag) if np.iscomplexobj(x) else y
+    return y + 1j * ((1.0 - y * y) * x.imag)
 
 
 @primitive
@@ -33,13 +35,20 @@ def squashed(x: Any) -> Any:
 @primitive
 def sigmoid(x: Any) -> Any:
     """1 / (1 + e⁻ˣ) = y, and y (1 − y) dx for its derivative."""
+    if not np.iscomplexobj(x):
+        return _logistic(x)
     y = logistic(x.real)
-    return y + 1j * (y * (1.0 - y) * x.imag) if np.iscomplexobj(x) else y
+    return y + 1j * (y * (1.0 - y) * x.imag)
 
 
 @primitive
 def logistic(x: Any) -> Any:
-    """1 / (1 + e⁻ˣ) of reals, never overflowing. By itself for the reason that ``squashed`` is."""
+    """1 / (1 + e⁻ˣ) of reals. By itself for the reason that ``squashed`` is."""
+    return _logistic(x)
+
+
+def _logistic(x: Any) -> Any:
+    """Never overflowing."""
     powers = np.exp(-np.abs(x.real))
     return np.where(x.real >= 0, 1.0, powers) / (1.0 + powers)
 
