@@ -10,8 +10,8 @@ from hypothesis import settings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported, which is later
 
-settings.register_profile("dev", deadline=None, max_examples=6)
-settings.register_profile("ci", deadline=None, max_examples=6, derandomize=True)
+settings.register_profile("dev", deadline=None, max_examples=5)
+settings.register_profile("ci", deadline=None, max_examples=5, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
 

@@ -39,7 +39,9 @@ def agree(outcome: Any) -> None:
 
 
 @pytest.mark.parametrize("engine", QUICK)
-@pytest.mark.parametrize("name", [pytest.param(b, marks=[pytest.mark.deep] if is_model(b) else []) for b in BLOCKS])
+@pytest.mark.parametrize(
+    "name", [pytest.param(b, marks=[pytest.mark.deep] if is_model(b) or b.startswith("CBAM") else []) for b in BLOCKS]
+)
 def test_every_block_agrees_on_every_engine(name: str, engine: str) -> None:
     """Names, labels and order of the taps too, which ``compare`` holds to the reference's."""
     agree(compare(ar.backend(engine), case_of(name), "float64"))
