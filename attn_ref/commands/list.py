@@ -29,7 +29,7 @@ def command(as_json: bool) -> None:
         }
         for name, block in blocks().items()
     ]
-    systems = [
+    systems: list[dict[str, Any]] = [
         {
             "row": name,
             "title": row.title,
