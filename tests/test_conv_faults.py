@@ -131,6 +131,11 @@ FAULTS = [
         keras=("ops.softmax(scores, axis=1)", "ops.softmax(scores, axis=2)"),
     ),
     Fault(
+        "softmax over the batch", SK, "SelectiveKernel", "weights",
+        torch=("scores.softmax(dim=1)", "scores.softmax(dim=0)"),
+        keras=("ops.softmax(scores, axis=1)", "ops.softmax(scores, axis=0)"),
+    ),
+    Fault(
         "features averaged over the branches", SK, "SelectiveKernel", "fused",
         torch=("features.sum(dim=1)", "features.mean(dim=1)"),
         keras=("ops.sum(features, axis=1)", "ops.mean(features, axis=1)"),
