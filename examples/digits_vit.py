@@ -1,6 +1,6 @@
 """A vision transformer trained on real handwritten digits in PyTorch, moved into Keras and NumPy, and back.
 
-    python examples/digits_vit.py [--picture FILE] [--epochs N]
+    python examples/digits_vit.py [--picture FILE] [--epochs N] [--test N]
 
 The model is Hugging Face's ViT, as a user would train it; the digits are the 1797 that scikit-learn ships. The exit
 code is 0 only if the model learnt to read, every implementation gives the same prediction for every test image and
@@ -42,12 +42,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--picture", metavar="FILE", help="draw the attention over some digits, as a PNG")
     parser.add_argument("--epochs", type=int, default=25, help="how often every digit is seen (default 25)")
+    parser.add_argument("--test", type=int, default=500, help="how many digits are for the test (default 500)")
     parser.add_argument("--accuracy", type=float, default=ACCURACY, help="what the test digits ask for (default 0.95)")
     options = parser.parse_args(arguments)
     out = console()
 
     images, digits = load_digits()
-    test, wanted = images[TRAINED:], digits[TRAINED:]
+    test, wanted = images[TRAINED:][: options.test], digits[TRAINED:][: options.test]
     out.print(
         f"[bold]1. Train a Hugging Face ViT in PyTorch[/]  {TRAINED} digits of 8×8 pixels, {len(test)} for the test"
     )

@@ -103,8 +103,14 @@ FILES = {
 }
 
 
-#: in the same process, which imports each framework once
 INLINE = ("--executor", "inline", "--json", "-")
+#: in one process, which imports each framework once
+CHECK_AND_TEST = """
+import json, sys, pytest
+from attn_ref.cli import cli
+assert not cli(json.loads(sys.argv[1]), standalone_mode=False)
+sys.exit(pytest.main(json.loads(sys.argv[2])))
+"""
 
 
 def run(folder: Path, *command: str, code: int = 0) -> str:
@@ -130,25 +136,15 @@ def test_adding_a_block_is_one_file_and_one_per_backend(tmp_path: Path) -> None:
     assert "gamma" in shown
 
     engines = ("--engine", "torch", "--engine", "tensorflow")
-    checked = run(tmp_path, "-m", "attn_ref.cli", "check", "MeanOverKeys", *engines, "--cases", "10", *INLINE)
-    report = json.loads(checked)
+    command = ("check", "MeanOverKeys", *engines, "--cases", "10", "--executor", "inline", "--json", "report.json")
+    tests = ("tests/test_every_block.py", "-q", "-k", "MeanOverKeys", "-p", "no:cacheprovider")
+    tested = run(tmp_path, "-c", CHECK_AND_TEST, json.dumps(command), json.dumps(tests))
+    report = json.loads((tmp_path / "report.json").read_text())
     assert report["ok"]
     assert [(r["engine"], r["cases"], r["failures"]) for r in report["rows"]] == [
         ("torch", 10, 0),
         ("tensorflow", 10, 0),
     ]
-
-    tested = run(
-        tmp_path,
-        "-m",
-        "pytest",
-        "tests/test_every_block.py",
-        "-q",
-        "-k",
-        "MeanOverKeys and not tensorflow",
-        "-p",
-        "no:cacheprovider",
-    )
     assert "passed" in tested
     assert "failed" not in tested
 

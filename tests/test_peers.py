@@ -614,6 +614,7 @@ print(json.dumps(found))
 """
 
 
+@pytest.mark.deep
 def test_keras_on_jax_computes_the_fused_softmax_in_float32() -> None:
     """The result is float64 and off by 1e-7, whatever the head width; once scores are returned it is exact.
 

@@ -28,6 +28,8 @@ class Noise:
         #: what gradients lose where a known gap flushes them to 0: Σ of the tangents there, times that number
         self.lost = 0.0
         self.bits = np.random.Generator(np.random.PCG64(seed))
+        #: −1 or 1, by chance, drawn ahead, and how many of them are used
+        self.signs, self.at = np.empty(0, np.int8), 0
 
     def move(self, x: Any) -> Any:
         """x ± (unit·|x| + tiny), an imaginary part by itself; 0 stays, and so do integers and bools.
@@ -42,8 +44,20 @@ class Noise:
 
     def _move(self, x: Any, tiny: float) -> Any:
         # not x·(1 ± unit): in float64 1 + unit is 1, so that nothing would ever move up
-        step = x * self.unit + (x != 0) * tiny
-        return x + np.where(np.frombuffer(self.bits.bytes(x.size), np.int8).reshape(x.shape) < 0, -step, step)
+        step = x * self.unit
+        step += (x != 0) * tiny if tiny else 0.0
+        step *= self._drawn(x.size).reshape(x.shape)
+        step += x
+        return step
+
+    def _drawn(self, count: int) -> np.ndarray:
+        """The next signs; many moves share one call of the generator, which costs more than a move of few numbers."""
+        start, self.at = self.at, self.at + 4 * -(-max(count, 1) // 4)  # in fours, as the generator draws bytes
+        if self.at > self.signs.size:
+            more = np.frombuffer(self.bits.bytes(max(self.at - start, 4096)), np.int8)
+            self.signs = np.concatenate([self.signs[start:], more >> 7 | 1])
+            start, self.at = 0, self.at - start
+        return self.signs[start : start + count]
 
 
 _noise: Noise | None = None
