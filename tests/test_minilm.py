@@ -20,7 +20,7 @@ MAX = 128
 #: largest difference allowed in float64, relative to the largest value at a layer
 BOUND = 1e-11
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("minilm")]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("hugging face")]
 
 
 def folder() -> Path:

@@ -16,6 +16,8 @@ from safetensors.numpy import save_file
 import attn_ref as ar
 from attn_ref import cli
 
+pytestmark = pytest.mark.xdist_group("hugging face")
+
 BERT = "hf.BertModel"
 
 

@@ -13,6 +13,8 @@ import pytest
 import tiny_bert
 from test_port_requests import refused
 
+pytestmark = pytest.mark.xdist_group("hugging face")
+
 
 @pytest.fixture(scope="session")
 def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -17,7 +17,7 @@ import attn_ref as ar
 from attn_ref.port.mapping import Rule
 from attn_ref.port.maps import hf_bert, keras
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("hugging face")]
 
 
 @pytest.fixture(scope="session")

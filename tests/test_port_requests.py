@@ -16,6 +16,8 @@ from test_port import BERT, command
 import attn_ref as ar
 from attn_ref.port import verify
 
+pytestmark = pytest.mark.xdist_group("hugging face")
+
 
 @pytest.fixture(scope="session")
 def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -26,6 +26,8 @@ SIZES = [
     pytest.param(FULL, id="ViT-Tiny/16", marks=[pytest.mark.deep, pytest.mark.slow]),
 ]
 
+pytestmark = pytest.mark.xdist_group("hugging face")
+
 
 @pytest.fixture(scope="session")
 def vit(tmp_path_factory: pytest.TempPathFactory) -> Path:
