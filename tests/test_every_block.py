@@ -139,10 +139,15 @@ def witness(block: ar.Block, other: ar.Block) -> Case | None:
     return None
 
 
+def is_slow(name: str) -> bool:
+    """On TensorFlow: a model, or a block of grouped convolutions, which Keras compiles by XLA, shape by shape."""
+    return is_model(name) or name == "SelectiveKernel"
+
+
 @pytest.mark.parametrize(
     ("name", "engine"),
     [
-        pytest.param(name, engine, marks=[pytest.mark.deep] if is_model(name) and engine == "tensorflow" else [])
+        pytest.param(name, engine, marks=[pytest.mark.deep] if engine == "tensorflow" and is_slow(name) else [])
         for name in BLOCKS
         for engine in ENGINES
     ],
