@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
 import sys
 from typing import Any
@@ -292,3 +293,45 @@ def test_the_gap_in_the_tanh_of_jax_is_not_granted_to_gelu() -> None:
     used = truth(block, block.init(), {"x": uniform((2, 5, 3), 1, "x")}, "float64").primitives
     assert "gelu_gate" in used
     assert "tanh" not in used
+
+
+#: a sink far above the scores: all weights are below float32's smallest normal number, and 400 multiplies them
+FLUSHED = case(
+    "ScaledDotProductAttention",
+    {"scale": "head", "softcap": None, "causal": None, "window_left": None, "window_right": None, "dropout": 0.0},
+    {"query": [3, 16, 2, 7], "key": [3, 16, 2, 7], "value": [3, 16, 2, 5], "attention_mask": [], "sinks": [16]},
+    {"query": "plain", "key": "large", "value": "shifted", "attention_mask": "mixed", "sinks": "shifted"}, 276,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_derivative_that_underflows_costs_what_it_multiplies(engine: str) -> None:
+    """TensorFlow flushes these weights, and with them the gradient of the scores, to 0; torch keeps them."""
+    agrees(compare_gradients(ar.backend(engine), FLUSHED, "float32"))
+
+
+def test_a_derivative_has_the_range_of_its_dtype_and_no_less() -> None:
+    """In float32 the derivative of exp(−60), 9e-27, loses a rounding; that of exp(−88), 6e-39, may be 0."""
+    for x, most in ((-60.0, 1e-6), (-88.0, 3.0)):
+        noise = Noise(2.0**-24, 1, tiny=2.0**-126)
+        with noisy(noise):
+            moved = ops.exp(np.full(9, x + 1e-30j))
+        shares = np.abs(moved.imag / 1e-30 - np.exp(x)) / np.exp(x)
+        assert most / 100 < shares.max() < most
+
+
+def test_advice_about_shapes_is_kept_from_whoever_checks() -> None:
+    """Keras has XLA compile a convolution with groups, shape by shape, which TensorFlow calls expensive."""
+    backend, heard = ar.backend("tensorflow"), []
+    listener = logging.Handler(logging.WARNING)
+    listener.emit = heard.append  # type: ignore[method-assign]
+    logger = logging.getLogger("tensorflow")
+    logger.addHandler(listener)
+    try:
+        for size in range(3, 11):
+            block = ar.SelectiveKernel(channels=4, groups=2, reduction=2)
+            layer = backend.load(backend.build(block), block.init())
+            backend.run(layer, {"x": np.ones((1, size, 3, 4), "f4")})
+    finally:
+        logger.removeHandler(listener)
+    assert [record.getMessage()[:80] for record in heard] == []

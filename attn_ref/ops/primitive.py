@@ -7,7 +7,7 @@ of every primitive moves by one unit roundoff. Nothing else looks at this file.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import wraps
 from typing import Any, TypeVar
@@ -31,15 +31,16 @@ class Noise:
         #: −1 or 1, by chance, drawn ahead, and how many of them are used
         self.signs, self.at = np.empty(0, np.int8), 0
 
-    def move(self, x: Any) -> Any:
+    def move(self, x: Any, tangent: float = 0.0) -> Any:
         """x ± (unit·|x| + tiny), an imaginary part by itself; 0 stays, and so do integers and bools.
 
-        ``tiny`` is what an underflow may cost. Imaginary parts have none: they are derivatives times a step of 1e-30.
+        ``tiny`` is what an underflow may cost. Imaginary parts are derivatives times a step of 1e-30: theirs is a
+        derivative that underflows, times the ``tangent`` that it multiplies.
         """
         if not isinstance(x, np.ndarray | np.inexact) or x.dtype.kind not in "fc":
             return x
         if x.dtype.kind == "c":
-            return self._move(x.real, self.tiny) + 1j * self._move(x.imag, 0.0)
+            return self._move(x.real, self.tiny) + 1j * self._move(x.imag, self.tiny * tangent)
         return self._move(x, self.tiny)
 
     def _move(self, x: Any, tiny: float) -> Any:
@@ -93,12 +94,18 @@ def primitive(function: F) -> F:
                 noise.tiny = max(tiny, FLOAT32_TINY)
                 noise.lost += FLOAT32_TINY * sum(float(np.sum(np.abs(np.imag(a)))) for a in args)
                 args = tuple(noise.move(a) for a in args)
-            return noise.move(function(*args, **kwargs))
+            return noise.move(function(*args, **kwargs), largest_tangent(args) if noise.tiny >= FLOAT32_TINY else 0.0)
         finally:
             noise.unit, noise.tiny = unit, tiny
 
     moved.primitive = True  # type: ignore[attr-defined]
     return moved  # type: ignore[return-value]
+
+
+def largest_tangent(values: Iterable[Any]) -> float:
+    """The largest imaginary part."""
+    complexes = (x for x in values if isinstance(x, np.ndarray | np.inexact) and x.dtype.kind == "c")
+    return max((float(np.max(np.abs(x.imag), initial=0.0)) for x in complexes), default=0.0)
 
 
 def after(y: Any, roundings: int) -> Any:
