@@ -86,8 +86,10 @@ def problems(found: dict[str, tuple[object, dict]], rows: list[Gap]) -> list[str
 @pytest.mark.xdist_group("reproductions")  # in one worker, as ``outcomes`` runs them side by side
 @pytest.mark.parametrize(
     ("engine", "rows"),
-    [(engine, True) for engine in NEEDS if any(row.startswith(engine + "-") for row in ROWS)]
-    + [pytest.param(engine, False, marks=pytest.mark.deep) for engine in NEEDS],
+    [
+        *(pytest.param(e, True, id=f"{e}: known gaps") for e in NEEDS if any(row.startswith(f"{e}-") for row in ROWS)),
+        *(pytest.param(e, False, id=f"{e}: other findings", marks=pytest.mark.deep) for e in NEEDS),
+    ],
 )
 def test_everything_reproduces(engine, rows):
     found = outcomes(engine, rows)
