@@ -94,7 +94,8 @@ def primitive(function: F) -> F:
                 noise.tiny = max(tiny, FLOAT32_TINY)
                 noise.lost += FLOAT32_TINY * sum(float(np.sum(np.abs(np.imag(a)))) for a in args)
                 args = tuple(noise.move(a) for a in args)
-            return noise.move(function(*args, **kwargs), largest_tangent(args) if noise.tiny >= FLOAT32_TINY else 0.0)
+            tangent = largest_tangent(args) if noise.tiny >= FLOAT32_TINY else 0.0  # before: exp may write over them
+            return noise.move(function(*args, **kwargs), tangent)
         finally:
             noise.unit, noise.tiny = unit, tiny
 
