@@ -15,17 +15,33 @@ from attn_ref.check.tolerance import LIMIT, OUTPUT, Truth, deviation, truth
 from attn_ref.tap import Tapped
 
 
+#: kind of a difference -> what it says of the mirror
+FAULTS = {
+    "value": "a value is farther off than rounding explains",
+    "shape": "a value has another shape",
+    "dtype": "the output has another dtype",
+    "taps": "a tap is missing, unknown, named otherwise or in another order",
+    "raised": "it raised an error",
+    "ended": "its process ended",
+    "timeout": "it took longer than the time of a case",
+    "memory": "it took more memory than a worker may",
+}
+
+
 @dataclass
 class Outcome:
     """What came of a case. ``worst`` is the largest error in units of its tolerance, at ``worst_at``.
 
     ``first`` names the first tap that differs, in order of computation; None when all agree.
+    ``fault`` says what kind of difference it is; empty when all agree.
     """
 
     case: str
     worst: float
     worst_at: str
     first: str | None = None
+    #: one of ``FAULTS``, or empty
+    fault: str = ""
     detail: str = ""
     size: int = 0
     gaps: tuple[str, ...] = ()
