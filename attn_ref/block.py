@@ -44,6 +44,8 @@ class Block:
     least: ClassVar[dict[str, str]] = {}
     #: label -> attribute: the size of the axis is the attribute's value, unless that is None
     fixed: ClassVar[dict[str, str]] = {}
+    #: field -> the list of parameters whose members it counts: ``num_layers`` -> ``layers``
+    counts: ClassVar[dict[str, str]] = {}
     #: the fields of a small valid block
     example: ClassVar[dict[str, Any]] = {}
     #: field -> a value that, against ``example``, changes the result (or the shape of the parameters); where other

@@ -17,7 +17,7 @@ import click
 
 from attn_ref.backend import backend
 from attn_ref.check.report import environment
-from attn_ref.commands.output import check_target, console, write_json
+from attn_ref.commands.output import check_targets, console, write_json
 from benchmarks.timing import QUICK, Effort, Row
 
 #: group -> the module of it, and what its process needs in its environment
@@ -49,7 +49,7 @@ def main(groups: tuple[str, ...], target: str | None, quick: bool, here: bool) -
         module = import_module(f"benchmarks.{GROUPS[groups[0]][0]}")
         write_json([asdict(row) for row in module.rows(QUICK if quick else Effort(), quick)], str(target))
         return
-    check_target(target)
+    check_targets(json=target)
     load = os.getloadavg()
     rows = [row for group in groups or GROUPS for row in in_own_process(group, quick)]
     report = {

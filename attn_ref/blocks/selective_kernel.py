@@ -62,6 +62,7 @@ class SelectiveKernel(Block):
 
     inputs = {"x": Input("b H W {channels}")}
     output_axes = "b P Q c"
+    counts = {"branches": "convs"}
     example = {"channels": 8, "groups": 2, "reduction": 4, "min_width": 1}
     witnesses = {
         "channels": 12,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from html import escape
 from math import log2
 from string import Template
@@ -109,8 +108,6 @@ def _bars(spread: dict[str, int], limit: float) -> str:
 
 def write_html(report: Report, target: str) -> None:
     """Write the page to the file ``target``, beside it first, then renamed."""
-    from attn_ref.port.files import beside
+    from attn_ref.port.files import write_text
 
-    with beside(target) as temporary:
-        temporary.write_text(html(report), encoding="utf-8")
-        os.replace(temporary, target)
+    write_text(target, html(report))

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from attn_ref.commands.output import check_target, console, write_json
+from attn_ref.commands.output import check_targets, console, write_json
 
 
 @click.command()
@@ -41,8 +41,7 @@ def command(
     Every case runs with taps on (each named intermediate is compared, in order of computation) and with taps off (the
     fused calls). Exit code 0: all agree; 1: something differs; 2: the request cannot be met.
     """
-    check_target(json_file)
-    check_target(html_file)
+    check_targets(json=json_file, html=html_file)
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from attn_ref.check import check

@@ -18,12 +18,18 @@ def console(*, stderr: bool = False) -> Any:
     return Console(stderr=stderr, width=None if stream.isatty() else 200, highlight=False)
 
 
-def check_target(target: str | None) -> None:
-    """ValueError, before any work is done, if ``write_json`` could not write there."""
-    if target and target != "-" and not os.access(os.path.dirname(os.path.abspath(target)), os.W_OK):
-        raise ValueError(
-            f"cannot write {target}: {os.path.dirname(os.path.abspath(target))} is no folder one can write to"
-        )
+def check_targets(**targets: str | None) -> None:
+    """ValueError, before any work is done, if a report could not be written there, or two go to one file."""
+    from pathlib import Path
+
+    from attn_ref.port.files import distinct, refuse_place
+
+    paths = {f"--{name} FILE": Path(target) for name, target in targets.items() if target and target != "-"}
+    for path in paths.values():
+        if not os.access(path.absolute().parent, os.W_OK):
+            raise ValueError(f"cannot write {path}: {path.absolute().parent} is no folder one can write to")
+        refuse_place(path)
+    distinct(paths, ())
 
 
 def write_json(data: Any, target: str) -> None:
@@ -32,8 +38,6 @@ def write_json(data: Any, target: str) -> None:
     if target == "-":
         click.echo(text)
         return
-    from attn_ref.port.files import beside
+    from attn_ref.port.files import write_text
 
-    with beside(target) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
-        os.replace(temporary, target)
+    write_text(target, text + "\n")

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from attn_ref.commands.output import check_target, console, write_json
+from attn_ref.commands.output import check_targets, console, write_json
 
 
 @click.command()
@@ -28,7 +28,7 @@ def command(
     name owner/model of one on the Hugging Face hub. DST is a file whose ending chooses the format; it appears whole or
     not at all. Exit code 0: done; 1: the proof failed; 2: the request cannot be met.
     """
-    check_target(json_file)
+    check_targets(json=json_file, plan=plan)
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from attn_ref import port
@@ -46,8 +46,9 @@ def command(
             bar.update(task, completed=done, total=total, description=what[-42:])
 
         report = port.convert(
-            source, target, from_=from_, to=to, set=parse(settings), verify=verify, plan=plan, on_progress=on_progress
-        )
+            source, target, from_=from_, to=to, set=parse(settings), verify=verify, plan=plan, on_progress=on_progress,
+            reserved=[json_file] if json_file and json_file != "-" else [],
+        )  # fmt: skip
     if json_file:
         write_json(report.to_json(), json_file)
     if json_file != "-":

@@ -66,6 +66,7 @@ class AttentionCNN(Block):
 
     inputs = {"image": Input("b H W {channels}")}
     output_axes = "b k"
+    counts = {"branches": "selective_kernel.convs"}
     least = {"H": "least_size", "W": "least_size"}
     example = {"channels": 1, "width": 8, "num_classes": 5}
     witnesses = {

@@ -70,6 +70,7 @@ class TextEncoder(Block):
     }
     output_axes = "b t c | b c"
     limits = {"t": "max_length"}
+    counts = {"num_layers": "layers"}
     example = {
         "vocab_size": 11, "max_length": 7, "num_segments": 2, "width": 8, "num_layers": 2, "num_heads": 4,
         "hidden_width": 12,

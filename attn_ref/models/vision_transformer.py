@@ -81,6 +81,7 @@ class VisionTransformer(Block):
 
     inputs = {"image": Input("b (H {patch}) (W {patch}) {channels}")}
     output_axes = "b t c | b c"
+    counts = {"num_layers": "layers"}
     fixed = {"H": "rows", "W": "columns"}
     example = {
         "patch": 4, "image_height": 8, "image_width": 12, "width": 8, "num_layers": 2, "num_heads": 4,

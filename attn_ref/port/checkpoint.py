@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
@@ -12,6 +12,7 @@ import numpy as np
 
 from attn_ref import catalogue
 from attn_ref.block import Block
+from attn_ref.wording import clean, printable
 
 #: The dtypes of weights. bfloat16 is ``ml_dtypes``', which comes with Keras and with JAX; NumPy has none.
 FLOATS = ("float64", "float32", "float16", "bfloat16")
@@ -20,8 +21,22 @@ FLOATS = ("float64", "float32", "float16", "bfloat16")
 ROOM = 1000
 
 
+#: A file may announce so many bytes, or so many times its own size: real weights hardly compress.
+SMALL, EXPANSION = 256 << 20, 50
+#: A file may hold as many tensors: three times those of the largest published models.
+MOST = 500_000
+#: A tensor's name may have as many characters.
+LONGEST = 1000
+
+
 class CheckpointError(ValueError):
-    """A file, or what it holds, cannot be used: says what was given, the rule, and the way out."""
+    """A file, or what it holds, cannot be used: says what was given, the rule, and the way out.
+
+    The text may go to a terminal as it is, whatever a file put into it.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(clean(text))
 
 
 class Spec(NamedTuple):
@@ -50,11 +65,22 @@ class Spec(NamedTuple):
         return self.size * self.itemsize
 
 
+class Place(NamedTuple):
+    """Where the bytes of a tensor lie in a file, one after another: they can be read without the format's library."""
+
+    offset: int
+    #: NumPy's, with the order of bytes, such as ``<f4``
+    dtype: str
+    #: the CRC-32 of what lies before the bytes in their entry, and of the whole entry; None where there is none
+    crc: tuple[int, int] | None = None
+
+
 class Checkpoint(Mapping[str, np.ndarray]):
     """Tensors by name. ``specs`` has their shapes and dtypes; ``checkpoint[name]`` reads one, so memory stays small.
 
     ``metadata`` is what attn_ref wrote into the file, empty for a file of someone else's; ``config_path`` is the
-    ``config.json`` beside the file, or None.
+    ``config.json`` beside the file, or None. ``files`` are those that were read. ``places``: see ``Place``.
+    CheckpointError for more than ``MOST`` tensors, and for a name that is no printable text.
     """
 
     def __init__(
@@ -66,12 +92,17 @@ class Checkpoint(Mapping[str, np.ndarray]):
         format: str = "",
         metadata: Mapping[str, Any] | None = None,
         close: Callable[[], None] | None = None,
+        files: Iterable[Path] = (),
+        places: Mapping[str, Place] | None = None,
     ) -> None:
         self.specs, self.load = dict(specs), load
         self.path, self.format = path, format
+        self.files = tuple(files) or ((path,) if path else ())
+        self.places = dict(places or {})
         self.metadata: dict[str, Any] = dict(metadata or {})
         self.config_path: Path | None = None
         self._close = close
+        check_names(self.specs, path)
 
     @classmethod
     def of(cls, arrays: Mapping[str, Any]) -> Checkpoint:
@@ -93,18 +124,23 @@ class Checkpoint(Mapping[str, np.ndarray]):
             return None
         try:
             fields = dict(self.metadata.get("fields", {}))
-            if any(type(value) is int and value > max(self.size, ROOM) for value in fields.values()):
-                raise ValueError(f"a field is larger than the {self.size} numbers that the file holds: {fields}")
-            return catalogue.block(str(self.metadata["block"])).build(fields)
-        except (ValueError, TypeError) as error:
+            cls = catalogue.block(str(self.metadata["block"]))
+            if lines := [line for item in fields.items() if (line := beyond(cls, *item, self))]:
+                raise ValueError("; ".join(lines))
+            return cls.build({name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()})
+        except (ValueError, TypeError, OverflowError) as error:
             raise CheckpointError(f"{self.path}: its metadata describe no block: {error}") from error
 
     def __getitem__(self, name: str) -> np.ndarray:
         if name not in self.specs:
             raise KeyError(name)
-        array = np.asarray(self.load(name))
-        if not array.dtype.isnative:
-            array = array.astype(array.dtype.newbyteorder("="))
+        try:
+            array = np.asarray(self.load(name))
+            if not array.dtype.isnative:
+                array = array.astype(array.dtype.newbyteorder("="))
+        except MemoryError as error:
+            need = f"{self.specs[name].nbytes / 1e6:.0f} MB"
+            raise CheckpointError(f"{self.path}: {name} takes {need}, and there is no room for it") from error
         if Spec.of(array) != self.specs[name]:
             raise CheckpointError(f"{self.path}: {name} was announced as {self.specs[name]} and is {Spec.of(array)}")
         return array
@@ -123,8 +159,41 @@ class Checkpoint(Mapping[str, np.ndarray]):
             self._close()
 
 
+def check_names(names: Collection[str], path: Path | None) -> None:
+    """CheckpointError for more names than ``MOST``, and for one that is empty, too long, or not printable."""
+    if len(names) > MOST:
+        raise CheckpointError(f"{path} holds {len(names)} tensors; at most {MOST} are read")
+    for name in names:
+        if not (0 < len(name) <= LONGEST and name.isprintable()):
+            rule = f"names are printable text of 1 to {LONGEST} characters"
+            raise CheckpointError(f"{path}: a tensor is called {printable(ascii(name), 80)}; {rule}")
+
+
+def beyond(cls: type[Block], field: str, value: Any, held: Checkpoint) -> str | None:
+    """Why a field's value is more than the tensors ``held`` leave room for; None if it is not.
+
+    A size is at most as large as there are numbers. What counts members of a list is at most as large as there are
+    tensors, since a block makes something for each of them.
+    """
+    number = len(value) if isinstance(value, list | tuple) else value
+    if type(number) is not int:
+        return None
+    most, what = max(held.size, ROOM), f"{held.size} numbers"
+    if field in cls.counts:
+        most, what = len(held), f"{len(held)} tensors"
+    if number <= most:
+        return None
+    return f"{field} = {printable(str(value), 80)}, and the file holds no more than {what}"
+
+
+def regular(path: Path) -> None:
+    """CheckpointError unless ``path`` is a plain file: to open a FIFO waits for ever, and a device has no end."""
+    if path.exists() and not path.is_file():
+        raise CheckpointError(f"{path} is no plain file (a folder, a FIFO, a socket or a device); give a plain file")
+
+
 @contextmanager
-def reading(path: Path, what: str, *errors: type[Exception]) -> Iterator[None]:
+def reading(path: Path, what: str, *errors: type[Exception], tensor: str = "") -> Iterator[None]:
     """Turn ``errors`` of a library into one CheckpointError that says which file is no readable ``what``."""
     try:
         yield
@@ -132,4 +201,5 @@ def reading(path: Path, what: str, *errors: type[Exception]) -> Iterator[None]:
         raise
     except errors as error:
         why = " ".join(str(error).split()) or type(error).__name__
-        raise CheckpointError(f"{path} cannot be read as {what}: {why}; is it complete, and of that kind?") from error
+        where = f"{path}: {tensor}" if tensor else str(path)
+        raise CheckpointError(f"{where} cannot be read as {what}: {why}; is it complete, and of that kind?") from error

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ from attn_ref.port import maps
 from attn_ref.port.checkpoint import Checkpoint, CheckpointError, Spec
 from attn_ref.port.formats import format_of
 from attn_ref.port.hyper import FieldRules, Told, settle
-from attn_ref.port.mapping import Map, Variant, turned_in
+from attn_ref.port.mapping import NUMBER, NUMBERS, Map, Variant, turned_in
 from attn_ref.port.text import load_json
 
 
@@ -102,10 +102,10 @@ def describe(source: Checkpoint, from_map: Map, to_map: Map, settings: Mapping[s
     block, told = settle(
         cls,
         [given, recorded, config],
-        rules.from_shapes(*canonical_specs(source, from_map, variant, cls, rules)),
+        rules.from_shapes(cls, *canonical_specs(source, from_map, variant, cls, rules)),
         rules.defaults if config else {},
         rules.asked,
-        elements=source.size,
+        held=source,
         missing=f"shapes or {path}" if config else "shapes, and there is no config.json beside the file",
     )
     return Described(block, told, variant, path if config else None)
@@ -120,10 +120,12 @@ def canonical_specs(
     elif not rules.sizes:
         return {}, {}
     else:  # names of parameters do not depend on widths, so the example with enough members in its lists has them all
-        numbers = (int(digits) for key in source for digits in re.findall(r"(?<![0-9])[0-9]{1,6}(?![0-9])", key))
-        members = min(max(numbers, default=0), len(source)) + 1
-        options = {**cls.example, **dict.fromkeys(rules.present, True), **dict.fromkeys(rules.counts, members)}
-        example = cls.build(options)
+        options = {**cls.example, **dict.fromkeys(rules.present, True)}
+        one, two = (len(cls.build(options | dict.fromkeys(cls.counts, n)).params()) for n in (1, 2))
+        # no more members than the file has tensors for
+        numbers = (int(found[0]) for key in source for found in islice(NUMBER.finditer(key), NUMBERS))
+        members = min(max(numbers, default=0), len(source) // max(1, two - one)) + 1
+        example = cls.build(options | dict.fromkeys(cls.counts, members))
         spelled = {item.spell(rule.foreign, variant, cls.__name__): rule for rule in item.rules_for(example)}
         found = {key: rule for key, rule in spelled.items() if key in source.specs}
     specs = {

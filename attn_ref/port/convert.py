@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,7 @@ from typing import Any
 import numpy as np
 
 from attn_ref.block import Block
-from attn_ref.port.checkpoint import CheckpointError
-from attn_ref.port.files import beside, read
+from attn_ref.port.files import arrive, beside, distinct, read, write_text, writing
 from attn_ref.port.formats import format_of
 from attn_ref.port.plan import Plan, make_plan
 from attn_ref.port.proof import Proof
@@ -82,29 +80,30 @@ def convert(
     set: Mapping[str, Any] | None = None,
     verify: bool = False,
     plan: str | Path | None = None,
+    reserved: Iterable[str | Path] = (),
     on_progress: Progress = lambda done, total, what: None,
 ) -> Report:
     """Write the weights in ``source`` to ``target``, under the names and layouts of another map.
 
     ``from_`` and ``to`` name maps (``attn-ref maps``) and are needed where more than one fits; ``set`` gives fields of
     the block that the file does not tell, or others (``{"pooling": "mean"}``). With ``verify`` both ends are run, and
-    ``target`` appears only if they agree; ``report.ok`` says so. ``plan`` is a file for the plan, as JSON. Raises
+    ``target`` appears only if they agree; ``report.ok`` says so. ``plan`` is a file for the plan, as JSON; ``reserved``
+    are files that the caller is going to write. None of them may be a file that is read, or another of them. Raises
     CheckpointError, another ValueError or OSError for a bad request, and MissingBackend if a framework that ``verify``
     takes is not installed; then nothing is written.
     """
     with read(source) as checkpoint:
+        outputs = {"the file to write": Path(target), "the plan": Path(plan) if plan is not None else None}
+        outputs |= {f"the report {name}": Path(name) for name in reserved}
+        distinct(outputs, checkpoint.files)
         made = make_plan(checkpoint, Path(target), from_=from_, to=to, settings=set or {})
         if plan is not None:
-            with beside(plan) as temporary:
-                temporary.write_text(json.dumps(made.to_json(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-                os.replace(temporary, plan)
+            write_text(plan, json.dumps(made.to_json(), indent=2, ensure_ascii=False) + "\n")
         return carry_out(made, checkpoint, verify=verify, on_progress=on_progress)
 
 
 def carry_out(plan: Plan, source: Any, *, verify: bool, on_progress: Progress) -> Report:
     """Do what ``plan`` says."""
-    if plan.target.exists() and plan.target.samefile(plan.source):
-        raise CheckpointError(f"{plan.target} is the source itself; name another file to write")
     if verify:
         require(plan.from_map, plan.to_map)
     done, total = 0, len(plan.moves) + (3 if verify else 0)
@@ -116,8 +115,9 @@ def carry_out(plan: Plan, source: Any, *, verify: bool, on_progress: Progress) -
 
     tensors = plan.tensors(source)
     with beside(plan.target) as temporary:
-        format_of(temporary).write(temporary, tensors, plan.metadata(), tick)
+        with writing(plan.target):
+            format_of(temporary).write(temporary, tensors, plan.metadata(), tick)
         proof = prove(plan, source, temporary, tick=tick) if verify else None
         if proof is None or proof.ok:
-            os.replace(temporary, plan.target)
+            arrive(temporary, plan.target)
     return Report(plan, proof, sum(spec.nbytes for spec in tensors.specs.values()))

@@ -5,34 +5,43 @@ from __future__ import annotations
 import os
 import re
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from attn_ref.port.checkpoint import Checkpoint, CheckpointError
+from attn_ref.port import apart
+from attn_ref.port.checkpoint import Checkpoint, CheckpointError, regular
 from attn_ref.port.formats import format_of, formats
 
 #: what is looked for in a folder, in this order
 PREFERRED = ("model.safetensors.index.json", "model.safetensors", "pytorch_model.bin", "model.weights.h5")
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+#: how the name of a file begins that is not whole yet
+UNFINISHED = ".attn_ref-"
 
 
 def read(source: str | Path) -> Checkpoint:
     """Open a file, a folder with a model in it, or a model of the Hugging Face hub by its name ``owner/model``.
 
-    No tensor is read before it is asked for. Raises CheckpointError for what is not there, truncated, or foreign.
+    No tensor is read before it is asked for. Formats whose libraries a corrupt file can crash are read in a process of
+    their own, with limits of time and memory; close the checkpoint, or use it in a ``with``, to end that process.
+    Raises CheckpointError for what is not there, truncated, or foreign.
 
     >>> import attn_ref as ar, numpy as np, pathlib, tempfile
     >>> file = pathlib.Path(tempfile.mkdtemp(), "w.npz")
     >>> ar.port.write(file, {"kernel": np.ones((2, 3))})
-    >>> ar.port.read(file).specs
+    >>> with ar.port.read(file) as checkpoint:
+    ...     checkpoint.specs
     {'kernel': Spec(shape=(2, 3), dtype='float64')}
     """
     path = locate(source)
-    checkpoint = format_of(path).read(path)
+    form = format_of(path)
+    checkpoint = apart.read(path, form.NAME) if form.APART else form.read(path)
     config = path.parent / "config.json"
-    checkpoint.config_path = config if config.is_file() else None
+    if config.is_file():
+        checkpoint.config_path = config
+        checkpoint.files += (config,)
     return checkpoint
 
 
@@ -42,33 +51,59 @@ def write(
     metadata: Mapping[str, Any] | None = None,
     tick: Callable[[str], None] = lambda name: None,
 ) -> None:
-    """Write ``tensors`` in the format of ``path``'s name. The file appears when it is whole, or not at all."""
-    with beside(path) as temporary:
-        format_of(temporary).write(temporary, Checkpoint.of(tensors), metadata or {}, tick)
-        os.replace(temporary, path)
+    """Write ``tensors`` in the format of ``path``'s name. The file appears when it is whole, or not at all.
+
+    CheckpointError if ``tensors`` are read from that very file.
+    """
+    held = Checkpoint.of(tensors)
+    distinct({"the file to write": Path(path)}, held.files)
+    with beside(path) as temporary, writing(path):
+        format_of(temporary).write(temporary, held, metadata or {}, tick)
+        arrive(temporary, path)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a report or a plan, as UTF-8. The file appears when it is whole, or not at all."""
+    with beside(path) as temporary, writing(path):
+        temporary.write_text(text, encoding="utf-8")
+        arrive(temporary, path)
 
 
 def locate(source: str | Path) -> Path:
     """The file that ``source`` names."""
     path = Path(source)
+    regular_or_folder(path)
     if path.is_file():
         return path
     if path.is_dir():
         return in_folder(path)
     if HUB_NAME.fullmatch(str(source)) and not str(source).endswith(suffixes()):
         return in_folder(download(str(source)))
-    raise CheckpointError(f"{source}: no such file or folder")
+    hint = ""
+    if "/" not in str(source) and not path.suffix:
+        hint = f"; a model of the Hugging Face hub has its owner in its name: owner/{source}"
+        hint += ", such as google-bert/bert-base-uncased" if str(source).startswith("bert") else ""
+    raise CheckpointError(f"{source}: no such file or folder{hint}")
+
+
+def regular_or_folder(path: Path) -> None:
+    """CheckpointError for a FIFO, a socket or a device."""
+    if not path.is_dir():
+        regular(path)
 
 
 def in_folder(folder: Path) -> Path:
-    """The one file with weights in a folder."""
+    """The one file with weights in a folder. What an interrupted run left unfinished is none, and is named."""
     for name in PREFERRED:
         if (folder / name).is_file():
             return folder / name
-    found = sorted(path for path in folder.iterdir() if path.name.endswith(suffixes()))
+    inside = sorted(path for path in folder.iterdir() if path.name.endswith(suffixes()))
+    found = [path for path in inside if not path.name.startswith(UNFINISHED)]
     if len(found) == 1:
         return found[0]
-    what = f"{len(found)} ({', '.join(path.name for path in found)}); name one" if found else "none"
+    what = f"{len(found)} ({', '.join(path.name for path in found[:9])}); name one" if found else "none"
+    if left := [path.name for path in inside if path not in found]:
+        what += f"; {', '.join(left[:9])} was left unfinished by a run that was killed, and can be deleted"
     raise CheckpointError(f"{folder}: a folder with one file of weights is expected; it has {what}")
 
 
@@ -93,22 +128,68 @@ def download(name: str) -> Path:
         raise CheckpointError(f"{name}: no such file or folder, nor a Hugging Face model: {why}") from error
 
 
-def refuse_folder(path: Path) -> None:
+def refuse_place(path: Path) -> None:
     """CheckpointError if ``path`` is no place for a file."""
     if path.is_dir():
         raise CheckpointError(f"{path} is a folder; name the file to write")
+    regular(path)
     if not path.parent.is_dir():
         raise CheckpointError(f"{path}: the folder {path.parent} does not exist; make it first")
+    if not os.access(path.parent, os.W_OK):
+        raise CheckpointError(f"{path}: the folder {path.parent} cannot be written to")
+
+
+def distinct(outputs: Mapping[str, Path | None], inputs: Iterable[Path]) -> None:
+    """CheckpointError if an output is one of the inputs, or another output, by whatever name or link.
+
+    ``outputs``: what it is -> where it goes. Names that differ in case alone count as one, as they do on some disks.
+    """
+    taken = [(path, "which is read, and nothing that is read is written to; name another file") for path in inputs]
+    for what, path in outputs.items():
+        if path is None:
+            continue
+        for other, why in taken:
+            if same(path, other):
+                raise CheckpointError(f"{path} cannot be {what}: it is {other}, {why}")
+        taken.append((path, f"{what}; each needs a file of its own"))
+
+
+def same(path: Path, other: Path) -> bool:
+    """Are the two one file, now or when they are written?"""
+    if path.exists() and other.exists() and path.samefile(other):
+        return True
+    return os.path.realpath(path).casefold() == os.path.realpath(other).casefold()
 
 
 @contextmanager
 def beside(path: str | Path) -> Iterator[Path]:
-    """A temporary name beside ``path``, of the same kind; what has not been moved from there by the end is removed."""
-    path = Path(path)
-    refuse_folder(path)
+    """A temporary name of the same kind, beside ``path`` or what it is a link to; ``arrive`` moves it there.
+
+    What has not been moved by the end is removed.
+    """
+    refuse_place(Path(path))
+    target = Path(os.path.realpath(path))
+    refuse_place(target)
     # Keras and this package choose a format by the end of the name, so the temporary name ends alike
-    temporary = path.with_name(f".{secrets.token_hex(4)}.{path.name}")
+    temporary = target.with_name(f"{UNFINISHED}{secrets.token_hex(4)}.{target.name}")
     try:
         yield temporary
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def arrive(temporary: Path, path: str | Path) -> None:
+    """Give a file that is whole its name. A link stays, and what it points to is new."""
+    os.replace(temporary, os.path.realpath(path))
+
+
+@contextmanager
+def writing(path: str | Path) -> Iterator[None]:
+    """Name the file in what the system says when it cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        text = f"{error.strerror}; it was not written, and what was there is as it was"
+        raise OSError(error.errno, text, str(path)) from error

@@ -8,7 +8,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, NamedTuple, get_args, get_type_hints
 
 from attn_ref.block import Block
-from attn_ref.port.checkpoint import ROOM, CheckpointError, Spec
+from attn_ref.port.checkpoint import Checkpoint, CheckpointError, Spec, beyond
 
 
 class Told(NamedTuple):
@@ -24,8 +24,6 @@ class FieldRules:
 
     #: field -> (canonical parameter, axis)
     sizes: Mapping[str, tuple[str, int]] = field(default_factory=dict)
-    #: field -> canonical list whose members it counts
-    counts: Mapping[str, str] = field(default_factory=dict)
     #: field that is True -> canonical parameter that there is then
     present: Mapping[str, str] = field(default_factory=dict)
     #: field -> key of config.json
@@ -41,14 +39,15 @@ class FieldRules:
     #: fields that change the result, so that the block's own default will not do where nobody tells them
     asked: tuple[str, ...] = ()
 
-    def from_shapes(self, specs: Mapping[str, Spec], keys: Mapping[str, str]) -> dict[str, Told]:
+    def from_shapes(self, cls: type[Block], specs: Mapping[str, Spec], keys: Mapping[str, str]) -> dict[str, Told]:
         """What canonical shapes tell; ``keys`` has the file's own names of the parameters, for messages."""
         told = {}
         for name, (parameter, axis) in self.sizes.items():
             if parameter in specs and axis < len(specs[parameter].shape):
                 told[name] = Told(specs[parameter].shape[axis], f"the shape of {keys[parameter]}")
-        for name, prefix in self.counts.items():
-            indices = {int(key.split(".")[1]) for key in specs if key.startswith(f"{prefix}.")}
+        for name, prefix in cls.counts.items() if self.sizes else ():
+            start = len(prefix) + 1
+            indices = {int(key[start:].partition(".")[0]) for key in specs if key.startswith(f"{prefix}.")}
             if indices and max(indices) >= len(specs):
                 raise CheckpointError(f"there is a {prefix}.{max(indices)}, and only {len(specs)} tensors in all")
             if indices:
@@ -109,14 +108,13 @@ def settle(
     defaults: Mapping[str, Any],
     asked: Iterable[str] = (),
     *,
-    elements: int,
+    held: Checkpoint,
     missing: str,
 ) -> tuple[Block, dict[str, str]]:
     """The block, and for each field who told it. ``ranked`` is in order of precedence; ``shapes`` must agree with it.
 
     ``defaults`` hold where nobody tells; ``asked`` are fields with a default that must be told all the same.
-    ``elements`` is how many numbers the file holds, beyond which, or beyond ``ROOM``, no field can go; ``missing`` says
-    where one looked.
+    ``held`` are the file's tensors, which bound every field (``checkpoint.beyond``); ``missing`` says where one looked.
     Raises ValueError that lists all that is unknown, contradictory, mistyped or not told.
     """
     told: dict[str, Told] = {}
@@ -135,11 +133,7 @@ def settle(
         if name in told and told[name].value != value
     ]
     told = told | {name: item for name, item in shapes.items() if name not in told}
-    lines += [
-        f"{name} = {value} by {by}, and the file holds no more than {elements} numbers"
-        for name, (value, by) in told.items()
-        if isinstance(value, int) and value > max(elements, ROOM)
-    ]
+    lines += [f"{line} ({by})" for name, (value, by) in told.items() if (line := beyond(cls, name, value, held))]
     if lines:
         raise CheckpointError(f"{cls.__name__}: what is said about it does not fit together:\n  " + "\n  ".join(lines))
     told = {**{name: Told(value, "the map's default") for name, value in defaults.items()}, **told}
@@ -149,7 +143,7 @@ def settle(
         raise CheckpointError(f"{cls.__name__}: {', '.join(untold)} cannot be told from {missing}; give {give}")
     try:
         block = cls.build({name: tuple(v) if isinstance(v, list) else v for name, (v, _) in told.items()})
-    except TypeError as error:  # a check inside the block met a value that it was not written for
+    except (TypeError, OverflowError) as error:  # a check inside the block met a value that it was not written for
         raise ValueError(f"{cls.__name__}: {error}") from error
     return block, {name: told[name].by if name in told else "the block's default" for name in known}
 

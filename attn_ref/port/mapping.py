@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,6 +36,11 @@ LAYOUTS = {
     ),
     "batch": Layout(lambda x: x[0] if x.shape[:1] == (1,) else x, lambda x: x[None]),
 }
+
+
+#: a whole number as names have it, and how many of them are looked at in a name
+NUMBER = re.compile(r"(?<![0-9])(?:0|[1-9][0-9]{0,8})(?![0-9])")
+NUMBERS = 16
 
 
 @dataclass(frozen=True)
@@ -112,19 +118,18 @@ class Map:
         return found
 
     def _matching(self, names: Iterable[str]) -> Iterator[Rule]:
+        rules = Patterns((rule.canonical, rule) for rule in self.rules)
         for name in names:
-            for rule in self.rules:
-                if (i := number(rule.canonical, name)) is not None:
-                    yield Rule(rule.foreign.replace("{i}", i), name, rule.layout)
+            for i, rule in rules.fitting(name):
+                yield Rule(rule.foreign.replace("{i}", i), name, rule.layout)
 
     def canonical(self, keys: Iterable[str], variant: Variant) -> dict[str, Rule]:
         """Key -> its rule without ``{i}``, for the keys that a rule with a pattern names."""
         found = {}
-        patterns = [(self.spell(rule.foreign, variant, self.block or ""), rule) for rule in self.rules]
+        rules = Patterns((self.spell(rule.foreign, variant, self.block or ""), rule) for rule in self.rules)
         for key in keys:
-            for pattern, rule in patterns:
-                if (i := number(pattern, key)) is not None:
-                    found[key] = Rule(key, rule.canonical.replace("{i}", i), rule.layout)
+            for i, rule in rules.fitting(key):
+                found[key] = Rule(key, rule.canonical.replace("{i}", i), rule.layout)
         return found
 
     def reason(self, key: str, variant: Variant, block: str) -> str | None:
@@ -132,6 +137,22 @@ class Map:
         bare = key.removeprefix(variant.prefix.replace("{block}", snake(block)))
         fitting = (why for name, why in self.unused.items() if fnmatchcase(key, name) or fnmatchcase(bare, name))
         return next(fitting, None)
+
+
+class Patterns:
+    """Rules by pattern, looked up and not tried one by one: a file may have names by the hundred thousand."""
+
+    def __init__(self, rules: Iterable[tuple[str, Rule]]) -> None:
+        self.rules: dict[str, list[Rule]] = {}
+        for pattern, rule in rules:
+            self.rules.setdefault(pattern, []).append(rule)
+
+    def fitting(self, name: str) -> Iterator[tuple[str, Rule]]:
+        """(what ``{i}`` stands for in ``name``, the rule), for every rule whose pattern fits."""
+        yield from (("", rule) for rule in self.rules.get(name, ()))
+        for match in islice(NUMBER.finditer(name), NUMBERS):
+            pattern = f"{name[: match.start()]}{{i}}{name[match.end() :]}"
+            yield from ((match[0], rule) for rule in self.rules.get(pattern, ()))
 
 
 def turned_in(shape: tuple[int, ...], layout: str) -> tuple[int, ...]:
@@ -149,8 +170,8 @@ def number(pattern: str, name: str) -> str | None:
     before, mark, after = pattern.partition("{i}")
     if not mark:
         return "" if pattern == name else None
-    match = re.fullmatch(re.escape(before) + r"(0|[1-9]\d{0,8})" + re.escape(after), name)
-    return match[1] if match else None
+    middle = name[len(before) : len(name) - len(after)]
+    return middle if name.startswith(before) and name.endswith(after) and NUMBER.fullmatch(middle) else None
 
 
 def snake(name: str) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from attn_ref.block import Block
 from attn_ref.port.checkpoint import FLOATS, Checkpoint, CheckpointError, Spec
 from attn_ref.port.choose import describe, source_map, target_map
-from attn_ref.port.files import refuse_folder
+from attn_ref.port.files import refuse_place
 from attn_ref.port.formats import format_of
 from attn_ref.port.mapping import LAYOUTS, Map, Rule, Variant, turned_in, turned_out
 
@@ -89,7 +89,7 @@ def make_plan(
     source: Checkpoint, target: Path, *, from_: str | None, to: str | None, settings: Mapping[str, Any]
 ) -> Plan:
     """Choose maps and block, and give every tensor its place. CheckpointError that lists all that does not fit."""
-    refuse_folder(target)
+    refuse_place(target)
     from_map = source_map(source, from_)
     to_map = target_map(target, to)
     form = format_of(target)
@@ -118,7 +118,7 @@ def make_plan(
     if lines := differences(source, block, rules, unused):
         title = f"{source.path} does not hold the weights of this {name} under map {from_map.name}"
         count = f"{len(lines)} difference{'s' if len(lines) > 1 else ''}"
-        raise CheckpointError(f"{title}: {count}\n  " + "\n  ".join(lines))
+        raise CheckpointError(f"{title}: {count}\n  " + "\n  ".join(shortened(lines)))
     outward = {rule.canonical: rule for rule in to_map.rules_for(block)}
     moves = []
     for key, rule in rules.items():
@@ -153,6 +153,20 @@ def differences(source: Checkpoint, block: Block, rules: Mapping[str, Rule], unu
         elif dtype not in FLOATS:
             lines.append(f"wrong dtype: {key} is {dtype}; weights are {', '.join(FLOATS)}")
     return lines
+
+
+def shortened(lines: list[str], most: int = 6) -> list[str]:
+    """The first few lines of each kind, and how many more there are."""
+    kinds: dict[str, list[str]] = {}
+    for line in lines:
+        kinds.setdefault(line.partition(":")[0], []).append(line)
+    return [
+        line
+        for kind, all_of_it in kinds.items()
+        for line in (
+            *all_of_it[:most], *([f"{kind}: and {len(all_of_it) - most} more"] if len(all_of_it) > most else [])
+        )
+    ]  # fmt: skip
 
 
 def remembered(origin: Mapping[str, Any], to_map: Map) -> Variant:

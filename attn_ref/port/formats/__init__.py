@@ -4,6 +4,8 @@ A format is a module with
 
 - ``NAME``, ``SUFFIXES`` (the file names that it reads; the first is the one that it writes) and ``WRITES`` (can it?),
 - ``read(path) -> Checkpoint``, which reads no tensor yet,
+- ``APART``: must a file be read in a process of its own (``attn_ref.port.reader``)? If so, ``prepare(path)`` imports
+  there what reading takes, before limits of time and memory begin,
 - ``write(path, tensors, metadata, tick)``, which reads ``tensors`` one at a time and calls ``tick(name)`` after each.
 """
 

@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from attn_ref.port.checkpoint import Checkpoint, CheckpointError, Spec, reading
+from attn_ref.port.checkpoint import Checkpoint, CheckpointError, Spec, reading, regular
 from attn_ref.port.text import dump_json, load_json, parse_json
 
 NAME = "safetensors"
 SUFFIXES = (".safetensors", ".safetensors.index.json")
 WRITES = True
+#: the format has no pickle and no compression, and the library is written in Rust
+APART = False
 
 #: The format's names of dtypes, and NumPy's.
 DTYPES = {
@@ -34,7 +36,8 @@ def read(path: Path) -> Checkpoint:
     home: dict[str, str] = {}
     metadata: dict[str, str] = {}
     for name, file in files.items():
-        with reading(file, "safetensors", SafetensorError, OSError):
+        regular(file)
+        with reading(file, "safetensors", Exception):
             opened[name] = safe_open(str(file), framework="np")
             metadata |= opened[name].metadata() or {}
             for key in opened[name].keys():  # noqa: SIM118  (safe_open is no mapping)
@@ -46,14 +49,16 @@ def read(path: Path) -> Checkpoint:
         raise CheckpointError(f"{path}: the index and the shards disagree on {len(wrong)} entries, such as {wrong[0]}")
 
     def load(key: str) -> np.ndarray:
+        file = files[home[key]]
         if specs[key].dtype == "bfloat16":
-            with reading(files[home[key]], "bfloat16, which needs ml_dtypes", ImportError):
+            with reading(file, "bfloat16, which needs ml_dtypes", ImportError, tensor=key):
                 import ml_dtypes  # noqa: F401  (gives NumPy the dtype)
-        with reading(files[home[key]], "safetensors", SafetensorError, OSError, TypeError):
+        with reading(file, "safetensors", SafetensorError, OSError, TypeError, tensor=key):
             return opened[home[key]].get_tensor(key)
 
     ours = parse_json(metadata["attn_ref"], f"{path}: metadata 'attn_ref'") if "attn_ref" in metadata else {}
-    return Checkpoint(specs, load, path=path, format=NAME, metadata=ours, close=opened.clear)
+    read = [path, *(file for file in files.values() if file != path)]
+    return Checkpoint(specs, load, path=path, format=NAME, metadata=ours, close=opened.clear, files=read)
 
 
 def spec(path: Path, key: str, view: Any) -> Spec:

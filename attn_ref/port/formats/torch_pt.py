@@ -15,16 +15,22 @@ from attn_ref.port.checkpoint import Checkpoint, CheckpointError
 NAME = "torch_pt"
 SUFFIXES = (".pt", ".pth", ".bin")
 WRITES = False
+#: a pickle, even one of weights only, may ask for any amount of time and memory
+APART = True
+
+
+def prepare(path: Path) -> None:
+    """Import torch. CheckpointError if it is not installed."""
+    try:
+        import_module("attn_ref_torch.checkpoint")
+    except ImportError as error:
+        way_out = "pip install 'attn_ref[torch]', or give safetensors"
+        raise CheckpointError(f"{path}: reading it needs torch; {way_out}") from error
 
 
 def read(path: Path) -> Checkpoint:
     """A flat state dict: str -> tensor."""
-    try:
-        reader = import_module("attn_ref_torch.checkpoint")
-    except ImportError as error:
-        way_out = "pip install 'attn_ref[torch]', or give safetensors"
-        raise CheckpointError(f"{path}: reading it needs torch; {way_out}") from error
-    checkpoint: Checkpoint = reader.read(path, NAME)
+    checkpoint: Checkpoint = import_module("attn_ref_torch.checkpoint").read(path, NAME)
     return checkpoint
 
 

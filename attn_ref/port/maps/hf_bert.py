@@ -47,7 +47,6 @@ MAP = Map(
             "width": ("token.embedding", 1),
             "hidden_width": ("layers.0.feed_forward.expand.kernel", 1),
         },
-        counts={"num_layers": "layers"},
         present={"pooler": "pool.kernel"},
         config={
             "vocab_size": "vocab_size",

@@ -61,7 +61,6 @@ FIELDS = FieldRules(
         "hidden_width": ("layers.0.feed_forward.expand.kernel", 1),
         "num_classes": ("head.kernel", 1),
     },
-    counts={"num_layers": "layers"},
     present={"class_token": "class_token", "positions": "position.embedding", "final_norm": "final_norm.scale"},
     config={
         "patch": "patch_size",
