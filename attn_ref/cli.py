@@ -56,7 +56,12 @@ def main() -> None:
     except (ValueError, OSError, RuntimeError) as error:
         if isinstance(error, BrokenPipeError):
             sys.exit(1)
-        click.echo(f"attn-ref: {error}", err=True)
+        from attn_ref.wording import clean
+
+        click.echo(f"attn-ref: {clean(str(error))}", err=True)
+        sys.exit(2)
+    except MemoryError:
+        click.echo("attn-ref: there is not enough memory for this; nothing was written", err=True)
         sys.exit(2)
 
 

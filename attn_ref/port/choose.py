@@ -32,12 +32,29 @@ def source_map(source: Checkpoint, name: str | None) -> Map:
         return fitting[0]
     if fitting:
         raise CheckpointError(f"{source.path} fits the maps {', '.join(m.name for m in fitting)}; choose one by --from")
+    if (family := model_type(source)) and not any(family in types(item) for item in known):
+        families = ", ".join(dict.fromkeys(name for item in maps.maps().values() for name in types(item)))
+        raise CheckpointError(
+            f"{source.path} holds a model of type {family!r} by {source.config_path}, and there is no map for it yet; "
+            f"the types with maps are {families} (attn-ref maps)"
+        )
     tried = ", ".join(f"{name} knows {portion:.0%} of its names" for name, portion in shares.items())
     generic = [item.name for item in known if not item.rules]
     raise CheckpointError(
         f"{source.path} does not say what it holds, and no map fits by itself ({tried or 'none has fixed names'}); "
         f"if it holds a block of attn_ref, say so: --from {' or '.join(generic) or 'MAP'} --set block=NAME"
     )
+
+
+def model_type(source: Checkpoint) -> str | None:
+    """The family of models that the ``config.json`` beside the file names."""
+    told = load_json(source.config_path).get("model_type") if source.config_path else None
+    return told if isinstance(told, str) else None
+
+
+def types(item: Map) -> tuple[str, ...]:
+    """The families of models that a map is for, as ``config.json`` calls them."""
+    return item.fields.allowed.get("model_type", ()) if item.fields else ()
 
 
 def target_map(target: Path, name: str | None) -> Map:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from fnmatch import fnmatchcase
 from itertools import islice
 from typing import Any, NamedTuple
@@ -89,6 +89,8 @@ class Map:
     spellings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     #: field of the block -> the values that such files can mean
     only: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    #: fields of the block that say what is done with such a model, not what it is: any value will do
+    beside: tuple[str, ...] = ()
     #: how ``config.json`` and shapes give the block's fields
     fields: FieldRules | None = None
 
@@ -116,6 +118,26 @@ class Map:
         if len({rule.foreign for rule in found}) < len(found):
             raise ValueError(f"map {self.name} gives two parameters of {type(block).__name__} the same name")
         return found
+
+    def inexpressible(self, block: Block) -> list[str]:
+        """What of ``block`` such files cannot mean, a line each: a field that no rule names has to be neutral.
+
+        A map for any block expresses all fields: its files say them themselves.
+        """
+        if self.block is None:
+            return []
+        known, lines = self.fields or FieldRules(), []
+        named = {*known.sizes, *block.counts, *known.present, *known.config, *self.beside}
+        for field in fields(block):
+            got, values = getattr(block, field.name), self.only.get(field.name)
+            if values is None and field.name in known.values:
+                values = tuple(dict.fromkeys(known.values[field.name].values()))
+            if values is None and field.name not in named:
+                values = (field.default,)
+            if values is not None and got not in values:
+                means = " or ".join(map(repr, values))
+                lines.append(f"{field.name} = {got!r}; files of map {self.name} mean {field.name} = {means}")
+        return lines
 
     def _matching(self, names: Iterable[str]) -> Iterator[Rule]:
         rules = Patterns((rule.canonical, rule) for rule in self.rules)

@@ -101,10 +101,8 @@ def make_plan(
     if to_map.block not in (None, name):
         raise CheckpointError(f"map {to_map.name} is for {to_map.block}; {source.path} holds {name}")
     for item in (from_map, to_map):
-        for field, values in item.only.items():
-            if (got := getattr(block, field)) not in values:
-                means = " or ".join(map(repr, values))
-                raise CheckpointError(f"files of map {item.name} mean {field} = {means}; this {name} has {got!r}")
+        if lines := item.inexpressible(block):
+            raise CheckpointError(f"map {item.name} cannot express this {name}:\n  " + "\n  ".join(lines))
     if not block.params():
         raise CheckpointError(f"{name} has no parameters; there is nothing to move")
 

@@ -11,6 +11,7 @@ import json
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,9 +23,12 @@ from attn_ref.backend import MissingBackend
 from attn_ref.port.checkpoint import Checkpoint
 from attn_ref.port.mapping import Map, Variant
 from attn_ref.port.plan import Plan
-from attn_ref.port.proof import Proof, judge
+from attn_ref.port.proof import End, Proof, judge
 from attn_ref.port.sample import sample
 from attn_ref.tap import Tapped, record
+
+#: seconds that both ends may take, and bytes of weights that a second more is given for
+SECONDS, SPEED = 900, 4_000_000
 
 
 def require(*maps: Map) -> None:
@@ -52,9 +56,15 @@ def prove(plan: Plan, source: Checkpoint, written: Path, *, seed: int = 0, tick:
                 output = plan.block(plan.canonical(source), **inputs)
             tick("the reference has run")
             ends = []
+            seconds = SECONDS + sum(spec.nbytes for spec in source.specs.values()) / SPEED
+            until = time.monotonic() + seconds
             for process, place in zip(running, (here, there), strict=True):
-                code = process.wait()
-                ends.append(judge(place.name, place, code, {**taps, "output": Tapped(output, "")}))
+                try:
+                    code = process.wait(max(0.0, until - time.monotonic()))
+                except subprocess.TimeoutExpired:
+                    ends.append(End(place.name, failure=f"it took longer than {seconds:.0f} s"))
+                else:
+                    ends.append(judge(place.name, place, code, {**taps, "output": Tapped(output, "")}))
                 tick(f"the {place.name} end has run")
         finally:
             for process in running:

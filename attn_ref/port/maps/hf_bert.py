@@ -39,6 +39,7 @@ MAP = Map(
     },
     prefixes=("", "bert."),
     spellings={"gamma, beta": {"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"}},
+    beside=("pooling",),
     fields=FieldRules(
         sizes={
             "vocab_size": ("token.embedding", 0),

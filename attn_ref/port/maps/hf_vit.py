@@ -102,6 +102,7 @@ MAP = Map(
         "embeddings.mask_token": "takes the place of masked patches in pre-training only",
     },
     spellings=spellings(""),
+    beside=("pooling",),
     only={"class_token": (True,), "positions": (True,), "norm_first": (True,), "final_norm": (True,)},
     fields=FIELDS,
 )
