@@ -84,7 +84,7 @@ FILES = {
     "absent.safetensors.index.json": "cannot be read as safetensors", "list.safetensors.index.json": "should be a JSON",
     "external.weights.h5": "ExternalLink; links are not followed", "soft.weights.h5": "SoftLink; links are not",
     "loop.weights.h5": "contains itself", "elsewhere.weights.h5": "stored in another file",
-    "bomb.weights.h5": "of them for vars/0; at most 50 times its size", "words.weights.h5": "only plain numbers are read",
+    "bomb.weights.h5": "for vars/0; at most 50 times its size", "words.weights.h5": "only plain numbers are read",
     "metadata.weights.h5": "attn_ref is not JSON", "truncated.weights.h5": "cannot be read as Keras weights",
     "foreign.weights.h5": "cannot be read as Keras weights", "bomb.npz": "its header says 4000128",
     "text.npz": "readme.txt is no .npy entry", "pickle.npz": "only plain numbers are read",

@@ -128,15 +128,15 @@ class Map:
             return []
         known, lines = self.fields or FieldRules(), []
         named = {*known.sizes, *block.counts, *known.present, *known.config, *self.beside}
-        for field in fields(block):
-            got, values = getattr(block, field.name), self.only.get(field.name)
-            if values is None and field.name in known.values:
-                values = tuple(dict.fromkeys(known.values[field.name].values()))
-            if values is None and field.name not in named:
-                values = (field.default,)
+        for option in fields(block):
+            got, values = getattr(block, option.name), self.only.get(option.name)
+            if values is None and option.name in known.values:
+                values = tuple(dict.fromkeys(known.values[option.name].values()))
+            if values is None and option.name not in named:
+                values = (option.default,)
             if values is not None and got not in values:
-                means = " or ".join(map(repr, values))
-                lines.append(f"{field.name} = {got!r}; files of map {self.name} mean {field.name} = {means}")
+                means, kind = " or ".join(map(repr, values)), type(block).__name__
+                lines.append(f"files of map {self.name} mean {option.name} = {means}; this {kind} has {got!r}")
         return lines
 
     def _matching(self, names: Iterable[str]) -> Iterator[Rule]:

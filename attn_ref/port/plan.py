@@ -102,7 +102,7 @@ def make_plan(
         raise CheckpointError(f"map {to_map.name} is for {to_map.block}; {source.path} holds {name}")
     for item in (from_map, to_map):
         if lines := item.inexpressible(block):
-            raise CheckpointError(f"map {item.name} cannot express this {name}:\n  " + "\n  ".join(lines))
+            raise CheckpointError("\n".join(lines))
     if not block.params():
         raise CheckpointError(f"{name} has no parameters; there is nothing to move")
 
