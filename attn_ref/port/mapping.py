@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from fnmatch import fnmatchcase
+from functools import cache
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -196,6 +197,7 @@ def number(pattern: str, name: str) -> str | None:
     return middle if name.startswith(before) and name.endswith(after) and NUMBER.fullmatch(middle) else None
 
 
+@cache
 def snake(name: str) -> str:
     """'MultiHeadAttention' → 'multi_head_attention', by the rule of ``keras.src.utils.naming``."""
     name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", name)
