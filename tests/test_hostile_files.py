@@ -132,7 +132,7 @@ FILES: dict[str, tuple[Callable[[Path], Any], str]] = {
         "w has 77 bytes, its header says",
     ),
     "negative.npz": (
-        lambda p: archive(p, ("w.npy", npy(b"{'descr': '<f8', 'fortran_order': False, 'shape': (-1, -1)}\n") + bytes(8))),
+        lambda p: archive(p, ("w.npy", npy(b"{'descr': '<f8', 'fortran_order': False, 'shape': (-1, -1)}\n"))),
         "w has",
     ),
     "end.npz": (lambda p: archive(p, ("w.npy", npy()[:7])), "w cannot be read as npz"),

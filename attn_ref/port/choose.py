@@ -116,15 +116,18 @@ def describe(source: Checkpoint, from_map: Map, to_map: Map, settings: Mapping[s
     if path and rules.config and not recorded:
         config = rules.from_config(load_json(path), path)
     given = {key: Told(value, "--set") for key, value in settings.items()}
-    block, told = settle(
-        cls,
-        [given, recorded, config],
-        rules.from_shapes(cls, *canonical_specs(source, from_map, variant, cls, rules)),
-        rules.defaults if config else {},
-        rules.asked,
-        held=source,
-        missing=f"shapes or {path}" if config else "shapes, and there is no config.json beside the file",
-    )
+    try:
+        block, told = settle(
+            cls,
+            [given, recorded, config],
+            rules.from_shapes(cls, *canonical_specs(source, from_map, variant, cls, rules)),
+            rules.defaults if config else {},
+            rules.asked,
+            held=source,
+            missing=f"shapes or {path}" if config else "shapes, and there is no config.json beside the file",
+        )
+    except ValueError as error:
+        raise CheckpointError(f"{source.path}: {error}") from error
     return Described(block, told, variant, path if config else None)
 
 

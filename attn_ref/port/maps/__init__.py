@@ -31,9 +31,9 @@ def find(name: str) -> Map:
 
 def hint(name: str, known: Mapping[str, Map]) -> str:
     """What may have been meant: an engine's map, a format, a name with another case or with a slip."""
-    engines = {engine: cls.name for engine, cls in backends().items()} | ALSO
+    engines = {engine: cls.name for engine, cls in backends().items()} | ALSO | {key.lower(): key for key in known}
     if (map_name := engines.get(name.lower())) in known:
-        return f"the weights of {name} are those of map {map_name}: --to {map_name}; "
+        return f"the weights of {name} are those of map {map_name}; "
     if name.lower().lstrip(".") in {
         *formats(),
         *(suffix.lstrip(".") for f in formats().values() for suffix in f.SUFFIXES),
