@@ -14,6 +14,11 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from attn_ref import interrupts
+
+if interrupts.is_command():
+    interrupts.catch(interrupts.leave)
+
 # before the function of the same name is bound below: a later import would bind the folder
 import attn_ref.blocks  # noqa: F401
 from attn_ref import attention
