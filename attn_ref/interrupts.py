@@ -30,7 +30,7 @@ class Stopped(KeyboardInterrupt):
 def is_command() -> bool:
     """Is this process ``attn-ref`` or ``python -m attn_ref``, of which the package is imported first?"""
     if sys.argv[:1] == ["-m"]:
-        return "attn_ref" in sys.orig_argv
+        return sys.orig_argv[sys.orig_argv.index("-m") + 1] == "attn_ref"
     return os.path.basename(sys.argv[0] if sys.argv else "").removesuffix(".exe") == "attn-ref"
 
 

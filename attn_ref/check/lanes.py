@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
-from dataclasses import replace
+from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
 from attn_ref.backend import backends
-from attn_ref.check import distribution
 from attn_ref.check.apart import Apart, Lost, NotStarted
 from attn_ref.check.cases import Case
 from attn_ref.check.compare import Outcome
@@ -27,8 +26,6 @@ PATIENCE = 1.0
 
 #: called with (cases done, cases in all, what is done)
 Progress = Callable[[int, int, str], None]
-#: engine, mode, dtype, texts of cases -> what came of them; runs in the worker
-Work = Callable[[str, str, str, list[str]], list[Outcome]]
 
 
 class Inline(Executor):
@@ -40,19 +37,22 @@ class Inline(Executor):
         return future
 
 
+@dataclass(frozen=True)
+class Steps:
+    """What is done for a row: draw its cases, run some of them (in the worker), enter what came of them."""
+
+    draw: Callable[[Row], list[str]]
+    work: Callable[[str, str, str, list[str]], list[Outcome]]
+    enter: Callable[[Row, Iterable[Outcome]], None]
+    #: what an engine says of itself, asked first
+    fingerprint: Callable[[str], dict[str, Any]]
+
+
 class Lane:
     """The rows of one engine, its executor, and what is under way there."""
 
-    def __init__(
-        self,
-        engine: str,
-        rows: Sequence[Row],
-        executor: Executor,
-        draw: Callable[[Row], list[str]],
-        work: Work,
-        fingerprint: Callable[[str], dict[str, Any]],
-    ) -> None:
-        self.engine, self.rows, self.executor, self.draw, self.work = engine, rows, executor, draw, work
+    def __init__(self, engine: str, rows: Sequence[Row], executor: Executor, steps: Steps) -> None:
+        self.engine, self.rows, self.executor, self.steps = engine, rows, executor, steps
         own = isinstance(executor, Apart | Inline)
         self.chunk, self.ahead = (1, 1 if isinstance(executor, Inline) else 2) if own else (CHUNK, AHEAD)
         self.waiting: dict[Future[Any], tuple[Row | None, list[str]]] = {}
@@ -60,11 +60,11 @@ class Lane:
         self.now, self.since, self.lost = "", monotonic(), 0
         #: what the engine says of itself
         self.told: dict[str, Any] = {}
-        self._submit(None, [], fingerprint, engine)
+        self._submit(None, [], steps.fingerprint, engine)
 
     def _tasks(self) -> Iterator[tuple[Row, list[str]]]:
         for row in self.rows:
-            texts = [] if row.note else self.draw(row)
+            texts = [] if row.note else self.steps.draw(row)
             for start in range(0, len(texts), self.chunk):
                 if row.note:
                     break
@@ -74,7 +74,7 @@ class Lane:
         """Submit tasks until enough are under way."""
         while len(self.waiting) < self.ahead and (given := next(self.tasks, None)):
             row, texts = given
-            self._submit(row, texts, self.work, row.engine, row.mode, row.dtype, texts)
+            self._submit(row, texts, self.steps.work, row.engine, row.mode, row.dtype, texts)
 
     def _submit(self, row: Row | None, texts: list[str], function: Callable[..., Any], *args: Any) -> None:
         try:
@@ -99,7 +99,7 @@ class Lane:
         else:
             self.now = f"{row.block} · {row.engine} · {row.mode} · {row.dtype}"
             outcomes = [without_result(text, error) for text in texts] if error else future.result()
-            enter(row, outcomes)
+            self.steps.enter(row, outcomes)
             # what was raised has left the worker as it was
             self.lost = self.lost + 1 if error and (not isinstance(error, Lost) or error.fault != "raised") else 0
             if self.lost == ENOUGH:
@@ -167,21 +167,5 @@ def without_result(text: str, error: BaseException) -> Outcome:
     """The outcome of a case whose task ended in an error that no mirror's comparison has caught."""
     broken = "ended" if isinstance(error, BrokenExecutor) else "raised"
     fault = error.fault if isinstance(error, Lost) else broken
-    outcome = Outcome(text, float("inf"), "", size=Case.from_json(text).size())
-    return replace(outcome, first=fault, fault=fault, detail=said(error))
-
-
-def enter(row: Row, outcomes: Iterable[Outcome]) -> None:
-    """Add outcomes to a row: the worst figure, and of those that differ the smallest case."""
-    for outcome in outcomes:
-        row.cases += 1
-        row.forward_only += outcome.kink
-        row.known_gaps = sorted({*row.known_gaps, *outcome.gaps})
-        distribution.count(row.distribution, outcome.worst)
-        if outcome.worst > row.worst:
-            row.worst, row.worst_at = outcome.worst, outcome.worst_at
-        if outcome.first is None:
-            continue
-        row.failures += 1
-        if row.case is None or outcome.size < Case.from_json(row.case).size():
-            row.case, row.first_divergence, row.detail = outcome.case, outcome.first, outcome.detail
+    size = Case.from_json(text).size()
+    return Outcome(text, float("inf"), "", first=fault, fault=fault, detail=said(error), size=size)

@@ -11,13 +11,13 @@ from attn_ref.backend import Backend, MissingBackend, backend, backends
 from attn_ref.block import Block
 from attn_ref.catalogue import block as find_block
 from attn_ref.catalogue import blocks as all_blocks
-from attn_ref.check import TIMEOUT
+from attn_ref.check import TIMEOUT, distribution
 from attn_ref.check.adjoint import compare_gradients, trains
 from attn_ref.check.apart import Apart, Lost
 from attn_ref.check.cases import Case, cases
 from attn_ref.check.compare import Outcome, compare
 from attn_ref.check.gaps import gaps_for
-from attn_ref.check.lanes import Inline, Lane, Progress, carry_out, without_result
+from attn_ref.check.lanes import Inline, Lane, Progress, Steps, carry_out, without_result
 from attn_ref.check.report import Report, Row, environment
 from attn_ref.check.tolerance import LIMIT
 from attn_ref.interrupts import deaf
@@ -68,12 +68,12 @@ def run(
             row.skipped, row.note = cases, f"no mirror in {backends()[row.engine].__module__}"
     lanes: list[Lane] = []
     executors: dict[str, Executor] = {}
-    draw = Draw({cls.__name__: cls for cls in chosen}, cases, seed)
+    steps = Steps(Draw({cls.__name__: cls for cls in chosen}, cases, seed), work, enter, fingerprint)
     try:
         for engine in asked:
             executors[engine] = start(engine)
             own = [row for row in rows if row.engine == engine]
-            lanes.append(Lane(engine, own, executors[engine], draw, work, fingerprint))
+            lanes.append(Lane(engine, own, executors[engine], steps))
         carry_out(lanes, cases, progress or (lambda *_: None))
         end(executors, now=False)
     except KeyboardInterrupt as stop:
@@ -219,3 +219,19 @@ def one(engine: str, mode: str, dtype: str, case: Case) -> Outcome:
     if mode == "forward":
         return compare(served, case, dtype, gaps)
     return compare_gradients(served, case, dtype, gaps, training=mode == "training")
+
+
+def enter(row: Row, outcomes: Iterable[Outcome]) -> None:
+    """Add outcomes to a row: the worst figure, and of those that differ the smallest case."""
+    for outcome in outcomes:
+        row.cases += 1
+        row.forward_only += outcome.kink
+        row.known_gaps = sorted({*row.known_gaps, *outcome.gaps})
+        distribution.count(row.distribution, outcome.worst)
+        if outcome.worst > row.worst:
+            row.worst, row.worst_at = outcome.worst, outcome.worst_at
+        if outcome.first is None:
+            continue
+        row.failures += 1
+        if row.case is None or outcome.size < Case.from_json(row.case).size():
+            row.case, row.first_divergence, row.detail = outcome.case, outcome.first, outcome.detail
