@@ -40,10 +40,15 @@ def fork():
     os.wait()
 
 
+def begun():
+    open(os.environ["FAKE_BEGUN"], "w").close()
+
+
 def throw(error):
     raise error
 
 
+LEAKED = []
 WAYS = {
     "good": lambda: None,
     "exit0": lambda: os._exit(0),
@@ -63,12 +68,20 @@ WAYS = {
     "import-fails": lambda: exec("import attn_ref_fake_nowhere"),
     "import-exits": lambda: exec("import attn_ref_fake_exits"),
     "slow": lambda: time.sleep(0.2),
+    "leaks": lambda: LEAKED.append(__import__("numpy").ones(50 << 17)),
+    "marks": lambda: (begun(), ctypes.PyDLL(None).sleep(60)),
+    "starts-slowly": lambda: None,
     "start-exits": lambda: None,
     "start-hangs": lambda: None,
     "start-raises": lambda: None,
     "tells-nothing": lambda: None,
 }
-START = {"start-exits": lambda: os._exit(7), "start-hangs": loop, "start-raises": lambda: throw(ImportError("no libfake"))}
+START = {
+    "start-exits": lambda: os._exit(7),
+    "start-hangs": loop,
+    "start-raises": lambda: throw(ImportError("no libfake")),
+    "starts-slowly": lambda: (begun(), ctypes.PyDLL(None).sleep(60)),
+}
 
 
 class Layer:

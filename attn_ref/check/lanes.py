@@ -57,6 +57,8 @@ class Lane:
         self.chunk, self.ahead = (1, 1 if isinstance(executor, Inline) else 2) if own else (CHUNK, AHEAD)
         self.waiting: dict[Future[Any], tuple[Row | None, list[str]]] = {}
         self.tasks = self._tasks()
+        #: is told what is done here, by whoever carries it out
+        self.tell: Callable[[str], None] = lambda what: None
         self.now, self.since, self.lost = "", monotonic(), 0
         #: what the engine says of itself
         self.told: dict[str, Any] = {}
@@ -64,7 +66,10 @@ class Lane:
 
     def _tasks(self) -> Iterator[tuple[Row, list[str]]]:
         for row in self.rows:
-            texts = [] if row.note else self.steps.draw(row)
+            if row.note:
+                continue
+            self.tell(f"drawing cases of {row.block}")
+            texts = self.steps.draw(row)
             for start in range(0, len(texts), self.chunk):
                 if row.note:
                     break
@@ -132,7 +137,8 @@ def carry_out(lanes: Sequence[Lane], count: int, progress: Progress) -> None:
         rows = [row for lane in lanes for row in lane.rows if not row.skipped]
         progress(sum(row.cases for row in rows), sum(row.cases if row.note else count for row in rows), what)
 
-    tell(waits_for(lanes))
+    for lane in lanes:
+        lane.tell = tell
     while True:
         for lane in lanes:
             lane.fill()
