@@ -248,7 +248,7 @@ def test_where_there_is_no_terminal_a_line_says_how_far_it_is(monkeypatch: pytes
             said(0, 100, "starting torch")
             said(10, 100, "A · torch")
             said(20, 100, "B · torch")
-        lines = ["0 of 100 cases after 0:12: starting torch", "20 of 100 cases after 0:24, about 1:36 left: B · torch"]
+        lines = ["0 of 100 cases after 0:12: starting torch", "20 of 100 cases after 0:24, about 1:12 left: B · torch"]
         assert text.getvalue().splitlines() == ([] if quiet else lines)
 
 

@@ -155,6 +155,7 @@ class Apart(Executor):
         self.engine, self.timeout = engine, timeout
         self._tasks: SimpleQueue[tuple[Future[Any], Callable[..., Any], tuple[Any, ...]] | None] = SimpleQueue()
         self._worker: Worker | None = None
+        self._closed = False
         self._stopped, self._lock = Event(), Lock()
         # a daemon: whatever becomes of this process, no thread keeps it from ending
         self._thread = Thread(target=self._serve, daemon=True, name=f"attn_ref {engine}")
@@ -163,6 +164,8 @@ class Apart(Executor):
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         if kwargs:
             raise TypeError(f"a task of a worker has no named arguments; got {', '.join(kwargs)}")
+        if self._closed:
+            raise RuntimeError("cannot schedule new futures after shutdown")
         future: Future[Any] = Future()
         self._tasks.put((future, fn, args))
         return future
@@ -171,6 +174,7 @@ class Apart(Executor):
         """Take no more tasks; ``cancel_futures`` ends the one that runs, too."""
         if cancel_futures:
             self.stop()
+        self._closed = True
         self._tasks.put(None)
         if wait:
             self._thread.join()
@@ -201,7 +205,7 @@ class Apart(Executor):
         """Start a worker where there is none; says why where that fails."""
         try:
             self._start()
-        except (NotStarted, OSError) as error:
+        except Exception as error:
             return f"{self.engine} did not start: {error}"
         return ""
 
@@ -222,11 +226,11 @@ class Apart(Executor):
         assert self._worker is not None
         try:
             result = self._worker.call(function, args, self.timeout)
-        except Lost as lost:
-            if lost.fault != "raised":
+        except Exception as error:
+            if not isinstance(error, Lost) or error.fault != "raised":
                 self._worker.kill()
                 self._worker = None
-            future.set_exception(lost)
+            future.set_exception(error)
             return
         if self._worker.grown() > RENEW:
             self._worker.close()

@@ -147,9 +147,9 @@ def print_report(report: Report, console: Any) -> None:
             console.print(f"\n[red bold]{row.block} on {row.engine}, {row.mode}, {row.dtype}[/]")
             console.print(f"  first differs at tap [bold]{row.first_divergence}[/]: {row.detail}", soft_wrap=True)
             console.print(f"  smallest failing case: {row.case}", soft_wrap=True, markup=False)
-        if row.not_run and row.note:
-            said = f"{row.block} on {row.engine}, {row.mode}, {row.dtype}: {row.not_run} cases: {row.note}"
-            console.print(f"\n{said}", soft_wrap=True, markup=False)
+    for note in dict.fromkeys(row.note for row in report.rows if row.not_run and row.note):
+        lost = [row.not_run for row in report.rows if row.not_run and row.note == note]
+        console.print(f"\n{sum(lost)} cases in {len(lost)} rows: {note}", soft_wrap=True, markup=False)
     if report.gaps:
         console.print("\n[bold]Known gaps of the engines, in force above[/]")
         for gap in report.gaps:

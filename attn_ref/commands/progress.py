@@ -9,24 +9,28 @@ from typing import Any
 
 #: seconds between two lines
 EVERY = 10.0
+#: cases that tell how long one takes
+ENOUGH = 5
 
 
 class Said:
     """A callback for ``attn_ref.check``, and the context in which its bar stands. ``quiet``: it says nothing."""
 
     def __init__(self, console: Any, quiet: bool) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-        from rich.progress import TimeElapsedColumn as Elapsed
-        from rich.progress import TimeRemainingColumn as Remaining
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+        from rich.table import Column
 
         self.console, self.lines = console, not quiet and not console.is_terminal
+        what = Column(ratio=1, no_wrap=True, overflow="ellipsis")  # what there is room for
         self.bar = Progress(
-            TextColumn("{task.description:42}"), BarColumn(), MofNCompleteColumn(), Elapsed(),
-            TextColumn("about"), Remaining(), TextColumn("left"),
-            console=console, transient=True, disable=quiet or not console.is_terminal,
+            BarColumn(16), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.fields[left]}"),
+            TextColumn("{task.description}", table_column=what, markup=False),
+            console=console, transient=True, expand=True, disable=quiet or not console.is_terminal,
         )  # fmt: skip
-        self.task = self.bar.add_task("starting the engines", total=None)
+        self.task = self.bar.add_task("starting the engines", total=None, left="")
         self.began = self.last = monotonic()
+        #: when there were cases for the first time, and how many
+        self.first: tuple[float, int] | None = None
 
     def __enter__(self) -> Said:
         self.bar.start()
@@ -37,12 +41,17 @@ class Said:
             self.bar.stop()
 
     def __call__(self, done: int, total: int, what: str) -> None:
-        self.bar.update(self.task, completed=done, total=total, description=what)
         now = monotonic()
+        passed, left = now - self.began, ""
+        if done and self.first is None:  # from here on: until then engines start
+            self.first = (now, done)
+        if self.first and (more := done - self.first[1]) >= ENOUGH:
+            left = f"about {clock((now - self.first[0]) / more * (total - done))} left"
+        self.bar.update(self.task, completed=done, total=total, description=what, left=left)
         if self.lines and now - self.last >= EVERY:
-            self.last, passed = now, now - self.began
-            left = f", about {clock(passed / done * (total - done))} left" if done else ""
-            self.console.print(f"{done} of {total} cases after {clock(passed)}{left}: {what}", soft_wrap=True)
+            self.last = now
+            said = f"{done} of {total} cases after {clock(passed)}{', ' if left else ''}{left}: {what}"
+            self.console.print(said, soft_wrap=True, markup=False)
 
 
 def clock(seconds: float) -> str:
