@@ -11,13 +11,13 @@ Importing this imports no framework. Blocks are found by name: ``ar.MultiHeadAtt
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
 from attn_ref import interrupts
 
-if interrupts.is_command():
+if interrupts.is_command():  # before anything that takes time
     interrupts.catch(interrupts.leave)
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 # before the function of the same name is bound below: a later import would bind the folder
 import attn_ref.blocks  # noqa: F401

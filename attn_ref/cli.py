@@ -49,6 +49,9 @@ def cli() -> None:
 
 def main() -> None:
     """The entry point: every error of the request is one message on stderr and exit code 2."""
+    interrupts.catch(interrupts.leave)
+    if (name := "".join(sys.argv[1:2])) in COMMANDS:
+        import_module(f"attn_ref.commands.{name}")  # an import now and then swallows what a signal raises in it
     interrupts.catch(interrupts.unwind)
     try:
         code = cli(standalone_mode=False) or 0

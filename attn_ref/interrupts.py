@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType
-from typing import Any
+
+TYPE_CHECKING = False  # importing typing takes as long as all the rest of this
+if TYPE_CHECKING:
+    from types import FrameType
+    from typing import Any
 
 #: those that the system has
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
@@ -52,16 +52,16 @@ def catch(handler: Any) -> None:
             signal.signal(number, handler)
 
 
-@contextmanager
-def deaf() -> Iterator[None]:
+class Deaf:
     """No signal interrupts what happens inside. In another thread than the main one none would."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
+
+    def __enter__(self) -> None:
+        import threading
+
+        main = threading.current_thread() is threading.main_thread()
+        self.before = {number: signal.signal(number, signal.SIG_IGN) for number in SIGNALS if main}
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self.before.items():
             if handler is not None:
                 signal.signal(number, handler)

@@ -20,7 +20,7 @@ from attn_ref.check.gaps import gaps_for
 from attn_ref.check.lanes import Inline, Lane, Progress, Steps, carry_out, without_result
 from attn_ref.check.report import Report, Row, environment
 from attn_ref.check.tolerance import LIMIT
-from attn_ref.interrupts import deaf
+from attn_ref.interrupts import Deaf
 
 MODES = ("forward", "gradient", "training")
 DTYPES = tuple(LIMIT)
@@ -77,7 +77,7 @@ def run(
         carry_out(lanes, cases, progress or (lambda *_: None))
         end(executors, now=False)
     except KeyboardInterrupt as stop:
-        with deaf():
+        with Deaf():
             end(executors, now=True)
             of = sum(cases for row in rows if not row.skipped)
             partial = f"interrupted after {sum(row.cases for row in rows)} of {of} cases"

@@ -9,8 +9,12 @@ from typing import Any
 import click
 
 from attn_ref import interrupts
-from attn_ref.check import TIMEOUT
+from attn_ref.check import TIMEOUT, check
+from attn_ref.check.html import write_html
+from attn_ref.check.report import print_report
+from attn_ref.check.runner import Interrupted
 from attn_ref.commands.output import check_target, console, write_json
+from attn_ref.commands.progress import Said
 
 
 @click.command()
@@ -55,11 +59,6 @@ def command(
     """
     check_target(json_file)
     check_target(html_file)
-    from attn_ref.check import check
-    from attn_ref.check.report import print_report
-    from attn_ref.check.runner import Interrupted
-    from attn_ref.commands.progress import Said
-
     said = Said(console(stderr=True), quiet)
     options: dict[str, Any] = {"engines": engines or None, "dtypes": dtypes or ("float64",)}
     code = None
@@ -81,8 +80,6 @@ def command(
     if json_file and json_file != "-":
         write_json(report.to_json(), json_file)
     if html_file:
-        from attn_ref.check.html import write_html
-
         write_html(report, html_file)
     with suppress(OSError) if code else nullcontext():  # the terminal may be gone
         if json_file == "-":

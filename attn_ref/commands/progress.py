@@ -7,6 +7,9 @@ from time import monotonic
 from types import TracebackType
 from typing import Any
 
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Column
+
 #: seconds between two lines
 EVERY = 10.0
 #: cases that tell how long one takes
@@ -17,9 +20,6 @@ class Said:
     """A callback for ``attn_ref.check``, and the context in which its bar stands. ``quiet``: it says nothing."""
 
     def __init__(self, console: Any, quiet: bool) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-        from rich.table import Column
-
         self.console, self.lines = console, not quiet and not console.is_terminal
         what = Column(ratio=1, no_wrap=True, overflow="ellipsis")  # what there is room for
         self.bar = Progress(
