@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 #: seconds for one case
-TIMEOUT = 120.0
+TIMEOUT = 300.0
 
 
 def check(

@@ -101,11 +101,11 @@ class Worker:
             left, before = left - min(now - before, 1.0), now
             if self.process.poll() is not None:
                 self.end()  # what it started may hold its pipe
-            elif left <= 0:
-                raise Lost("timeout", f"it took more than {seconds:g} s, all that it has {what_for}")
             elif (grown := self.grown()) > MOST:
                 more = f"its process took {grown / 2**20:.0f} MB more than after its start"
                 raise Lost("memory", f"{more}, and {MOST / 2**20:.0f} MB are allowed")
+            elif left <= 0:
+                raise Lost("timeout", f"it took more than {seconds:g} s, all that it has {what_for}")
 
     def _ending(self) -> str:
         """How the process ended, in words."""
