@@ -5,8 +5,11 @@ Every one breaks in FeedForward with activation "relu", or always where its name
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+ROOT = Path(__file__).parents[1]
+BLOCKS = ("FeedForward", "RotaryEmbedding")
 PACKAGE = '''
 """Written by tests/fake_engines.py."""
 import ctypes
@@ -27,7 +30,7 @@ def eat():
     kept = []
     while True:
         kept.append(__import__("numpy").ones(1 << 19))
-        time.sleep(0.02)
+        time.sleep(0.05)
 
 
 def loop():
@@ -143,3 +146,14 @@ def install(folder: Path) -> Path:
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: attn_ref_fake\nVersion: 1.0\n")
     (metadata / "entry_points.txt").write_text("[attn_ref.backends]\nfake = attn_ref_fake:Backend\n")
     return folder
+
+
+def environment(folder: Path, **more: str) -> dict[str, str]:
+    """Of a process that has the fake engines of ``folder``."""
+    paths = [str(folder), str(ROOT), str(ROOT / "backends")]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(paths), "PYTHONDONTWRITEBYTECODE": "1"} | more
+
+
+def arguments(*engines: str, count: int = 4) -> list[str]:
+    """The command's, to check two blocks on these engines."""
+    return ["check", *BLOCKS, *(part for e in engines for part in ("--engine", e)), "--cases", str(count)]
