@@ -11,6 +11,11 @@ Importing this imports no framework. Blocks are found by name: ``ar.MultiHeadAtt
 
 from __future__ import annotations
 
+from attn_ref import interrupts
+
+if interrupts.is_command():  # before anything that takes time
+    interrupts.catch(interrupts.leave)
+
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 

@@ -1,14 +1,19 @@
 """``attn-ref``: the command line. A command's file is imported when it is called, so ``--help`` stays quick.
 
-Exit codes: 0 all agrees, 1 something differs or a proof failed, 2 the request cannot be met.
+Exit codes: 0 all agrees, 1 something differs or a proof failed, 2 the request cannot be met; 130, 143 or 129 where
+Ctrl-C, SIGTERM or SIGHUP ended it.
 """
 
 from __future__ import annotations
 
+import signal
 import sys
 from importlib import import_module
 
 import click
+
+from attn_ref import interrupts
+from attn_ref.wording import clean
 
 COMMANDS = {
     "check": "Hold mirrors to the definitions and report where they differ.",
@@ -45,24 +50,28 @@ def cli() -> None:
 
 def main() -> None:
     """The entry point: every error of the request is one message on stderr and exit code 2."""
+    interrupts.catch(interrupts.leave)
+    if (name := "".join(sys.argv[1:2])) in COMMANDS:
+        import_module(f"attn_ref.commands.{name}")  # an import now and then swallows what a signal raises in it
+    interrupts.catch(interrupts.unwind)
     try:
-        sys.exit(cli(standalone_mode=False) or 0)
+        code = cli(standalone_mode=False) or 0
+        interrupts.catch(signal.SIG_IGN)
     except click.ClickException as error:
         error.show()
-        sys.exit(2)
-    except click.exceptions.Abort:
+        code = 2
+    except click.exceptions.Abort as abort:
+        interrupts.catch(signal.SIG_IGN)
         click.echo("interrupted", err=True)
-        sys.exit(130)
+        code = getattr(abort.__cause__, "code", 130)
     except (ValueError, OSError, RuntimeError) as error:
-        if isinstance(error, BrokenPipeError):
-            sys.exit(1)
-        from attn_ref.wording import clean
-
-        click.echo(f"attn-ref: {clean(str(error))}", err=True)
-        sys.exit(2)
+        code = 1 if isinstance(error, BrokenPipeError) else 2
+        if code == 2:
+            click.echo(f"attn-ref: {clean(str(error))}", err=True)
     except MemoryError:
         click.echo("attn-ref: there is not enough memory for this; nothing was written", err=True)
-        sys.exit(2)
+        code = 2
+    sys.exit(code)
 
 
 if __name__ == "__main__":

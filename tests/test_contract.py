@@ -254,7 +254,7 @@ def test_a_case_is_reproduced_tap_by_tap(tmp_path, capsys) -> None:
     assert "attention.weights" in shown
     assert "agree" in shown
     with planted("attn_ref_torch.blocks.multi_head_attention", "self.value(value)", "self.value(value * 1.001)"):
-        assert cli(["reproduce", case.to_json()], standalone_mode=False) == 1
+        assert cli(["reproduce", case.to_json(), "--executor", "inline"], standalone_mode=False) == 1
     assert "differs first at value" in capsys.readouterr().out
     with pytest.raises(ValueError, match="not a case: 'shapes'"):
         cli(["reproduce", "{}"], standalone_mode=False)

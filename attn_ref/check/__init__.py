@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from attn_ref.check.report import Report
 
 
+#: seconds for one case
+TIMEOUT = 300.0
+
+
 def check(
     *blocks: str | type[Block],
     engines: Sequence[str] | str | None = None,
@@ -19,6 +23,7 @@ def check(
     modes: Sequence[str] | str = ("forward",),
     cases: int = 50,
     seed: int = 0,
+    timeout: float = TIMEOUT,
     executor: Callable[[str], Executor] | str = "processes",
     progress: Callable[[int, int, str], None] | None = None,
 ) -> Report:
@@ -28,15 +33,17 @@ def check(
     compile a block whole. ``dtypes``: "float64" decides meaning; "float32", "bfloat16" and "float16" measure numerics.
     ``modes``: "forward" compares every tap; "gradient" the gradient of every parameter, input and tap too; "training"
     both again with the same keep masks on both sides. ``cases`` is per block, engine, mode and dtype. ``executor``:
-    "processes" (one for each engine), "inline", or a function engine -> concurrent.futures executor. ``progress`` is
-    called with (cases done, cases in all, what).
+    "processes" (one for each engine, ended and started again where a mirror crashes, fills the memory, or takes more
+    than ``timeout`` seconds for a case), "inline", or a function engine -> concurrent.futures executor. ``progress``
+    is called with (cases done, cases in all, what is done), at least once a second where it is not inline.
 
     The report has ``.rows``, ``.ok`` and ``.to_json()``. Raises ValueError for an unknown name and MissingBackend for
-    an engine that is asked for and not installed.
+    an engine that is asked for and not installed. Where it is interrupted, the KeyboardInterrupt has the ``.report``
+    of what was found until then.
     """
     from attn_ref.check.runner import run
 
     engines = (engines,) if isinstance(engines, str) else engines
     dtypes = (dtypes,) if isinstance(dtypes, str) else dtypes
     modes = (modes,) if isinstance(modes, str) else modes
-    return run(blocks, engines, dtypes, modes, cases, seed, executor, progress)
+    return run(blocks, engines, dtypes, modes, cases, seed, timeout, executor, progress)

@@ -112,6 +112,7 @@ def raised(outcome: Outcome, error: Exception, where: str = "") -> Outcome:
     """A mirror that raises differs."""
     said = " ".join(str(error).split())[:400]
     outcome.worst, outcome.first, outcome.detail = float("inf"), "raised" + where, f"{type(error).__name__}: {said}"
+    outcome.fault = "memory" if isinstance(error, MemoryError) else "raised"
     return outcome
 
 

@@ -71,7 +71,9 @@ def html(report: Report) -> str:
     return PAGE.substitute(
         verdict=report.verdict,
         tone="good" if report.ok else "bad",
-        summary=f"{cases} cases, {bad} differ" + (f"; {absent} rows have no mirror" if absent else ""),
+        summary=f"{cases} cases, {bad} differ"
+        + (f"; {absent} rows have no mirror" if absent else "")
+        + (f"; {report.partial}" if report.partial else ""),
         rows="\n".join(_row(row, report.limits[row.dtype]) for row in report.rows),
         limits=escape(", ".join(f"C = {c:g} in {dtype}" for dtype, c in report.limits.items())),
         differences=differences,
@@ -85,6 +87,8 @@ def _row(row: Row, limit: float) -> str:
     verdict += f" ({escape(', '.join(row.known_gaps))})" if row.known_gaps else ""
     if row.skipped:
         verdict = f"skipped: {escape(row.note)}"
+    elif row.not_run:
+        verdict = (f"{verdict}; " if row.cases else "") + escape(f"{row.not_run} not run {row.note}".rstrip())
     texts = "".join(f"<td>{escape(text)}" for text in (row.block, row.engine, row.mode, row.dtype))
     worst = f"{row.worst:.2f}" if row.cases else "–"
     numbers = f"<td class='number'>{row.cases}<td class='number'>{worst}"

@@ -36,7 +36,10 @@ class Row:
     first_divergence: str | None = None
     detail: str = ""
     case: str | None = None
+    #: why ``skipped`` or ``not_run`` are not 0
     note: str = ""
+    #: cases that were to run and did not: too many before them had no result, or the check was interrupted
+    not_run: int = 0
 
     @property
     def ok(self) -> bool:
@@ -51,18 +54,24 @@ class Report:
     gaps: list[dict[str, Any]]
     environment: dict[str, Any]
     limits: dict[str, float]
+    #: why the check ended before its end; None where it did not
+    partial: str | None = None
 
     @property
     def ok(self) -> bool:
-        """Was anything compared, and does all of it agree?"""
-        return any(row.cases for row in self.rows) and all(row.ok for row in self.rows)
+        """Was everything compared, and does all of it agree?"""
+        return self.verdict == "AGREE"
 
     @property
     def verdict(self) -> str:
-        """AGREE, DIFFER or NOTHING COMPARED."""
-        if self.ok:
-            return "AGREE"
-        return "DIFFER" if any(row.cases for row in self.rows) else "NOTHING COMPARED"
+        """AGREE, DIFFER, PARTIAL (interrupted), NOTHING COMPARED or INCOMPLETE (cases were not run)."""
+        if not all(row.ok for row in self.rows):
+            return "DIFFER"
+        if self.partial:
+            return "PARTIAL"
+        if not any(row.cases for row in self.rows):
+            return "NOTHING COMPARED"
+        return "INCOMPLETE" if any(row.not_run for row in self.rows) else "AGREE"
 
     def __str__(self) -> str:
         """The table and what belongs to it, as plain text."""
@@ -128,6 +137,8 @@ def print_report(report: Report, console: Any) -> None:
         verdict += f" ({', '.join(row.known_gaps)})" if row.known_gaps else ""
         if row.skipped:
             verdict = f"[yellow]skipped: {row.note}[/]"
+        elif row.not_run:
+            verdict = (f"{verdict}; " if row.cases else "") + f"[yellow]{row.not_run} not run[/]"
         worst = f"{row.worst:.2f}" if row.cases else "–"
         table.add_row(row.block, row.engine, row.mode, row.dtype, str(row.cases), worst, row.worst_at, verdict)
     console.print(table)
@@ -136,6 +147,9 @@ def print_report(report: Report, console: Any) -> None:
             console.print(f"\n[red bold]{row.block} on {row.engine}, {row.mode}, {row.dtype}[/]")
             console.print(f"  first differs at tap [bold]{row.first_divergence}[/]: {row.detail}", soft_wrap=True)
             console.print(f"  smallest failing case: {row.case}", soft_wrap=True, markup=False)
+    for note in dict.fromkeys(row.note for row in report.rows if row.not_run and row.note):
+        lost = [row.not_run for row in report.rows if row.not_run and row.note == note]
+        console.print(f"\n{sum(lost)} cases in {len(lost)} rows: {note}", soft_wrap=True, markup=False)
     if report.gaps:
         console.print("\n[bold]Known gaps of the engines, in force above[/]")
         for gap in report.gaps:
@@ -156,4 +170,5 @@ def print_report(report: Report, console: Any) -> None:
     absent = sum(1 for r in report.rows if r.skipped)
     verdict = f"[{'green' if report.ok else 'red'} bold]{report.verdict}[/]"
     missing = f" [yellow]({absent} rows have no mirror)[/]" if absent else ""
+    missing += f" [yellow]({report.partial})[/]" if report.partial else ""
     console.print(f"{cases} cases, {bad} differ: {verdict}{missing}")

@@ -1,37 +1,39 @@
-"""The check: blocks × engines × dtypes, one worker process per engine."""
+"""The check: blocks × engines × modes × dtypes, one worker process per engine."""
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor
 from dataclasses import asdict
-from multiprocessing import get_context
-from types import ModuleType
 from typing import Any
 
 from attn_ref.backend import Backend, MissingBackend, backend, backends
 from attn_ref.block import Block
 from attn_ref.catalogue import block as find_block
 from attn_ref.catalogue import blocks as all_blocks
-from attn_ref.check import distribution
+from attn_ref.check import TIMEOUT, distribution
 from attn_ref.check.adjoint import compare_gradients, trains
+from attn_ref.check.apart import Apart, Lost
 from attn_ref.check.cases import Case, cases
 from attn_ref.check.compare import Outcome, compare
 from attn_ref.check.gaps import gaps_for
+from attn_ref.check.lanes import Inline, Lane, Progress, Steps, carry_out, without_result
 from attn_ref.check.report import Report, Row, environment
 from attn_ref.check.tolerance import LIMIT
+from attn_ref.interrupts import Deaf
 
 MODES = ("forward", "gradient", "training")
 DTYPES = tuple(LIMIT)
-CHUNK = 10
 #: so many cases are drawn from the number of shapes that ``Backend.shapes`` gives, and more in proportion
 SHARED = 64
 
-#: called with (cases done, cases in all, the row's title)
-Progress = Callable[[int, int, str], None]
+
+class Interrupted(KeyboardInterrupt):
+    """A check that was interrupted: what it had found until then, and the exit code of a command that ends so."""
+
+    def __init__(self, report: Report, code: int) -> None:
+        super().__init__(report.partial)
+        self.report, self.code = report, code
 
 
 def run(
@@ -41,6 +43,7 @@ def run(
     modes: Sequence[str],
     cases: int,
     seed: int,
+    timeout: float,
     executor: Callable[[str], Executor] | str,
     progress: Progress | None,
 ) -> Report:
@@ -53,19 +56,73 @@ def run(
     for name, number, least in (("cases", cases, 1), ("seed", seed, 0)):
         if not isinstance(number, int) or number < least:
             raise ValueError(f"{name} should be a whole number, at least {least}; got {number!r}")
+    above_zero(timeout)
     if not (asked := chosen_engines(engines)):
         raise MissingBackend("no engine is installed; pip install 'attn_ref[torch]' or 'attn_ref[keras]'")
     for engine in asked:
         require(engine)
+    start = opener(executor, timeout)
     rows = [Row(c.__name__, e, m, d) for c in chosen for e in asked for m in modes for d in dtypes]
-    with ExitStack() as stack:
-        executors = {engine: stack.enter_context(_executor(executor, engine)) for engine in asked}
-        _run(rows, chosen, cases, seed, executors, progress or (lambda *_: None))
-        found = {engine: executors[engine].submit(fingerprint, engine).result() for engine in asked}
+    for row in rows:
+        if not backends()[row.engine].mirrors(row.block):
+            row.skipped, row.note = cases, f"no mirror in {backends()[row.engine].__module__}"
+    lanes: list[Lane] = []
+    executors: dict[str, Executor] = {}
+    steps = Steps(Draw({cls.__name__: cls for cls in chosen}, cases, seed), work, enter, fingerprint)
+    try:
+        for engine in asked:
+            executors[engine] = start(engine)
+            own = [row for row in rows if row.engine == engine]
+            lanes.append(Lane(engine, own, executors[engine], steps))
+        carry_out(lanes, cases, progress or (lambda *_: None))
+        end(executors, now=False)
+    except KeyboardInterrupt as stop:
+        with Deaf():
+            end(executors, now=True)
+            of = sum(cases for row in rows if not row.skipped)
+            partial = f"interrupted after {sum(row.cases for row in rows)} of {of} cases"
+            raise Interrupted(report(rows, lanes, cases, partial), getattr(stop, "code", 130)) from None
+    except BaseException:
+        end(executors, now=True)
+        raise
+    return report(rows, lanes, cases)
+
+
+def end(executors: dict[str, Executor], *, now: bool) -> None:
+    """Let our own executors go; with ``now`` whatever they do. Those of a caller only lose what has not begun."""
+    for wait in (False, True):  # first tell all, then wait for each
+        for executor in executors.values():
+            if isinstance(executor, Apart):
+                executor.shutdown(wait, cancel_futures=now)
+
+
+def report(rows: list[Row], lanes: Iterable[Lane], count: int, partial: str | None = None) -> Report:
+    """What was found so far."""
+    for row in rows:
+        row.not_run = 0 if row.skipped else count - row.cases
     in_force = {
         gap.id: asdict(gap) for row in rows for gap in gaps_for(row.engine, row.dtype) if gap.id in row.known_gaps
     }
-    return Report(rows, list(in_force.values()), {**environment(), "engines": found}, {d: LIMIT[d] for d in dtypes})
+    told = {lane.engine: lane.told for lane in lanes}
+    limits = {row.dtype: LIMIT[row.dtype] for row in rows}
+    return Report(rows, list(in_force.values()), {**environment(), "engines": told}, limits, partial)
+
+
+def opener(kind: Callable[[str], Executor] | str, timeout: float) -> Callable[[str], Executor]:
+    """Engine -> its executor. ValueError for an unknown kind."""
+    if callable(kind):
+        return kind
+    if kind == "inline":
+        return lambda engine: Inline()
+    if kind == "processes":
+        return lambda engine: Apart(engine, timeout)
+    raise ValueError(f"unknown executor {kind!r}; it is 'processes', 'inline' or a function engine -> executor")
+
+
+def above_zero(timeout: float) -> None:
+    """ValueError if ``timeout`` is no number of seconds."""
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout > 0:
+        raise ValueError(f"timeout should be a number of seconds above 0; got {timeout!r}")
 
 
 def chosen_engines(engines: Iterable[str] | None) -> list[str]:
@@ -90,34 +147,6 @@ def require(engine: str) -> type[Backend]:
     return served[engine]
 
 
-def _run(
-    rows: list[Row],
-    chosen: Iterable[type[Block]],
-    count: int,
-    seed: int,
-    executors: dict[str, Executor],
-    progress: Progress,
-) -> None:
-    classes = {cls.__name__: cls for cls in chosen}
-    waiting: dict[Future[list[Outcome]], Row] = {}
-    for row in rows:
-        if not backends()[row.engine].mirrors(row.block):
-            row.skipped, row.note = count, f"no mirror in {backends()[row.engine].__module__}"
-            continue
-        texts = [
-            case.within(row.dtype).to_json() for case in drawn(classes[row.block], row.engine, row.mode, count, seed)
-        ]
-        for start in range(0, count, CHUNK):
-            future = executors[row.engine].submit(work, row.engine, row.mode, row.dtype, texts[start : start + CHUNK])
-            waiting[future] = row
-    total, done = sum(count for row in rows if not row.skipped), 0
-    for future in as_completed(waiting):
-        row, outcomes = waiting[future], future.result()
-        enter(row, outcomes)
-        done += len(outcomes)
-        progress(done, total, f"{row.block} · {row.engine} · {row.mode} · {row.dtype}")
-
-
 def drawn(cls: type[Block], engine: str, mode: str, count: int, seed: int) -> list[Case]:
     """The cases of one row: on an engine that compiles they share few shapes; in training it matters to all."""
     served = backends()[engine]
@@ -126,9 +155,57 @@ def drawn(cls: type[Block], engine: str, mode: str, count: int, seed: int) -> li
     return cases(cls, count, seed, shapes, vary=vary, wanted=trains if mode == "training" else None)
 
 
+class Draw:
+    """The cases of a row as texts; what several engines or dtypes run is drawn once."""
+
+    def __init__(self, classes: dict[str, type[Block]], count: int, seed: int) -> None:
+        self.classes, self.count, self.seed = classes, count, seed
+        self.kept: dict[Any, list[Case]] = {}
+
+    def __call__(self, row: Row) -> list[str]:
+        served = backends()[row.engine]
+        key = (row.block, served.shapes.get(row.engine), row.mode, row.engine in served.op_by_op)
+        if key not in self.kept:
+            self.kept[key] = drawn(self.classes[row.block], row.engine, row.mode, self.count, self.seed)
+        return [case.within(row.dtype).to_json() for case in self.kept[key]]
+
+
 def work(engine: str, mode: str, dtype: str, texts: list[str]) -> list[Outcome]:
     """What a worker does: some cases on its engine."""
-    return [one(engine, mode, dtype, Case.from_json(text)) for text in texts]
+    return [attempted(engine, mode, dtype, text) for text in texts]
+
+
+def attempted(engine: str, mode: str, dtype: str, text: str) -> Outcome:
+    """One case, whatever a mirror raises: SystemExit is its fault too. KeyboardInterrupt may be a person's."""
+    try:
+        return one(engine, mode, dtype, Case.from_json(text))
+    except (Exception, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        return without_result(text, error)
+
+
+def on(executor: Executor, engine: str, mode: str, dtype: str, case: Case) -> Outcome:
+    """One case on an executor, whatever becomes of its worker."""
+    text = case.to_json()
+    try:
+        (outcome,) = executor.submit(work, engine, mode, dtype, [text]).result()
+    except Lost as lost:
+        return without_result(text, lost)
+    return outcome
+
+
+def one_apart(
+    engine: str, mode: str, dtype: str, case: Case, timeout: float = TIMEOUT, kind: str = "processes"
+) -> Outcome:
+    """One case, in a worker of its own unless ``kind`` is "inline". RuntimeError where the engine does not start."""
+    require(engine)
+    above_zero(timeout)
+    executor = opener(kind, timeout)(engine)
+    try:
+        return on(executor, engine, mode, dtype, case)
+    finally:
+        executor.shutdown(cancel_futures=True)
 
 
 def fingerprint(engine: str) -> dict[str, Any]:
@@ -158,68 +235,3 @@ def enter(row: Row, outcomes: Iterable[Outcome]) -> None:
         row.failures += 1
         if row.case is None or outcome.size < Case.from_json(row.case).size():
             row.case, row.first_divergence, row.detail = outcome.case, outcome.first, outcome.detail
-
-
-@contextmanager
-def _executor(kind: Callable[[str], Executor] | str, engine: str) -> Iterator[Executor]:
-    if callable(kind):
-        yield kind(engine)
-    elif kind == "inline":
-        yield Inline()
-    elif kind == "processes":
-        # one thread each: the arrays are small, and several engines share the machine
-        with _environment(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", TF_NUM_INTRAOP_THREADS="1"):
-            pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_start, initargs=(engine,))
-            with pool:
-                with _without_main():
-                    pool.submit(_ready)  # starts the process
-                yield pool
-    else:
-        raise ValueError(f"unknown executor {kind!r}; it is 'processes', 'inline' or a function engine -> executor")
-
-
-@contextmanager
-def _environment(**values: str) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-
-
-def _ready() -> None:
-    """A first task: the pool starts its process for it."""
-
-
-@contextmanager
-def _without_main() -> Iterator[None]:
-    """A process that starts meanwhile does not run the caller's script again, which need not expect it."""
-    before = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = before
-
-
-def _start(engine: str) -> None:
-    """In a new worker: take the engine before anything else imports a framework."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    backend(engine)
-
-
-class Inline(Executor):
-    """Runs a task where it is submitted: for debuggers."""
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        future: Future[Any] = Future()
-        try:
-            future.set_result(fn(*args, **kwargs))
-        except BaseException as error:
-            future.set_exception(error)
-        return future

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from attn_ref.check import TIMEOUT
 from attn_ref.commands.output import console, write_json
 
 
@@ -15,21 +16,23 @@ from attn_ref.commands.output import console, write_json
 @click.option("--engine", default="torch", show_default=True, help="Engine to run it on.")
 @click.option("--dtype", default="float64", show_default=True, help="float64, float32, bfloat16 or float16.")
 @click.option("--mode", default="forward", show_default=True, help="forward, gradient or training.")
+@click.option("--executor", default="processes", show_default=True, help="processes or inline, for debuggers.")
+@click.option("--timeout", default=TIMEOUT, show_default=True, metavar="SECONDS", help="Time for the case.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
-def command(case: str, engine: str, dtype: str, mode: str, as_json: bool) -> int:
+def command(case: str, engine: str, dtype: str, mode: str, executor: str, timeout: float, as_json: bool) -> int:
     """Run one case again and show the error at every tap, in order of computation.
 
     CASE is the JSON line that a report shows, a file that holds it, or '-' for standard input. Exit code 0: it agrees;
     1: it differs; 2: the request cannot be met.
     """
     from attn_ref.check.cases import Case
-    from attn_ref.check.runner import DTYPES, MODES, known, one
+    from attn_ref.check.runner import DTYPES, MODES, known, one_apart
     from attn_ref.check.tolerance import LIMIT
 
     known("dtype", [dtype], DTYPES)
     known("mode", [mode], MODES)
     text = sys.stdin.read() if case == "-" else case if case.lstrip().startswith("{") else Path(case).read_text("utf-8")
-    outcome = one(engine, mode, dtype, Case.from_json(text))
+    outcome = one_apart(engine, mode, dtype, Case.from_json(text), timeout, executor)
     if as_json:
         rows = [{"tap": name, "error": error, "unit": unit, "ok": ok} for name, error, unit, ok in outcome.rows]
         write_json({"ok": outcome.first is None, "first_divergence": outcome.first, "rows": rows}, "-")
