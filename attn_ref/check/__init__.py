@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from attn_ref.names import suggesting
+
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
     from attn_ref.check.report import Report
 
 
+@suggesting
 def check(
     *blocks: str | type[Block],
     engines: Sequence[str] | str | None = None,
@@ -34,9 +37,10 @@ def check(
     The report has ``.rows``, ``.ok`` and ``.to_json()``. Raises ValueError for an unknown name and MissingBackend for
     an engine that is asked for and not installed.
     """
+    from attn_ref.check.chosen import chosen
     from attn_ref.check.runner import run
 
     engines = (engines,) if isinstance(engines, str) else engines
     dtypes = (dtypes,) if isinstance(dtypes, str) else dtypes
     modes = (modes,) if isinstance(modes, str) else modes
-    return run(blocks, engines, dtypes, modes, cases, seed, executor, progress)
+    return run(chosen(blocks), engines, dtypes, modes, cases, seed, executor, progress)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from attn_ref.block import Block
+from attn_ref.names import suggesting
 from attn_ref.port.checkpoint import CheckpointError
 from attn_ref.port.files import beside, read
 from attn_ref.port.formats import format_of
@@ -48,6 +49,7 @@ class Report:
         }
 
 
+@suggesting
 def plan(
     source: str | Path,
     target: str | Path,
@@ -61,6 +63,7 @@ def plan(
         return make_plan(checkpoint, Path(target), from_=from_, to=to, settings=set or {})
 
 
+@suggesting
 def load(
     source: str | Path, *, from_: str | None = None, set: Mapping[str, Any] | None = None
 ) -> tuple[Block, dict[str, np.ndarray]]:
@@ -73,6 +76,7 @@ def load(
         return made.block, {move.canonical: move.take(checkpoint) for move in made.moves}
 
 
+@suggesting
 def convert(
     source: str | Path,
     target: str | Path,
