@@ -116,7 +116,10 @@ def test_mirrors_refuse_the_same_shapes(kind: str) -> None:
             "scale should be 'head', 'total', a number or None; got 'model'",
         ),
         ({"width": 8, "num_heads": 2, "dropout": 1.0}, "dropout should be a number in [0, 1)"),
-        ({"width": 8, "num_heads": 2, "heads": 2}, "has no option heads; did you mean num_heads or num_kv_heads? its options are width, num_heads"),
+        (
+            {"width": 8, "num_heads": 2, "heads": 2},
+            "has no option heads; did you mean num_heads or num_kv_heads? its options are width, num_heads",
+        ),
         ({"width": 8}, "needs num_heads"),
     ],
 )
@@ -217,13 +220,15 @@ def test_taps_add_and_replace_in_mirrors(engine: str) -> None:
     zeros = ar.Tapped(np.zeros((2, 4, 3, 5)), "b h t s")
     gone = backend.run(layer, inputs, replace={"attention.weights": zeros})
     np.testing.assert_allclose(gone.output, np.broadcast_to(w["project.bias"], plain.output.shape))
-    with pytest.raises(ValueError, match=r"no such tap: attention\.weight; did you mean attention\.weights\? the taps are query, key"):
+    with pytest.raises(
+        ValueError, match=r"no such tap: attention\.weight; did you mean attention\.weights\? the taps are"
+    ):
         backend.run(layer, inputs, add={"attention.weight": zeros})
 
 
 def test_an_unknown_tap_is_an_error_that_lists_the_taps() -> None:
     with (
-        pytest.raises(ValueError, match=r"no such tap: score; did you mean attention\.scores\? the taps are query, key"),
+        pytest.raises(ValueError, match=r"no such tap: score; did you mean attention\.scores\? the taps are"),
         ar.add({"score": 1.0}),
     ):
         BLOCK(BLOCK.init(), X, Y)
