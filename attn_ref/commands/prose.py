@@ -66,18 +66,19 @@ def paragraphs(doc: str, width: int) -> Iterator[str]:
 
 
 def rows(pairs: Iterable[tuple[str, ...]], width: int, indent: str = "  ") -> Iterator[str]:
-    """Columns that are aligned, the last of which is wrapped; where it has too little room it stands below."""
+    """The lines of a table: columns are aligned, and the last is wrapped, or stands below where it has no room."""
     pairs = list(pairs)
     sizes = [max(len(row[i]) for row in pairs) for i in range(len(pairs[0]) - 1)] if pairs else []
     left = len(indent) + sum(size + 2 for size in sizes)
+    longest = max((len(word) for row in pairs for word in row[-1].split()), default=0)
+    beside = left + max(longest, min(ROOM, max((len(row[-1]) for row in pairs), default=0))) <= width
     for *first, last in pairs:
-        start = indent + "".join(f"{cell:{size}}  " for cell, size in zip(first, sizes, strict=True))
-        longest = max(map(len, last.split()), default=0)
-        if left + max(longest, min(ROOM, len(last))) <= width:
-            yield wrapped(last, min(width, left + WIDEST), first=start, then=" " * left)
+        if beside:
+            start = indent + "".join(f"{cell:{size}}  " for cell, size in zip(first, sizes, strict=True))
+            yield from wrapped(last, min(width, left + WIDEST), first=start, then=" " * left).split("\n")
         else:
-            yield wrapped(" ".join(cell for cell in first if cell), width, first=indent, then=indent * 2)
-            yield from [wrapped(last, width, first=indent * 3, then=indent * 3)] if last else []
+            yield from wrapped("  ".join(first), width, first=indent, then=indent * 2).split("\n")
+            yield from wrapped(last, width, first=indent * 3, then=indent * 3).split("\n")
 
 
 def wrapped(text: str, width: int, *, first: str = "", then: str = "") -> str:
