@@ -47,6 +47,7 @@ ALSO = {
     "image_width": "img_size",
     "reduction": "ratio r",
     "rotary_base": "rope_theta",
+    "token_ids": "input_ids",
     "segment_ids": "token_type_ids",
     "source": "src",
     "target": "dst out output destination",
