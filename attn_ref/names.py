@@ -17,6 +17,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 V = TypeVar("V")
 
+#: names come from strangers' files too: of longer ones, and of more than so many, nobody is told what was meant
+LONGEST, MOST = 100, 8
 #: our name -> what others call it
 ALSO = {
     # blocks
@@ -63,8 +65,10 @@ ALSO = {
 def suggest(name: str, known: Iterable[str], about: Mapping[str, str] | None = None) -> list[str]:
     """Those of ``known`` that ``name`` may mean, the likeliest first; ``about``: texts that may speak of it."""
     known = list(known)
+    if len(name := str(name)) > LONGEST:
+        return []
     for likely in (_same, _derived, _near, _words, _told, _far):
-        if found := likely(str(name), known, about or {}):
+        if found := likely(name, known, about or {}):
             return found
     return []
 
@@ -80,7 +84,7 @@ def hints(given: Iterable[str], known: Iterable[str]) -> str:
     given, known = list(given), list(known)
     if len(given) == 1:
         return hint(given[0], known)
-    found = {name: suggest(name, known) for name in given}
+    found = {name: suggest(name, known) for name in given[:MOST]}
     told = ", ".join(f"{either(meant)} for {name}" for name, meant in found.items() if meant)
     return f"did you mean {told}? " if told else ""
 

@@ -7,6 +7,7 @@ import inspect
 import pickle
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -195,6 +196,14 @@ def test_a_tap_is_suggested() -> None:
 def with_replaced(name: str) -> None:
     with ar.replace({name: X}):
         BLOCK(W, X)
+
+
+def test_names_from_a_strangers_file_take_no_time() -> None:
+    start = time.perf_counter()
+    assert suggest("ab" * 10**6, ar.blocks()) == []
+    text = refused(ValueError, ar.FeedForward.build, {f"widht{i}": i for i in range(20_000)})
+    assert "width for widht7? its options" in text
+    assert time.perf_counter() - start < 5
 
 
 def test_very_many_names_are_cut() -> None:
