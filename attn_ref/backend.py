@@ -24,6 +24,8 @@ from attn_ref.tap import Tapped, no_such_tap, silence
 from attn_ref.weights import mismatches
 
 GROUP = "attn_ref.backends"
+#: of a mirror's parameters
+DTYPES = ("float64", "float32", "bfloat16", "float16")
 
 
 class MissingBackend(RuntimeError, ImportError):
@@ -115,11 +117,13 @@ class Backend(ABC):
     def __init__(self, engine: str) -> None:
         self.engine = engine
 
-    def mirror(self, block: Block) -> type:
-        """The class that mirrors ``block``; ValueError if there is none."""
-        if isinstance(block, type):
-            example = ", ".join(f"{name}={value!r}" for name, value in getattr(block, "example", {}).items())
-            raise ValueError(f"a mirror is built of a block, not of a class: {block.__name__}({example})")
+    def mirror(self, block: Block, dtype: str) -> type:
+        """The class that mirrors ``block``; ValueError if there is none, or no such dtype."""
+        if not isinstance(block, Block):
+            example = "FeedForward(width=8, hidden_width=32)"
+            raise ValueError(f"a mirror is built of a block with its options, such as {example}; got {block!r}")
+        if dtype not in DTYPES:
+            raise ValueError(f"unknown dtype {dtype!r}; {hint(str(dtype), DTYPES)}the dtypes are {', '.join(DTYPES)}")
         mirror = find(type(block).__name__, type(self).__module__)
         if mirror is None:
             raise ValueError(f"{type(block).__name__} has no mirror in {type(self).__module__}")
@@ -262,10 +266,10 @@ def backends() -> dict[str, type[Backend]]:
     """Engine -> the backend class that serves it, installed or not, in order of entry point. Imports no framework."""
     from importlib.metadata import entry_points  # here, because importing it takes half as long as NumPy
 
-    found: dict[str, type[Backend]] = {}
+    found = Named[type[Backend]]("engine")
     for point in sorted(entry_points(group=GROUP), key=lambda point: point.name != "torch"):
         cls = point.load()
-        found |= dict.fromkeys(cls.engines, cls)
+        found.update(dict.fromkeys(cls.engines, cls))
     return found
 
 

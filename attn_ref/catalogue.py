@@ -41,13 +41,13 @@ def file_of(name: str, package: str = "attn_ref") -> Path | None:
 @cache
 def blocks() -> dict[str, type[Block]]:
     """Every block by name, in order of name; models after blocks."""
-    found: dict[str, type[Block]] = {}
+    found = names.Named[type[Block]]("block")
     for folder in FOLDERS:
         package = import_module(f"attn_ref.{folder}")
         for info in sorted(pkgutil.iter_modules(package.__path__), key=lambda info: info.name):
             module = import_module(f"attn_ref.{folder}.{info.name}")
             own = [c for c in vars(module).values() if isinstance(c, type) and issubclass(c, Block)]
-            found |= {c.__name__: c for c in own if c.__module__ == module.__name__}
+            found.update({c.__name__: c for c in own if c.__module__ == module.__name__})
     return found
 
 

@@ -103,7 +103,9 @@ def bind(block: Any, given: Mapping[str, Any], declared: Mapping[str, Input] | N
     """
     title, declared = type(block).__name__, block.inputs if declared is None else declared
     if unknown := [name for name in given if name not in declared]:
-        told = f"{hints(unknown, declared)}its inputs are {', '.join(declared)}"
+        options = [name for name in unknown if name in block.fields()]
+        told = f"{', '.join(options)} is an option: {title}({options[0]}=…, …); " if options else ""
+        told = f"{told or hints(unknown, declared)}its inputs are {', '.join(declared)}"
         raise ValueError(f"{title} has no input {', '.join(map(repr, unknown))}; {told}")
     present: dict[str, Any] = {}
     for name, spec in declared.items():
@@ -178,7 +180,8 @@ def _conversion(block: Any, name: str, wanted: str, kind: str) -> str:
 
 def _turning(spec: Input, shape: tuple[int, ...], wanted: list[int | None]) -> str:
     """What is said of a shape that would fit with a batch of 1, or with its channels at the other end."""
-    if len(shape) == len(spec.axes) - 1 and spec.axes[0] == "b" and not spec.broadcast:
+    single = len(shape) == len(spec.axes) - 1 and spec.axes[0] == "b" and not spec.broadcast
+    if single and wanted[-1] is not None and shape[-1:] == (wanted[-1],):
         return "; a single example is a batch of 1: x[None]"
     if len(shape) == len(spec.axes) and any(map(spatial, spec.axes)) and spec.axes[-1].startswith("{"):
         return "; channels come last: np.moveaxis(x, 1, -1)" if shape[1] == wanted[-1] != shape[-1] else ""

@@ -31,6 +31,11 @@ ALSO = {
     "torch": "pytorch",
     "tensorflow": "tf",
     "jax": "flax",
+    # dtypes
+    "float64": "fp64 f64 double",
+    "float32": "fp32 f32 float single",
+    "bfloat16": "bf16",
+    "float16": "fp16 f16 half",
     # options: of torch, Keras, Hugging Face, timm
     "width": "embed_dim d_model hidden_size dim n_embd emb_dim",
     "channels": "dim filters c",

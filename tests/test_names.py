@@ -330,10 +330,12 @@ def test_calls_that_a_new_user_tries(given: tuple[Any, ...], said: str) -> None:
 
 def test_inputs_by_the_names_of_others() -> None:
     assert "has no input 'mask'; did you mean attention_mask?" in refused(ValueError, BLOCK, W, X, mask=X)
+    assert "has no input 'causal'; causal is an option: Multi" in refused(ValueError, BLOCK, W, X, causal=True)
     assert "has no input 'q'; did you mean query?" in refused(ValueError, BLOCK, W, q=X)
     encoder = ar.TextEncoder(**ar.TextEncoder.example)
     text = refused(ValueError, encoder, encoder.init(), input_ids=X, token_type_ids=X)
     assert "did you mean token_ids for input_ids, segment_ids for token_type_ids?" in text
+    assert refused(ValueError, ar.ScaledDotProductAttention(), {}, X, X, X).endswith("rank 3, and 4 is accepted")
     assert "this block has none, so w = {}" in refused(ValueError, ar.ScaledDotProductAttention(), X, X, X)
     cbam = ar.CBAM(**ar.CBAM.example)
     text = refused(ValueError, cbam, cbam.init(), np.ones((1, 8, 5, 6)))
@@ -356,4 +358,11 @@ def test_backends_say_what_they_take() -> None:
     assert refused(ValueError, torch.run, layer, X) == "inputs go by name, {'query': …}; got a ndarray"
     assert "a backend runs a mirror, as backend.load(" in refused(ValueError, torch.run, BLOCK, {"query": X})
     assert "weights go by name" in refused(ValueError, torch.load, W, layer)
-    assert "not of a class: FeedForward(width=" in refused(ValueError, torch.build, ar.FeedForward)
+    for given in (ar.FeedForward, "FeedForward"):
+        text = refused(ValueError, torch.build, given)
+        assert text.startswith("a mirror is built of a block with its options, such as FeedForward(width=8")
+    for engine in ("torch", "tensorflow"):
+        text = refused(ValueError, ar.backends()[engine].mirror, torch, BLOCK, "fp32")
+        assert text.startswith("unknown dtype 'fp32'; did you mean float32? the dtypes are float64, float32,")
+    assert "no engine 'pytorch'; did you mean torch?" in refused(KeyError, ar.backends().__getitem__, "pytorch")
+    assert "no block 'MHA'; did you mean MultiHeadAttention?" in refused(KeyError, ar.blocks().__getitem__, "MHA")

@@ -78,7 +78,7 @@ class Backend(BaseBackend):
     def build(self, block: Block, dtype: str = "float64") -> Any:
         from attn_ref_keras.run import blank
 
-        layer = self.mirror(block)(**block.fields(), dtype=dtype)
+        layer = self.mirror(block, dtype)(**block.fields(), dtype=dtype)
         with blank():
             layer.build(None)  # every width is a field, so no input is needed to make the variables
         return layer

@@ -36,7 +36,7 @@ class Backend(BaseBackend):
     def build(self, block: Block, dtype: str = "float64") -> Any:
         import torch
 
-        layer = self.mirror(block)(**block.fields()).to(getattr(torch, dtype)).eval()
+        layer = self.mirror(block, dtype)(**block.fields()).to(getattr(torch, dtype)).eval()
         layer.built_for = getattr(torch, dtype)  # what a layer without parameters cannot tell
         return layer
 
