@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any
 
 # before the function of the same name is bound below: a later import would bind the folder
 import attn_ref.blocks  # noqa: F401
-from attn_ref import attention
+from attn_ref import attention, names
 from attn_ref.backend import MissingBackend, backend, backends
 from attn_ref.block import Block, Input, Param
-from attn_ref.catalogue import block, blocks, find
+from attn_ref.catalogue import block, blocks, find, texts
 from attn_ref.check import check
 from attn_ref.derivative import jvp
 from attn_ref.kv_cache import KVCache
@@ -43,12 +43,22 @@ __all__ = [
 ]  # fmt: skip
 
 
+class NoSuchName(AttributeError):
+    """Says which name was meant, once it is shown: Python asks for many names that it does not need."""
+
+    def __str__(self) -> str:
+        name = self.name or ""
+        known = [other for other in __dir__() if other[:1].isupper() or not name[:1].isupper()]
+        hint = "" if name.startswith("_") else names.hint(name, known, texts())
+        return f"{self.args[0]}; {hint}".rstrip("; ")
+
+
 def __getattr__(name: str) -> Any:
     if name == "port":  # imported when first used: not needed to read or to run a block
         return import_module("attn_ref.port")
     if name[:1].isupper() and (found := find(name)):
         return found
-    raise AttributeError(f"module 'attn_ref' has no attribute {name!r}")
+    raise NoSuchName(f"module 'attn_ref' has no attribute {name!r}", name=name)
 
 
 def __dir__() -> list[str]:

@@ -7,26 +7,38 @@ more engines: names such as ``torch``, ``tensorflow`` and ``jax`` under which it
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
 from attn_ref.block import Block
-from attn_ref.catalogue import FOLDERS, module_name
-from attn_ref.tap import Tapped, silence
+from attn_ref.catalogue import file_of, find
+from attn_ref.inputs import as_array
+from attn_ref.names import Named, hint
+from attn_ref.tap import Tapped, no_such_tap, silence
 from attn_ref.weights import mismatches
 
 GROUP = "attn_ref.backends"
+#: of a mirror's parameters
+DTYPES = ("float64", "float32", "bfloat16", "float16")
 
 
-class MissingBackend(RuntimeError):
+class MissingBackend(RuntimeError, ImportError):
     """An engine whose framework is not installed."""
+
+
+@contextmanager
+def needing(package: str, extra: str) -> Iterator[None]:
+    """Around an ``import`` of ``package``'s framework: MissingBackend with what installs it if it is not there."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise MissingBackend(f"{package} needs {error.name}: pip install 'attn_ref[{extra}]'") from error
 
 
 @dataclass
@@ -50,6 +62,9 @@ class Run:
     gradients: dict[str, np.ndarray] = field(default_factory=dict)
     #: the output's dtype in the framework, which need not be that of the array; empty if the backend does not tell
     dtype: str = ""
+
+    def __post_init__(self) -> None:
+        self.taps, self.gradients = Named("tap", self.taps), Named("gradient", self.gradients)
 
 
 @dataclass(frozen=True)
@@ -101,6 +116,18 @@ class Backend(ABC):
 
     def __init__(self, engine: str) -> None:
         self.engine = engine
+
+    def mirror(self, block: Block, dtype: str) -> type:
+        """The class that mirrors ``block``; ValueError if there is none, or no such dtype."""
+        if not isinstance(block, Block):
+            example = "FeedForward(width=8, hidden_width=32)"
+            raise ValueError(f"a mirror is built of a block with its options, such as {example}; got {block!r}")
+        if dtype not in DTYPES:
+            raise ValueError(f"unknown dtype {dtype!r}; {hint(str(dtype), DTYPES)}the dtypes are {', '.join(DTYPES)}")
+        mirror = find(type(block).__name__, type(self).__module__)
+        if mirror is None:
+            raise ValueError(f"{type(block).__name__} has no mirror in {type(self).__module__}")
+        return mirror
 
     @abstractmethod
     def build(self, block: Block, dtype: str = "float64") -> Any:
@@ -156,22 +183,28 @@ class Backend(ABC):
         return self._run(layer, inputs, Request(listens, {}, replace or {}, np.asarray(cotangent), training))
 
     def _run(self, layer: Any, inputs: Mapping[str, np.ndarray], request: Request) -> Run:
+        if isinstance(layer, Block) or not isinstance(block := getattr(layer, "block", None), Block):
+            call = "a mirror, as backend.load(backend.build(block), weights) makes it"
+            raise ValueError(f"a backend runs {call}; got a {type(layer).__name__}")
+        if not isinstance(inputs, Mapping):
+            first = next(iter(block.inputs))
+            raise ValueError(f"inputs go by name, {{{first!r}: …}}; got a {type(inputs).__name__}")
         with silence():  # whoever records around a run does not hear it
-            run = self.execute(layer, layer.block.checked(**inputs), request)
+            run = self.execute(layer, block.checked(**inputs), request)
         if unused := [name for name in [*request.add, *request.replace] if name not in run.taps]:
-            raise ValueError(f"no such tap: {', '.join(unused)}; the taps are {', '.join(run.taps) or 'none'}")
+            raise ValueError(no_such_tap(unused, run.taps))
         return run
 
     @classmethod
     def mirrors(cls, block_name: str) -> bool:
         """Has this backend a file for the block? Imports no framework."""
-        return bool(cls.source(block_name))
+        return file_of(block_name, cls.__module__) is not None
 
     @classmethod
     def source(cls, block_name: str) -> str:
         """The text of the mirror's file, empty if there is none. Imports no framework."""
-        specs = (find_spec(f"{cls.__module__}.{folder}.{module_name(block_name)}") for folder in FOLDERS)
-        return next((Path(spec.origin).read_text("utf-8") for spec in specs if spec and spec.origin), "")
+        file = file_of(block_name, cls.__module__)
+        return file.read_text("utf-8") if file else ""
 
     @classmethod
     def version(cls, engine: str) -> str | None:
@@ -192,10 +225,10 @@ class Backend(ABC):
 
         A wider float may not be put into a narrower one: round first, with ``attn_ref.weights.cast``.
         """
+        if not isinstance(weights, Mapping):
+            raise ValueError(f"weights go by name, as block.init() gives them; got a {type(weights).__name__}")
         slots = self.slots(layer)
-        arrays = {
-            name: np.asarray(value.detach() if hasattr(value, "detach") else value) for name, value in weights.items()
-        }
+        arrays = {name: as_array(value, name) for name, value in weights.items()}
         lines = mismatches({name: slot.shape for name, slot in slots.items()}, arrays)
         lines += [
             f"wrong dtype: {name} is {arrays[name].dtype}, which {slot.dtype} cannot hold exactly"
@@ -233,11 +266,20 @@ def backends() -> dict[str, type[Backend]]:
     """Engine -> the backend class that serves it, installed or not, in order of entry point. Imports no framework."""
     from importlib.metadata import entry_points  # here, because importing it takes half as long as NumPy
 
-    found: dict[str, type[Backend]] = {}
+    found = Named[type[Backend]]("engine")
     for point in sorted(entry_points(group=GROUP), key=lambda point: point.name != "torch"):
         cls = point.load()
-        found |= dict.fromkeys(cls.engines, cls)
+        found.update(dict.fromkeys(cls.engines, cls))
     return found
+
+
+def _engine_hint(name: str, known: Mapping[str, type[Backend]]) -> str:
+    if name.casefold() == "numpy":
+        return "NumPy is the reference itself, so call the block: block(w, …); "
+    serving = [e for e, cls in known.items() if name.casefold() == cls.name and e not in cls.on_request]
+    if serving and name.casefold() not in known:
+        return f"the mirrors of {name} run on {' or '.join(serving)}; "
+    return hint(name, known)
 
 
 @cache
@@ -245,7 +287,8 @@ def backend(engine: str) -> Backend:
     """The backend that serves ``engine``. ValueError if there is none, MissingBackend if it is not installed."""
     known = backends()
     if engine not in known:
-        raise ValueError(f"unknown engine {engine!r}; the engines are {', '.join(known)}")
+        told = _engine_hint(str(engine), known)
+        raise ValueError(f"unknown engine {engine!r}; {told}the engines are {', '.join(known)}")
     cls = known[engine]
     if cls.version(engine) is None:
         extra = "jax" if cls.engines[engine] == "jax" else cls.extra

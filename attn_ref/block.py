@@ -15,7 +15,8 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from attn_ref import inputs as axes
-from attn_ref.inputs import Input
+from attn_ref.inputs import Input, as_array
+from attn_ref.names import hints, listed
 from attn_ref.tap import scope
 from attn_ref.weights import Param, Weights, initial, mismatches
 
@@ -25,6 +26,17 @@ __all__ = ["Block", "Input", "Param", "batch_norm", "conv", "dense", "is_number"
 RESERVED = frozenset(
     ["input", "inputs", "output", "outputs", "weights", "variables", "path", "dtype", "losses", "metrics", "name"]
 )
+
+
+class Signature:
+    """``inspect.signature`` of a block is that of its fields, which ``Block.__new__`` would hide."""
+
+    def __get__(self, block: Any, cls: type) -> inspect.Signature:
+        if block is not None:
+            raise AttributeError("a block is called as its __call__ says")
+        own = inspect.signature(cls.__init__)  # type: ignore[misc]
+        return own.replace(parameters=list(own.parameters.values())[1:])
+
 
 #: ``pick(a, b, c)`` returns one of its arguments: a seeded generator's choice, or hypothesis' draw.
 Pick = Callable[..., Any]
@@ -51,6 +63,7 @@ class Block:
     #: field -> a value that, against ``example``, changes the result (or the shape of the parameters); where other
     #: fields must be set for it to act, a mapping of all of them
     witnesses: ClassVar[dict[str, Any]] = {}
+    __signature__ = Signature()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -59,6 +72,23 @@ class Block:
             raise TypeError(
                 f"{cls.__name__}: {', '.join(sorted(taken))} is reserved by keras.Layer; choose another name"
             )
+
+    def __new__(cls, *args: Any, **options: Any) -> Self:
+        """TypeError, as Python raises it in ``__init__``, for what is no option; and it says which was meant."""
+        known = [field.name for field in fields(cls)]
+        told = ", ".join(f"{name}={value!r}" for name, value in cls.example.items())
+        if args:
+            raise TypeError(f"options of {cls.__name__} go by name: {cls.__name__}({told}); got {len(args)} without")
+        if unknown := [name for name in options if name not in known]:
+            raise TypeError(cls._no_option(unknown))
+        return super().__new__(cls)
+
+    @classmethod
+    def _no_option(cls, unknown: Sequence[str]) -> str:
+        """What is said to options that the block has not."""
+        known = [field.name for field in fields(cls)]
+        told = f"{hints(unknown, known)}its options are {listed(known)}"
+        return f"{cls.__name__} has no option {', '.join(unknown)}; {told}"
 
     # what a block defines ---------------------------------------------------------------------------------------------
 
@@ -86,9 +116,9 @@ class Block:
         if isinstance(w, Weights):  # called by the block that contains this one
             with scope(w.name):
                 return self.forward(w, *args, **kwargs)
-        given = self.checked(*args, **kwargs)
         self.check_weights(w)
-        return self.forward(Weights({name: np.asarray(value) for name, value in w.items()}), **given)
+        given = self.checked(*args, **kwargs)
+        return self.forward(Weights({name: as_array(value, name) for name, value in w.items()}), **given)
 
     def checked(self, *args: Any, **kwargs: Any) -> dict[str, np.ndarray]:
         """The inputs by name as NumPy arrays, their names, kinds, shapes and values checked."""
@@ -100,15 +130,23 @@ class Block:
         if twice := [name for name in names if name in kwargs]:
             raise ValueError(f"{type(self).__name__}: input {', '.join(twice)} was given twice")
         named = dict(zip(names, args, strict=True)) | kwargs
-        given = {name: np.asarray(value) for name, value in named.items() if value is not None}
+        title = type(self).__name__
+        given = {name: as_array(value, f"{title}: {name}") for name, value in named.items() if value is not None}
         axes.check_values(self, given, axes.bind(self, given))
         return given
 
     def check_weights(self, w: Mapping[str, Any]) -> None:
         """One ValueError that lists everything missing, unexpected or misshapen in ``w``."""
+        title = type(self).__name__
+        if not isinstance(w, Mapping):
+            which = "w = block.init() gives some" if self.params() else "this block has none, so w = {}"
+            call = f"block(w, {next(iter(self.inputs))}, …)"
+            raise ValueError(f"{title}: weights come first, a dict by name: {call}; {which}; got a {type(w).__name__}")
         expected = {name: param.shape for name, param in self.params().items()}
-        if lines := mismatches(expected, {name: np.asarray(value) for name, value in w.items()}):
-            raise ValueError(f"{type(self).__name__}: {len(lines)} wrong weights\n  " + "\n  ".join(lines))
+        if lines := mismatches(expected, {name: as_array(value, f"{title}: {name}") for name, value in w.items()}):
+            foreign = any(name.endswith(".weight") for name in w)
+            hint = "; names of a layer in torch: backend.dump(layer) gives those of the block" if foreign else ""
+            raise ValueError(f"{title}: {len(lines)} wrong weights{hint}\n  " + "\n  ".join(lines))
 
     # hyper-parameters -------------------------------------------------------------------------------------------------
 
@@ -122,7 +160,7 @@ class Block:
         """A block from exactly these options, as a file or a command gives them. ValueError with the way out."""
         known = {field.name: field for field in fields(cls)}
         if unknown := [name for name in options if name not in known]:
-            raise ValueError(f"{cls.__name__} has no option {', '.join(unknown)}; its options are {', '.join(known)}")
+            raise ValueError(cls._no_option(unknown))
         required = [
             name for name, field in known.items() if field.default is MISSING and field.default_factory is MISSING
         ]

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import pkgutil
 import re
-from difflib import get_close_matches
+import sys
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 
+from attn_ref import names
 from attn_ref.block import Block
 
 FOLDERS = ("blocks", "models")
@@ -24,31 +26,45 @@ def module_name(block_name: str) -> str:
 
 def find(name: str, package: str = "attn_ref") -> type | None:
     """The class ``name`` in the file of its name, in ``package``'s blocks or models; None if there is none."""
-    for folder in FOLDERS:
-        module = f"{package}.{folder}.{module_name(name)}"
-        if find_spec(f"{package}.{folder}") and find_spec(module):
-            return getattr(import_module(module), name, None)
-    return None
+    file = file_of(name, package)
+    return getattr(import_module(f"{package}.{file.parent.name}.{file.stem}"), name, None) if file else None
+
+
+def file_of(name: str, package: str = "attn_ref") -> Path | None:
+    """The file in which ``package`` has ``name``, if it has one. Imports nothing below the package itself."""
+    spec = find_spec(package) if name.isidentifier() else None
+    roots = [Path(root) for root in (spec.submodule_search_locations if spec else None) or ()]
+    files = (root / folder / f"{module_name(name)}.py" for root in roots for folder in FOLDERS)
+    return next((file for file in files if file.is_file()), None)
 
 
 @cache
 def blocks() -> dict[str, type[Block]]:
     """Every block by name, in order of name; models after blocks."""
-    found: dict[str, type[Block]] = {}
+    found = names.Named[type[Block]]("block")
     for folder in FOLDERS:
         package = import_module(f"attn_ref.{folder}")
         for info in sorted(pkgutil.iter_modules(package.__path__), key=lambda info: info.name):
             module = import_module(f"attn_ref.{folder}.{info.name}")
             own = [c for c in vars(module).values() if isinstance(c, type) and issubclass(c, Block)]
-            found |= {c.__name__: c for c in own if c.__module__ == module.__name__}
+            found.update({c.__name__: c for c in own if c.__module__ == module.__name__})
     return found
 
 
 def block(name: str) -> type[Block]:
-    """The block called ``name``; ValueError that lists the others when there is none."""
+    """The block called ``name``, in any case, with underscores or without.
+
+    ValueError that says which were meant, and lists the others, when there is none.
+    """
     known = blocks()
-    if name not in known:
-        near = get_close_matches(name, known, 1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise ValueError(f"unknown block {name!r}; {hint}the blocks are {', '.join(known)}")
-    return known[name]
+    if not isinstance(name, str):
+        raise ValueError(f"a block is found by its name, such as 'FeedForward'; got {name!r}")
+    alike = [cls for other, cls in known.items() if names.squeezed(other) == names.squeezed(name)]
+    if not alike:
+        raise ValueError(f"unknown block {name!r}; {names.hint(name, known, texts())}the blocks are {', '.join(known)}")
+    return known.get(name, alike[0])
+
+
+def texts() -> dict[str, str]:
+    """What the file of every block says of it."""
+    return {name: sys.modules[cls.__module__].__doc__ or "" for name, cls in blocks().items()}

@@ -37,9 +37,27 @@ class Lazy(click.Group):
         command: click.Command = import_module(f"attn_ref.commands.{name}").command
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            raise click.UsageError(f"{error.message} {meant(args)}".strip(), ctx) from error
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
+
+
+def meant(args: list[str]) -> str:
+    """Which command a name that is none may stand for."""
+    from attn_ref import blocks, names
+
+    if found := names.suggest(args[0], [*COMMANDS, "--help"]):
+        return f"Did you mean {names.either(found)}?"
+    spelled = [block for block in blocks() if names.squeezed(block) == names.squeezed(args[0])]
+    return f"Did you mean 'show {spelled[0]}' or 'check {spelled[0]}'?" if spelled else ""
 
 
 @click.command(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"]})

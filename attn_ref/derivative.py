@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from attn_ref.block import Block
-from attn_ref.tap import Probe, Tapped, probe
+from attn_ref.tap import Probe, Tapped, no_such_tap, probe
 
 STEP = 1e-30
 
@@ -51,7 +51,7 @@ def jvp(
     with probe(listener(add=steps, replace=replace, **listening)) as heard:
         y = block(moved_weights, **moved_inputs)
     if unused := heard.unused():
-        raise ValueError(f"no such tap: {', '.join(unused)}; the taps are: {', '.join(heard.seen)}")
+        raise ValueError(no_such_tap(unused, heard.seen))
     return y.real.astype(np.float64), np.imag(y).astype(np.float64) / STEP
 
 

@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from attn_ref.names import hints
+
 KINDS = {"real": ("float", "complex"), "bool": ("bool",), "index": ("int",)}
 
 
@@ -45,6 +47,17 @@ class Input:
     def channels_first(self) -> Input:
         """The same input with its spatial axes last, as torch has them."""
         return replace(self, labels=" ".join(channels_first(self.axes)))
+
+
+def as_array(value: Any, name: str) -> np.ndarray:
+    """``value`` as a NumPy array, a framework's tensor too. ValueError that names it if there is no such array."""
+    try:
+        tensor = value.detach() if hasattr(value, "detach") else value  # torch refuses a tensor that wants gradients
+        return np.asarray(tensor)
+    except (TypeError, ValueError, RuntimeError) as error:
+        kind = f"{type(value).__module__.partition('.')[0]}.{type(value).__name__}".removeprefix("builtins.")
+        dtype = f" of dtype {value.dtype}" if hasattr(value, "dtype") else ""
+        raise ValueError(f"{name}: no NumPy array can be made of this {kind}{dtype}: {error}") from error
 
 
 @cache
@@ -90,7 +103,10 @@ def bind(block: Any, given: Mapping[str, Any], declared: Mapping[str, Input] | N
     """
     title, declared = type(block).__name__, block.inputs if declared is None else declared
     if unknown := [name for name in given if name not in declared]:
-        raise ValueError(f"{title} has no input {', '.join(map(repr, unknown))}; its inputs are {', '.join(declared)}")
+        options = [name for name in unknown if name in block.fields()]
+        told = f"{', '.join(options)} is an option: {title}({options[0]}=…, …); " if options else ""
+        told = f"{told or hints(unknown, declared)}its inputs are {', '.join(declared)}"
+        raise ValueError(f"{title} has no input {', '.join(map(repr, unknown))}; {told}")
     present: dict[str, Any] = {}
     for name, spec in declared.items():
         value = given.get(name)
@@ -125,7 +141,8 @@ def _bind_one(block: Any, title: str, name: str, spec: Input, value: Any, dims: 
     shape = tuple(value.shape)
     if (kind := kind_of(value)) != spec.kind:
         hint = {"bool": "; True = attend", "index": "; integers", "real": "; a floating dtype"}[spec.kind]
-        raise ValueError(f"{title}: {name} should be of kind {spec.kind}{hint}; got dtype {value.dtype}, kind {kind}")
+        told = f"{title}: {name} should be of kind {spec.kind}{hint}; got dtype {value.dtype}, kind {kind}"
+        raise ValueError(told + _conversion(block, name, spec.kind, kind))
     axes = spec.axes
     ranks = spec.ranks or (range(len(axes) + 1) if spec.broadcast else (len(axes),))
 
@@ -134,6 +151,7 @@ def _bind_one(block: Any, title: str, name: str, spec: Input, value: Any, dims: 
         known = ", ".join(axis if size is None else str(size) for axis, size in zip(axes, numbers, strict=True))
         also = " (each axis may be 1)" if spec.ranks else " (each axis may be 1, leading axes may be left out)"
         also = also if spec.broadcast else ""
+        why += _turning(spec, shape, numbers)
         return ValueError(f"{title}: {name} should have axes '{spec.labels}' = ({known}){also}; got {shape}: {why}")
 
     if len(shape) not in ranks:
@@ -150,6 +168,24 @@ def _bind_one(block: Any, title: str, name: str, spec: Input, value: Any, dims: 
             _solve(block, axis, size, dims, refuse)
         elif wanted_size != size:
             raise refuse(f"axis {axis} is {size}, not {wanted_size}")
+
+
+def _conversion(block: Any, name: str, wanted: str, kind: str) -> str:
+    """How one gets from an array of one kind to another, where that is plain."""
+    if wanted == "bool" and kind in ("index", "real"):
+        added = "; what is added to the scores is the input bias" if kind == "real" and "bias" in block.inputs else ""
+        return f"; {name} == 1 if 1 means attend, {name} == 0 if 1 means drop{added}"
+    return f"; {name}.astype(float)" if wanted == "real" and kind == "index" else ""
+
+
+def _turning(spec: Input, shape: tuple[int, ...], wanted: list[int | None]) -> str:
+    """What is said of a shape that would fit with a batch of 1, or with its channels at the other end."""
+    single = len(shape) == len(spec.axes) - 1 and spec.axes[0] == "b" and not spec.broadcast
+    if single and wanted[-1] is not None and shape[-1:] == (wanted[-1],):
+        return "; a single example is a batch of 1: x[None]"
+    if len(shape) == len(spec.axes) and any(map(spatial, spec.axes)) and spec.axes[-1].startswith("{"):
+        return "; channels come last: np.moveaxis(x, 1, -1)" if shape[1] == wanted[-1] != shape[-1] else ""
+    return ""
 
 
 def _solve(block: Any, axis: str, size: int, dims: dict[str, int], refuse: Any) -> None:

@@ -12,11 +12,13 @@ The state is one plain module-level variable, because compilers that trace Pytho
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
+
+from attn_ref.names import Named, hints, listed
 
 T = TypeVar("T")
 P = TypeVar("P", bound="Probe | None")
@@ -42,8 +44,9 @@ class Probe:
         add: Mapping[str, Tapped] | None = None,
         replace: Mapping[str, Tapped | Callable[[Any], Any]] | None = None,
         lift: Callable[[Tapped, str, Any], Any] | None = None,
+        seen: dict[str, Tapped] | None = None,
     ) -> None:
-        self.seen: dict[str, Tapped] = {}
+        self.seen = {} if seen is None else seen  # a plain dict, which compilers that trace this can follow
         self.add = dict(add or {})
         self.replace = dict(replace or {})
         self.lift = lift or lift_numpy
@@ -160,14 +163,14 @@ def probe(listener: P) -> Iterator[P]:
 @contextmanager
 def record() -> Iterator[dict[str, Tapped]]:
     """Observe: ``with record() as taps: block(w, x)`` fills ``taps``, in order of computation."""
-    with probe(Probe()) as listener:
+    with probe(Probe(seen=Named("tap"))) as listener:
         yield listener.seen
 
 
 @contextmanager
 def add(values: Mapping[str, Any]) -> Iterator[dict[str, Tapped]]:
     """Add to taps by full name; values are arrays laid out as the tap is. Observes as well."""
-    with probe(Probe(add={k: _tapped(v) for k, v in values.items()})) as listener:
+    with probe(Probe(add={k: _tapped(v) for k, v in values.items()}, seen=Named("tap"))) as listener:
         yield listener.seen
     _complain(listener)
 
@@ -175,7 +178,8 @@ def add(values: Mapping[str, Any]) -> Iterator[dict[str, Tapped]]:
 @contextmanager
 def replace(values: Mapping[str, Any]) -> Iterator[dict[str, Tapped]]:
     """Replace taps by full name with an array or with a function of the value. Observes as well."""
-    with probe(Probe(replace={k: v if callable(v) else _tapped(v) for k, v in values.items()})) as listener:
+    new = {k: v if callable(v) else _tapped(v) for k, v in values.items()}
+    with probe(Probe(replace=new, seen=Named("tap"))) as listener:
         yield listener.seen
     _complain(listener)
 
@@ -186,7 +190,12 @@ def _tapped(value: Any) -> Tapped:
 
 def _complain(listener: Probe) -> None:
     if unused := listener.unused():
-        raise ValueError(f"no such tap: {', '.join(unused)}; the taps are: {', '.join(listener.seen) or 'none'}")
+        raise ValueError(no_such_tap(unused, listener.seen))
+
+
+def no_such_tap(unused: Sequence[str], seen: Iterable[str]) -> str:
+    """What is said to names that were to be added to or replaced, and that no tap had."""
+    return f"no such tap: {', '.join(unused)}; {hints(unused, seen)}the taps are {listed(seen)}"
 
 
 def order_of(labels: str, target: str) -> list[int] | None:

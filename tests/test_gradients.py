@@ -50,7 +50,7 @@ def test_jvp_refuses_unknown_names() -> None:
         ar.jvp(block, w, x, dw={"kernel": 1.0})
     with pytest.raises(ValueError, match="no such input: y; there are: x"):
         ar.jvp(block, w, x, dx={"y": 1.0})
-    with pytest.raises(ValueError, match="no such tap: z; the taps are: hidden, active, reduced"):
+    with pytest.raises(ValueError, match="no such tap: z; the taps are hidden, active, reduced"):
         ar.jvp(block, w, x, dtaps={"z": 1.0})
 
 

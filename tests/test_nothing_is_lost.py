@@ -252,10 +252,10 @@ def test_hints_for_names_that_people_give(model: Path, capsys: pytest.CaptureFix
         ("port", "bert-base-uncased", out): "owner/bert-base-uncased, such as google-bert/bert-base-uncased",
         ("port", model, out, "--to", "tensorflow"): "the weights of tensorflow are those of map keras;",
         ("port", model, out, "--to", "pytorch"): "the weights of pytorch are those of map torch;",
-        ("port", model, out, "--to", "Keras"): "the weights of Keras are those of map keras",
+        ("port", model, out, "--to", "Keras"): "did you mean keras?",
         ("port", model, out, "--to", "safetensors"): "that is a format, which the ending of the file's name chooses",
         ("port", model, out, "--from", "bert"): "did you mean hf.BertModel?",
-        ("port", model, out, "--from", "hf.bertmodel"): "are those of map hf.BertModel",
+        ("port", model, out, "--from", "hf.bertmodel"): "did you mean hf.BertModel?",
     }.items():
         assert command(*arguments) == 2
         assert text in capsys.readouterr().err, arguments

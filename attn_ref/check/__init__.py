@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from attn_ref.names import suggesting
+
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 TIMEOUT = 300.0
 
 
+@suggesting
 def check(
     *blocks: str | type[Block],
     engines: Sequence[str] | str | None = None,
@@ -41,9 +44,10 @@ def check(
     an engine that is asked for and not installed. Where it is interrupted, the KeyboardInterrupt has the ``.report``
     of what was found until then.
     """
+    from attn_ref.check.chosen import chosen
     from attn_ref.check.runner import run
 
     engines = (engines,) if isinstance(engines, str) else engines
     dtypes = (dtypes,) if isinstance(dtypes, str) else dtypes
     modes = (modes,) if isinstance(modes, str) else modes
-    return run(blocks, engines, dtypes, modes, cases, seed, timeout, executor, progress)
+    return run(chosen(blocks), engines, dtypes, modes, cases, seed, timeout, executor, progress)

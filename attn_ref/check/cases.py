@@ -94,7 +94,7 @@ class Case:
             data = json.loads(text)
             data["shapes"] = {name: tuple(shape) for name, shape in data["shapes"].items()}
             return cls(**data)
-        except (TypeError, KeyError, AttributeError) as error:
+        except (TypeError, KeyError, AttributeError, json.JSONDecodeError) as error:
             raise ValueError(f"not a case: {error}; a case is the JSON line that a report gives") from error
 
     def size(self) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from attn_ref.commands.output import console, write_json
+from attn_ref.commands.prose import plain
 
 
 @click.command()
@@ -74,4 +75,4 @@ def source(block: type) -> str:
 def title(block: type) -> str:
     """The first sentence of the file that defines the block."""
     text = (sys.modules[block.__module__].__doc__ or block.__doc__ or "").strip()
-    return " ".join(text.split("\n\n")[0].split()).rstrip(".")
+    return plain(" ".join(text.split("\n\n")[0].split()).rstrip("."))

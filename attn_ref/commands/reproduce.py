@@ -31,8 +31,7 @@ def command(case: str, engine: str, dtype: str, mode: str, executor: str, timeou
 
     known("dtype", [dtype], DTYPES)
     known("mode", [mode], MODES)
-    text = sys.stdin.read() if case == "-" else case if case.lstrip().startswith("{") else Path(case).read_text("utf-8")
-    outcome = one_apart(engine, mode, dtype, Case.from_json(text), timeout, executor)
+    outcome = one_apart(engine, mode, dtype, Case.from_json(text_of(case)), timeout, executor)
     if as_json:
         rows = [{"tap": name, "error": error, "unit": unit, "ok": ok} for name, error, unit, ok in outcome.rows]
         write_json({"ok": outcome.first is None, "first_divergence": outcome.first, "rows": rows}, "-")
@@ -48,3 +47,17 @@ def command(case: str, engine: str, dtype: str, mode: str, executor: str, timeou
     verdict = f"[red]differs first at {outcome.first}[/]: {outcome.detail}" if outcome.first else "[green]agree[/]"
     out.print(f"{outcome.worst:.3g} at most, {LIMIT[dtype]:g} is allowed: {verdict}", soft_wrap=True)
     return int(outcome.first is not None)
+
+
+def text_of(case: str) -> str:
+    """The case's JSON, given itself, in a file, or on standard input. ValueError if it is none of them."""
+    if case == "-":
+        return sys.stdin.read()
+    if case.lstrip().startswith("{"):
+        return case
+    try:
+        return Path(case).read_text("utf-8")
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        taken = "CASE is the JSON line that a report shows, a file that holds it, or '-' for standard input"
+        raise ValueError(f"{taken}; {case} cannot be read: {why}") from error

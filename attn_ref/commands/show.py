@@ -5,11 +5,13 @@ from __future__ import annotations
 import inspect
 import re
 import sys
+from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any
 
 import click
 
+from attn_ref.commands import formula, prose
 from attn_ref.commands.output import console, write_json
 
 
@@ -29,9 +31,8 @@ def command(block_name: str, options: tuple[str, ...], source: bool, as_json: bo
     from attn_ref.port.hyper import parse
 
     cls = find(block_name)
-    module = sys.modules[cls.__module__]
     if source:
-        click.echo(inspect.getsource(module), nl=False)
+        click.echo(inspect.getsource(sys.modules[cls.__module__]), nl=False)
         return
     block = cls.build({**cls.example, **parse(options)})
     facts = describe(block)
@@ -39,20 +40,30 @@ def command(block_name: str, options: tuple[str, ...], source: bool, as_json: bo
         write_json(facts, "-")
         return
     out = console()
-    out.print(inspect.cleandoc(module.__doc__ or ""), markup=False)
-    for heading, rows in (
-        ("options (of the example shown)", [(k, f"{v!r:10} {facts['about'][k]}") for k, v in facts["options"].items()]),
-        ("inputs", [(k, v) for k, v in facts["inputs"].items()]),
-        ("parameters", [(k, str(tuple(v))) for k, v in facts["parameters"].items()]),
-        ("taps, in order", [(k, f"{v['axes']}  {tuple(v['shape'])}") for k, v in facts["taps"].items()]),
-        ("mirrors", together(facts["mirrors"])),
-    ):
-        out.print(f"\n[bold]{heading}[/]")
-        width = max((len(name) for name, _ in rows), default=0)
-        for name, text in rows:
-            out.print(f"  {name:{width}}  {text}", markup=False)
-        if not rows:
-            out.print("  none")
+    for heading, lines in page(block, facts, out.width):
+        if heading:
+            out.print(f"\n[bold]{heading}[/]")
+        for line in lines:
+            out.print(line, markup=False, soft_wrap=True)
+
+
+def page(block: Any, facts: dict[str, Any], width: int) -> Iterator[tuple[str, list[str]]]:
+    """Headings, of which the first is empty, and the lines below them, for a terminal of ``width`` columns."""
+    yield "", "\n\n".join(prose.paragraphs(doc(type(block)), width)).split("\n")
+    tables: dict[str, list[tuple[str, ...]]] = {
+        "options (of the example shown)": [(k, repr(v), facts["about"][k]) for k, v in facts["options"].items()],
+        "inputs": list(facts["inputs"].items()),
+        "parameters": [(k, str(tuple(v))) for k, v in facts["parameters"].items()],
+        "taps, in order": [(k, v["axes"], str(tuple(v["shape"]))) for k, v in facts["taps"].items()],
+        "mirrors": [*together(facts["mirrors"])],
+    }
+    for heading, rows in tables.items():
+        yield heading, [*prose.rows(rows, width)] or ["  none"]
+
+
+def doc(cls: type) -> str:
+    """What the file of a block says of it, as it is written."""
+    return inspect.cleandoc(sys.modules[cls.__module__].__doc__ or "")
 
 
 def describe(block: Any) -> dict[str, Any]:
@@ -63,8 +74,12 @@ def describe(block: Any) -> dict[str, Any]:
     cls = type(block)
     with ar.record() as taps:
         block(block.init(), **draw(block, Showing(), 0).inputs())
+    latex = prose.latex(doc(cls))
     return {
         "name": cls.__name__,
+        "text": "\n\n".join(prose.paragraphs(doc(cls), prose.WIDEST)),
+        "equations": formula.equations(latex),
+        "latex": latex,
         "options": block.fields(),
         "about": about(cls),
         "inputs": {
@@ -100,7 +115,7 @@ def about(cls: type) -> dict[str, str]:
             said[named[1]], text, fresh = text, "", False
         else:
             text, fresh = "", False
-    return {field.name: said.get(field.name, "") for field in fields(cls)}
+    return {field.name: prose.plain(said.get(field.name, "")) for field in fields(cls)}
 
 
 def fused(backend: Any, block_name: str) -> str:

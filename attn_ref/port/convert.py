@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from attn_ref.block import Block
+from attn_ref.names import suggesting
 from attn_ref.port.files import arrive, beside, distinct, read, write_text, writing
 from attn_ref.port.formats import format_of
 from attn_ref.port.plan import Plan, make_plan
@@ -46,6 +47,7 @@ class Report:
         }
 
 
+@suggesting
 def plan(
     source: str | Path,
     target: str | Path,
@@ -59,6 +61,7 @@ def plan(
         return make_plan(checkpoint, Path(target), from_=from_, to=to, settings=set or {})
 
 
+@suggesting
 def load(
     source: str | Path, *, from_: str | None = None, set: Mapping[str, Any] | None = None
 ) -> tuple[Block, dict[str, np.ndarray]]:
@@ -71,6 +74,7 @@ def load(
         return made.block, {move.canonical: move.take(checkpoint) for move in made.moves}
 
 
+@suggesting
 def convert(
     source: str | Path,
     target: str | Path,

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from attn_ref.backend import Backend as BaseBackend
-from attn_ref.backend import MissingBackend, Request, Run, Slot
+from attn_ref.backend import Request, Run, Slot
 from attn_ref.block import Block
 from attn_ref.catalogue import find
 
@@ -23,13 +23,8 @@ __all__ = ["Backend"]
 
 
 def __getattr__(name: str) -> Any:
-    if name[:1].isupper():
-        try:
-            found = find(name, __name__)
-        except ModuleNotFoundError as error:
-            raise MissingBackend(f"{__name__} needs {error.name}: pip install 'attn_ref[keras]'") from error
-        if found:
-            return found
+    if name[:1].isupper() and (found := find(name, __name__)):
+        return found
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
@@ -81,12 +76,9 @@ class Backend(BaseBackend):
             jax.config.update("jax_enable_x64", True)
 
     def build(self, block: Block, dtype: str = "float64") -> Any:
-        mirror = find(type(block).__name__, __name__)
-        if mirror is None:
-            raise ValueError(f"{type(block).__name__} has no mirror in {__name__}")
         from attn_ref_keras.run import blank
 
-        layer = mirror(**block.fields(), dtype=dtype)
+        layer = self.mirror(block, dtype)(**block.fields(), dtype=dtype)
         with blank():
             layer.build(None)  # every width is a field, so no input is needed to make the variables
         return layer

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-import keras
-
+from attn_ref.backend import needing
 from attn_ref.block import Block
 from attn_ref.catalogue import find, module_name
 from attn_ref.inputs import Input, resolve, spatial
+
+with needing("attn_ref_keras", "keras"):
+    import keras
 
 DTYPES = {"index": "int32", "bool": "bool"}
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from attn_ref.backend import Backend as BaseBackend
-from attn_ref.backend import MissingBackend, Request, Run, Slot
+from attn_ref.backend import Request, Run, Slot
 from attn_ref.block import Block
 from attn_ref.catalogue import find
 
@@ -19,13 +19,8 @@ __all__ = ["Backend"]
 
 
 def __getattr__(name: str) -> Any:
-    if name[:1].isupper():
-        try:
-            found = find(name, __name__)
-        except ModuleNotFoundError as error:
-            raise MissingBackend(f"{__name__} needs {error.name}: pip install 'attn_ref[torch]'") from error
-        if found:
-            return found
+    if name[:1].isupper() and (found := find(name, __name__)):
+        return found
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
@@ -41,10 +36,7 @@ class Backend(BaseBackend):
     def build(self, block: Block, dtype: str = "float64") -> Any:
         import torch
 
-        mirror = find(type(block).__name__, __name__)
-        if mirror is None:
-            raise ValueError(f"{type(block).__name__} has no mirror in {__name__}")
-        layer = mirror(**block.fields()).to(getattr(torch, dtype)).eval()
+        layer = self.mirror(block, dtype)(**block.fields()).to(getattr(torch, dtype)).eval()
         layer.built_for = getattr(torch, dtype)  # what a layer without parameters cannot tell
         return layer
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import pkgutil
 from collections.abc import Mapping
-from difflib import get_close_matches
 from importlib import import_module
 
+from attn_ref import names
 from attn_ref.backend import backends
+from attn_ref.names import squeezed, suggest
 from attn_ref.port.formats import formats
 from attn_ref.port.mapping import Map
-
-#: what people call a framework -> the map of its weights
-ALSO = {"pytorch": "torch", "tf": "keras", "numpy": "canonical"}
 
 
 def maps() -> dict[str, Map]:
@@ -30,18 +28,12 @@ def find(name: str) -> Map:
 
 
 def hint(name: str, known: Mapping[str, Map]) -> str:
-    """What may have been meant: an engine's map, a format, a name with another case or with a slip."""
-    engines = {engine: cls.name for engine, cls in backends().items()} | ALSO | {key.lower(): key for key in known}
-    if (map_name := engines.get(name.lower())) in known:
-        return f"the weights of {name} are those of map {map_name}; "
-    if name.lower().lstrip(".") in {
-        *formats(),
-        *(suffix.lstrip(".") for f in formats().values() for suffix in f.SUFFIXES),
-    }:
+    """What may have been meant: the map of a framework, a format, or a map whose name is like it."""
+    frameworks = {engine: cls.name for engine, cls in backends().items()} | {"numpy": "canonical"}
+    (framework, *_) = [*suggest(name, frameworks), ""]
+    if frameworks.get(framework) in known and squeezed(name) != squeezed(frameworks[framework]):
+        return f"the weights of {name} are those of map {frameworks[framework]}; "
+    endings = {suffix.lstrip(".") for form in formats().values() for suffix in form.SUFFIXES}
+    if name.lower().lstrip(".") in {*formats(), *endings} - {*known}:
         return "that is a format, which the ending of the file's name chooses; "
-    plain = {key.lower().removeprefix("hf."): key for key in known}
-    short = name.lower().removeprefix("hf.")
-    near = [key for low, key in plain.items() if low.startswith(short)] or [
-        plain[low] for low in get_close_matches(short, plain, 1)
-    ]
-    return f"did you mean {' or '.join(near)}? " if near else ""
+    return names.hint(name, known)
