@@ -116,7 +116,9 @@ class ScaledDotProductAttention(Block):
         if bias is not None:
             scores = tap("biased", scores + bias, "b h t s")
         keep = self.keep(self.positions(t, s, query_offset, key_lengths), s, attention_mask, key_lengths)
-        weights = ops.softmax(scores, keep=keep, sink=None if sinks is None else sinks[:, None, None])
+        if keep is not None:
+            scores = tap("masked", ops.masked(scores, keep), "b h t s")
+        weights = ops.softmax(scores, sink=None if sinks is None else sinks[:, None, None])
         weights = tap("weights", weights, "b h t s")
         weights = ops.dropout(weights, self.dropout, "b h t s")
         return tap("context", ops.matmul(weights, value), "b h t e")
