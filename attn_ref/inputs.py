@@ -23,8 +23,8 @@ KINDS = {"real": ("float", "complex"), "bool": ("bool",), "index": ("int",)}
 class Input:
     """An input's axes, its kind (``real``, ``bool`` or ``index``), and what else is asked of it.
 
-    ``below``: the field that an index stays below; ``upto``: the label whose size it does not exceed; an index is never
-    negative. ``default``: the input that stands in when this one is left out.
+    ``below``: the field that an index stays below; ``upto``: the label whose size it does not exceed; ``downto``: the
+    label whose size, negated, is the least it may be; without one it is never negative. ``default``: the input that stands in when this one is left out.
     ``broadcast``: an axis may be 1 and leading axes may be left out,
     as NumPy aligns shapes; ``ranks``: which ranks are accepted then (default: all).
     """
@@ -33,6 +33,7 @@ class Input:
     kind: str = "real"
     below: str | None = None
     upto: str | None = None
+    downto: str | None = None
     optional: bool = False
     default: str | None = None
     broadcast: bool = False
@@ -189,12 +190,14 @@ def check_values(block: Any, given: Mapping[str, np.ndarray], dims: Mapping[str,
         if spec.kind == "index" and value.size:
             bound, rule = index_bound(block, spec, dims)
             low, high = int(value.min()), int(value.max())
-            if low < 0 or (bound is not None and high >= bound):
-                worst = low if low < 0 else high
+            least = -dims[spec.downto] if spec.downto else 0
+            if low < least or (bound is not None and high >= bound):
+                worst = low if low < least else high
                 until = f"to {bound - 1} ({rule})" if bound is not None else "upwards"
+                since = f"{least} ({spec.downto} = {-least})" if spec.downto else "0"
                 raise ValueError(
                     f"{type(block).__name__}: {name} holds {worst} at {_where(value == worst)}; "
-                    f"indices run from 0 {until}"
+                    f"indices run from {since} {until}"
                 )
         if spec.kind == "real" and not np.isfinite(value).all():
             raise ValueError(
