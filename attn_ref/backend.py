@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,6 +19,7 @@ import numpy as np
 
 from attn_ref.block import Block
 from attn_ref.catalogue import FOLDERS, module_name
+from attn_ref.inputs import for_engine, native
 from attn_ref.tap import Tapped, silence
 from attn_ref.weights import mismatches
 
@@ -59,7 +60,7 @@ class Request:
     listens: bool
     add: Mapping[str, Tapped]
     replace: Mapping[str, Tapped]
-    cotangent: np.ndarray | None = None
+    cotangent: Any = None
     training: bool = False
 
     def signature(self, inputs: Mapping[str, np.ndarray]) -> tuple[Any, ...]:
@@ -153,11 +154,19 @@ class Backend(ABC):
         there.
         """
         listens = bool(observe or replace)
-        return self._run(layer, inputs, Request(listens, {}, replace or {}, np.asarray(cotangent), training))
+        return self._run(layer, inputs, Request(listens, {}, replace or {}, cotangent, training))
 
     def _run(self, layer: Any, inputs: Mapping[str, np.ndarray], request: Request) -> Run:
+        title = type(layer.block).__name__
+        given = {name: for_engine(title, name, x) for name, x in layer.block.checked(**inputs).items()}
+        add, replaced = (
+            {name: Tapped(for_engine(title, f"the value for tap {name}", t.value), t.labels) for name, t in p.items()}
+            for p in (request.add, request.replace)
+        )
+        seed = None if request.cotangent is None else for_engine(title, "the cotangent", request.cotangent)
+        request = replace(request, add=add, replace=replaced, cotangent=seed)
         with silence():  # whoever records around a run does not hear it
-            run = self.execute(layer, layer.block.checked(**inputs), request)
+            run = self.execute(layer, given, request)
         if unused := [name for name in [*request.add, *request.replace] if name not in run.taps]:
             raise ValueError(f"no such tap: {', '.join(unused)}; the taps are {', '.join(run.taps) or 'none'}")
         return run
@@ -193,12 +202,11 @@ class Backend(ABC):
         A wider float may not be put into a narrower one: round first, with ``attn_ref.weights.cast``.
         """
         slots = self.slots(layer)
-        arrays = {
-            name: np.asarray(value.detach() if hasattr(value, "detach") else value) for name, value in weights.items()
-        }
+        arrays = {name: native(value) for name, value in weights.items()}
         lines = mismatches({name: slot.shape for name, slot in slots.items()}, arrays)
+        given = {name: getattr(weights[name], "dtype", array.dtype) for name, array in arrays.items()}
         lines += [
-            f"wrong dtype: {name} is {arrays[name].dtype}, which {slot.dtype} cannot hold exactly"
+            f"wrong dtype: {name} is {given[name]}, which {slot.dtype} cannot hold exactly"
             for name, slot in slots.items()
             if name in arrays and not _holds(slot.dtype, arrays[name])
         ]
@@ -225,7 +233,7 @@ def _holds(target: str, value: np.ndarray) -> bool:
     wider = ("float16", "float32", "float64")
     if target in wider and str(source) in wider:
         return wider.index(target) >= wider.index(str(source))
-    return target in ("float32", "float64") and str(source) == "bfloat16"
+    return False
 
 
 @cache

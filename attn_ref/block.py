@@ -86,7 +86,7 @@ class Block:
                 return self.forward(w, *args, **kwargs)
         given = self.checked(*args, **kwargs)
         self.check_weights(w)
-        return self.forward(Weights({name: np.asarray(value) for name, value in w.items()}), **given)
+        return self.forward(Weights({name: axes.native(value) for name, value in w.items()}), **given)
 
     def checked(self, *args: Any, **kwargs: Any) -> dict[str, np.ndarray]:
         """The inputs by name as NumPy arrays, their names, kinds, shapes and values checked."""
@@ -98,14 +98,21 @@ class Block:
         if twice := [name for name in names if name in kwargs]:
             raise ValueError(f"{type(self).__name__}: input {', '.join(twice)} was given twice")
         named = dict(zip(names, args, strict=True)) | kwargs
-        given = {name: np.asarray(value) for name, value in named.items() if value is not None}
+        given = {name: axes.native(value) for name, value in named.items() if value is not None}
         axes.check_values(self, given, axes.bind(self, given))
         return given
 
     def check_weights(self, w: Mapping[str, Any]) -> None:
         """One ValueError that lists everything missing, unexpected or misshapen in ``w``."""
         expected = {name: param.shape for name, param in self.params().items()}
-        if lines := mismatches(expected, {name: np.asarray(value) for name, value in w.items()}):
+        arrays = {name: axes.native(value) for name, value in w.items()}
+        lines = mismatches(expected, arrays)
+        lines += [
+            f"wrong dtype: {name} is {value.dtype}, and weights are floats"
+            for name, value in arrays.items()
+            if name in expected and axes.kind_of(value) != "real"
+        ]
+        if lines:
             raise ValueError(f"{type(self).__name__}: {len(lines)} wrong weights\n  " + "\n  ".join(lines))
 
     # hyper-parameters -------------------------------------------------------------------------------------------------

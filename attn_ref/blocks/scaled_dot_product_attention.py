@@ -8,9 +8,9 @@ b batch, g key heads, r query heads per key head (h = g·r), t query length, s k
 e value width.
 
 Query i of the sequence stands at position p = i, or i + s − t if ``causal`` is "bottom_right" (s is the sequence's own
-key length where ``key_lengths`` is given), plus its ``query_offset``, which may be
-negative: so a window without ``causal`` is aligned at the bottom right by s − t. It may attend to key j if j ≤ p (causal),
-p − window_left ≤ j ≤ p + window_right, j < key length, and the mask says so.
+key length where ``key_lengths`` is given), plus its ``query_offset``; s − t aligns a window without ``causal`` at the
+bottom right, also where it is negative. It may attend to key j if j ≤ p (causal), p − window_left ≤ j ≤
+p + window_right, j < key length, and the mask says so.
 
 Differences: torch's fused function and this definition agree (mask True = attend, a row with nothing to attend to
 gives zeros); ``keras.ops.dot_product_attention`` and ``jax.nn.dot_product_attention`` give such a row the mean of all

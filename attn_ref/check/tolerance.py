@@ -99,12 +99,12 @@ def truth(
         for name, (value, _) in heard.items():
             sigma[name] = np.maximum(sigma[name], _largest(apart(value, exact[name].value)))
     unit: dict[str, np.ndarray] = {}
-    before = None
+    before = np.zeros(0)
     for name, (value, _) in exact.items():
         size = _largest(np.where(np.isneginf(value), 0.0, value))
         share = size / max(np.max(size, initial=0.0), tiny)  # of the tap's largest value
         unit[name] = np.maximum(sigma[name], share * np.max(sigma[name], initial=0.0)) + u * size + tiny
-        if is_masked(name) and np.shape(before) == size.shape:  # rounded as what it masks, which is the tap before
+        if is_masked(name) and before.shape == size.shape:  # rounded as what it masks, which is the tap before
             unit[name] = np.maximum(unit[name], before)
         before = unit[name]
     return Truth(exact, unit, frozenset(used))
