@@ -14,7 +14,6 @@ from attn_ref.check.gaps import Gap, units
 from attn_ref.check.tolerance import LIMIT, OUTPUT, Truth, deviation, infinities, truth
 from attn_ref.tap import Tapped
 
-
 #: kind of a difference -> what it says of the mirror
 FAULTS = {
     "value": "a value is farther off than rounding explains",
