@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.util import find_spec
 from typing import Any, ClassVar
@@ -18,7 +18,7 @@ import numpy as np
 
 from attn_ref.block import Block
 from attn_ref.catalogue import file_of, find
-from attn_ref.inputs import as_array
+from attn_ref.inputs import as_array, for_engine
 from attn_ref.names import Named, hint
 from attn_ref.tap import Tapped, no_such_tap, silence
 from attn_ref.weights import mismatches
@@ -74,7 +74,7 @@ class Request:
     listens: bool
     add: Mapping[str, Tapped]
     replace: Mapping[str, Tapped]
-    cotangent: np.ndarray | None = None
+    cotangent: Any = None
     training: bool = False
 
     def signature(self, inputs: Mapping[str, np.ndarray]) -> tuple[Any, ...]:
@@ -180,7 +180,7 @@ class Backend(ABC):
         there.
         """
         listens = bool(observe or replace)
-        return self._run(layer, inputs, Request(listens, {}, replace or {}, np.asarray(cotangent), training))
+        return self._run(layer, inputs, Request(listens, {}, replace or {}, cotangent, training))
 
     def _run(self, layer: Any, inputs: Mapping[str, np.ndarray], request: Request) -> Run:
         if isinstance(layer, Block) or not isinstance(block := getattr(layer, "block", None), Block):
@@ -189,8 +189,16 @@ class Backend(ABC):
         if not isinstance(inputs, Mapping):
             first = next(iter(block.inputs))
             raise ValueError(f"inputs go by name, {{{first!r}: …}}; got a {type(inputs).__name__}")
+        title = type(block).__name__
+        given = {name: for_engine(title, name, x) for name, x in block.checked(**inputs).items()}
+        add, replaced = (
+            {name: Tapped(for_engine(title, f"the value for tap {name}", t.value), t.labels) for name, t in p.items()}
+            for p in (request.add, request.replace)
+        )
+        seed = None if request.cotangent is None else for_engine(title, "the cotangent", request.cotangent)
+        request = replace(request, add=add, replace=replaced, cotangent=seed)
         with silence():  # whoever records around a run does not hear it
-            run = self.execute(layer, block.checked(**inputs), request)
+            run = self.execute(layer, given, request)
         if unused := [name for name in [*request.add, *request.replace] if name not in run.taps]:
             raise ValueError(no_such_tap(unused, run.taps))
         return run
@@ -230,8 +238,9 @@ class Backend(ABC):
         slots = self.slots(layer)
         arrays = {name: as_array(value, name) for name, value in weights.items()}
         lines = mismatches({name: slot.shape for name, slot in slots.items()}, arrays)
+        given = {name: getattr(weights[name], "dtype", array.dtype) for name, array in arrays.items()}
         lines += [
-            f"wrong dtype: {name} is {arrays[name].dtype}, which {slot.dtype} cannot hold exactly"
+            f"wrong dtype: {name} is {given[name]}, which {slot.dtype} cannot hold exactly"
             for name, slot in slots.items()
             if name in arrays and not _holds(slot.dtype, arrays[name])
         ]
@@ -258,7 +267,7 @@ def _holds(target: str, value: np.ndarray) -> bool:
     wider = ("float16", "float32", "float64")
     if target in wider and str(source) in wider:
         return wider.index(target) >= wider.index(str(source))
-    return target in ("float32", "float64") and str(source) == "bfloat16"
+    return False
 
 
 @cache

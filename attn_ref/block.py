@@ -143,7 +143,14 @@ class Block:
             call = f"block(w, {next(iter(self.inputs))}, …)"
             raise ValueError(f"{title}: weights come first, a dict by name: {call}; {which}; got a {type(w).__name__}")
         expected = {name: param.shape for name, param in self.params().items()}
-        if lines := mismatches(expected, {name: as_array(value, f"{title}: {name}") for name, value in w.items()}):
+        arrays = {name: as_array(value, f"{title}: {name}") for name, value in w.items()}
+        lines = mismatches(expected, arrays)
+        lines += [
+            f"wrong dtype: {name} is {value.dtype}, and weights are floats"
+            for name, value in arrays.items()
+            if name in expected and axes.kind_of(value) != "real"
+        ]
+        if lines:
             foreign = any(name.endswith(".weight") for name in w)
             hint = "; names of a layer in torch: backend.dump(layer) gives those of the block" if foreign else ""
             raise ValueError(f"{title}: {len(lines)} wrong weights{hint}\n  " + "\n  ".join(lines))

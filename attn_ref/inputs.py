@@ -25,8 +25,9 @@ KINDS = {"real": ("float", "complex"), "bool": ("bool",), "index": ("int",)}
 class Input:
     """An input's axes, its kind (``real``, ``bool`` or ``index``), and what else is asked of it.
 
-    ``below``: the field that an index stays below; ``upto``: the label whose size it does not exceed; an index is never
-    negative. ``default``: the input that stands in when this one is left out.
+    ``below``: the field that an index stays below; ``upto``: the label whose size it does not exceed; ``downto``: the
+    label whose size, negated, is the least it may be; without one it is never negative. ``default``: the input that
+    stands in when this one is left out.
     ``broadcast``: an axis may be 1 and leading axes may be left out,
     as NumPy aligns shapes; ``ranks``: which ranks are accepted then (default: all).
     """
@@ -35,6 +36,7 @@ class Input:
     kind: str = "real"
     below: str | None = None
     upto: str | None = None
+    downto: str | None = None
     optional: bool = False
     default: str | None = None
     broadcast: bool = False
@@ -47,17 +49,6 @@ class Input:
     def channels_first(self) -> Input:
         """The same input with its spatial axes last, as torch has them."""
         return replace(self, labels=" ".join(channels_first(self.axes)))
-
-
-def as_array(value: Any, name: str) -> np.ndarray:
-    """``value`` as a NumPy array, a framework's tensor too. ValueError that names it if there is no such array."""
-    try:
-        tensor = value.detach() if hasattr(value, "detach") else value  # torch refuses a tensor that wants gradients
-        return np.asarray(tensor)
-    except (TypeError, ValueError, RuntimeError) as error:
-        kind = f"{type(value).__module__.partition('.')[0]}.{type(value).__name__}".removeprefix("builtins.")
-        dtype = f" of dtype {value.dtype}" if hasattr(value, "dtype") else ""
-        raise ValueError(f"{name}: no NumPy array can be made of this {kind}{dtype}: {error}") from error
 
 
 @cache
@@ -80,6 +71,50 @@ def kind_of(value: Any) -> str:
     """The kind of an array of any framework, by the name of its dtype."""
     name = str(getattr(value.dtype, "name", value.dtype))
     return next((kind for kind, parts in KINDS.items() if any(part in name for part in parts)), name)
+
+
+def native(value: Any) -> np.ndarray:
+    """``value`` as an array in a dtype that NumPy and every engine know, exactly; one that has none stays as it is.
+
+    Bytes come in the machine's order. NumPy lacks bfloat16 and float8, which float32 holds; integers become int64.
+
+    >>> native(np.array([1.5, -2.0], ">f4")).dtype, native(np.array([7], np.uint16)).dtype
+    (dtype('float32'), dtype('int64'))
+    """
+    if hasattr(value, "detach"):  # a tensor of torch, which gives NumPy no bfloat16, and none that wants gradients
+        value = value.detach().cpu()
+        value = value.float() if "float" in str(value.dtype) and value.dtype.itemsize < 3 else value
+    array = np.asarray(value)
+    kind = array.dtype.kind
+    if kind == "V" and array.dtype.names is None and kind_of(array) in ("real", "index"):  # of the package ml_dtypes
+        return array.astype(np.float32 if kind_of(array) == "real" else np.int64)
+    if kind in "iu":
+        wide = array.astype(np.int64)
+        return wide if array.dtype != np.uint64 or (wide >= 0).all() else array
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def as_array(value: Any, name: str) -> np.ndarray:
+    """``native``, and ValueError that names ``value`` if no array can be made of it."""
+    try:
+        return native(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        kind = f"{type(value).__module__.partition('.')[0]}.{type(value).__name__}".removeprefix("builtins.")
+        dtype = f" of dtype {value.dtype}" if hasattr(value, "dtype") else ""
+        raise ValueError(f"{name}: no NumPy array can be made of this {kind}{dtype}: {error}") from error
+
+
+def for_engine(title: str, name: str, value: Any) -> np.ndarray:
+    """``native``, and ValueError for what no engine takes: complex numbers, more than 64 bits, no numbers at all."""
+    array = as_array(value, f"{title}: {name}")
+    if array.dtype in (np.float16, np.float32, np.float64, np.int64, np.bool_):
+        return array
+    hints = {"c": "give its real part", "f": "round first: x.astype(np.float64)", "u": "2⁶³ and more are out of reach"}
+    hint = hints.get(array.dtype.kind, "give an array of numbers")
+    raise ValueError(
+        f"{title}: {name} is of dtype {array.dtype}, and engines take float16, bfloat16, float32, float64, "
+        f"integers and bools; {hint}"
+    )
 
 
 def resolve(block: Any, axis: str, dims: Mapping[str, int]) -> int | None:
@@ -225,12 +260,14 @@ def check_values(block: Any, given: Mapping[str, np.ndarray], dims: Mapping[str,
         if spec.kind == "index" and value.size:
             bound, rule = index_bound(block, spec, dims)
             low, high = int(value.min()), int(value.max())
-            if low < 0 or (bound is not None and high >= bound):
-                worst = low if low < 0 else high
+            least = -dims[spec.downto] if spec.downto else 0
+            if low < least or (bound is not None and high >= bound):
+                worst = low if low < least else high
                 until = f"to {bound - 1} ({rule})" if bound is not None else "upwards"
+                since = f"{least} ({spec.downto} = {-least})" if spec.downto else "0"
                 raise ValueError(
                     f"{type(block).__name__}: {name} holds {worst} at {_where(value == worst)}; "
-                    f"indices run from 0 {until}"
+                    f"indices run from {since} {until}"
                 )
         if spec.kind == "real" and not np.isfinite(value).all():
             raise ValueError(

@@ -214,6 +214,16 @@ def transpose_to(value: Any, labels: str, target: str) -> Any:
     return value if order is None else np.transpose(value, order)
 
 
+def is_masked(tap: str) -> bool:
+    """Is this the tap of scores after a mask? There alone −∞ may stand, and nothing is rounded: a mask chooses."""
+    return tap.rpartition(".")[2] == "masked"
+
+
+def apart(got: Any, want: Any) -> Any:
+    """got − want of NumPy arrays of one shape; 0 where both are the same infinity, ±∞ where one of them is finite."""
+    return np.subtract(got, want, out=np.zeros(np.shape(want)), where=np.not_equal(got, want))
+
+
 def lift_numpy(tapped: Tapped, labels: str, like: Any) -> Any:
     """A tap's array for the reference: its axes put in the tap's order."""
     return transpose_to(tapped.value, tapped.labels, labels)

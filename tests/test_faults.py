@@ -27,14 +27,14 @@ FAULTS = [
         keras=("return width**-0.5", "return (heads * width) ** -0.5"),
     ),
     Fault(
-        "mask polarity: True = drop", SDPA, "MultiHeadAttention", "attention.weights",
+        "mask polarity: True = drop", SDPA, "MultiHeadAttention", "attention.masked",
         torch=("None else [attention_mask]", "None else [~attention_mask]"),
         keras=("None else [attention_mask]", "None else [ops.logical_not(attention_mask)]"),
     ),
     Fault(
         "softmax over the queries", SDPA, "MultiHeadAttention", "attention.weights",
-        torch=("-torch.inf).softmax(dim=-1)", "-torch.inf).softmax(dim=-2)"),
-        keras=("-math.inf, scores), axis=-1)", "-math.inf, scores), axis=-2)"),
+        torch=("(nothing, 0.0).softmax(dim=-1)", "(nothing, 0.0).softmax(dim=-2)"),
+        keras=("ops.where(nothing, 0.0, scores), axis=-1)", "ops.where(nothing, 0.0, scores), axis=-2)"),
     ),
     Fault(
         "heads merged as (d, h)", MHA, "MultiHeadAttention", "merged",
@@ -87,17 +87,17 @@ FAULTS = [
         keras=("self.key(key)", "ops.matmul(key, self.key.kernel)"),
     ),
     Fault(
-        "causal aligned at the bottom right", SDPA, "MultiHeadAttention", "attention.weights|query_rotary.angles",
+        "causal aligned at the bottom right", SDPA, "MultiHeadAttention", "attention.masked|query_rotary.angles",
         torch=('if self.causal == "bottom_right":', "if self.causal:"),
         keras=('if self.causal == "bottom_right":', "if self.causal:"),
     ),
     Fault(
-        "a window's left bound is exclusive", SDPA, "ScaledDotProductAttention", "weights",
+        "a window's left bound is exclusive", SDPA, "ScaledDotProductAttention", "masked",
         torch=("ahead >= -self.window_left", "ahead > -self.window_left"),
         keras=("ahead >= -self.window_left", "ahead > -self.window_left"),
     ),
     Fault(
-        "a window has its left bound on both sides", SDPA, "ScaledDotProductAttention", "weights",
+        "a window has its left bound on both sides", SDPA, "ScaledDotProductAttention", "masked",
         torch=("ahead <= self.window_right", "ahead <= (self.window_left or 0)"),
         keras=("ahead <= self.window_right", "ahead <= (self.window_left or 0)"),
     ),
@@ -109,21 +109,21 @@ FAULTS = [
     Fault(
         "sinks take no weight", SDPA, "ScaledDotProductAttention", "weights",
         torch=(".softmax(dim=-1)[..., :-1]", "[..., :-1].softmax(dim=-1).nan_to_num(0.0)"),
-        keras=("ops.softmax(ops.concatenate([shown, column], axis=-1), axis=-1)[..., :-1]",
-               "ops.nan_to_num(ops.softmax(shown, axis=-1))"),
+        keras=("ops.softmax(ops.concatenate([scores, column], axis=-1), axis=-1)[..., :-1]",
+               "ops.nan_to_num(ops.softmax(scores, axis=-1))"),
     ),
     Fault(
-        "one key more than there are", SDPA, "ScaledDotProductAttention", "weights",
+        "one key more than there are", SDPA, "ScaledDotProductAttention", "masked",
         torch=("at < key_lengths", "at <= key_lengths"),
         keras=("at < key_lengths", "at <= key_lengths"),
     ),
     Fault(
-        "query offset ignored", SDPA, "ScaledDotProductAttention", "weights",
+        "query offset ignored", SDPA, "ScaledDotProductAttention", "masked",
         torch=("else positions + query_offset[:, None]", "else positions"),
         keras=("else positions + query_offset[:, None]", "else positions"),
     ),
     Fault(
-        "aligned with the padded length", SDPA, "ScaledDotProductAttention", "weights",
+        "aligned with the padded length", SDPA, "ScaledDotProductAttention", "masked",
         torch=("(s if key_lengths is None else key_lengths[:, None])", "s"),
         keras=("(s if key_lengths is None else key_lengths[:, None])", "s"),
     ),
@@ -140,9 +140,39 @@ FAULTS = [
     ),
     Fault(
         "a row with nothing to attend to is uniform", SDPA, "MultiHeadAttention", "attention.weights",
-        torch=(".softmax(dim=-1).masked_fill(~keep, 0.0)", ".softmax(dim=-1)"),
-        keras=("ops.where(keep, ops.softmax(ops.where(hidden, -math.inf, scores), axis=-1), 0.0)",
-               "ops.softmax(ops.where(hidden, -math.inf, scores), axis=-1)"),
+        torch=(".softmax(dim=-1).masked_fill(nothing, 0.0)", ".softmax(dim=-1)"),
+        keras=("ops.where(nothing, 0.0, ops.softmax(ops.where(nothing, 0.0, scores), axis=-1))",
+               "ops.softmax(ops.where(nothing, 0.0, scores), axis=-1)"),
+    ),
+    Fault(
+        "-1e9 in place of −∞", SDPA, "MultiHeadAttention", "attention.masked",
+        torch=("masked_fill(~keep, -torch.inf)", "masked_fill(~keep, -1e9)"),
+        keras=("ops.where(keep, scores, -math.inf)", "ops.where(keep, scores, -1e9)"),
+    ),
+    Fault(
+        "-1e9 added in place of −∞", SDPA, "MultiHeadAttention", "attention.masked",
+        torch=("scores.masked_fill(~keep, -torch.inf)", "scores + (~keep).to(scores.dtype) * -1e9"),
+        keras=("ops.where(keep, scores, -math.inf)", "scores + ops.cast(ops.logical_not(keep), scores.dtype) * -1e9"),
+    ),
+    Fault(
+        "the smallest number in place of −∞", SDPA, "ScaledDotProductAttention", "masked",
+        torch=("masked_fill(~keep, -torch.inf)", "masked_fill(~keep, torch.finfo(scores.dtype).min)"),
+        keras=("ops.where(keep, scores, -math.inf)", "ops.where(keep, scores, -1.7976931348623157e308)"),
+    ),
+    Fault(
+        "+∞ in place of −∞", SDPA, "ScaledDotProductAttention", "masked",
+        torch=("masked_fill(~keep, -torch.inf)", "masked_fill(~keep, torch.inf)"),
+        keras=("ops.where(keep, scores, -math.inf)", "ops.where(keep, scores, math.inf)"),
+    ),
+    Fault(
+        "every mask inverted", SDPA, "ScaledDotProductAttention", "masked",
+        torch=("masked_fill(~keep, -torch.inf)", "masked_fill(keep, -torch.inf)"),
+        keras=("ops.where(keep, scores, -math.inf)", "ops.where(keep, -math.inf, scores)"),
+    ),
+    Fault(
+        "a window's right bound is one key short", SDPA, "ScaledDotProductAttention", "masked",
+        torch=("ahead <= self.window_right", "ahead < self.window_right"),
+        keras=("ahead <= self.window_right", "ahead < self.window_right"),
     ),
     Fault(
         "bias added before scaling", SDPA, "MultiHeadAttention", "attention.biased",

@@ -348,8 +348,9 @@ def test_tensors_are_taken_where_numpy_can_hold_them() -> None:
     tensor = torch.ones(1, 3, 8, dtype=torch.float64, requires_grad=True)
     weights = {name: torch.from_numpy(value).requires_grad_() for name, value in W.items()}
     np.testing.assert_array_equal(BLOCK(weights, tensor), BLOCK(W, X))
-    text = refused(ValueError, BLOCK, W, tensor.bfloat16())
-    assert "query: no NumPy array can be made of this torch.Tensor of dtype torch.bfloat16" in text
+    np.testing.assert_array_equal(BLOCK(weights, tensor.bfloat16()), BLOCK(W, X.astype(np.float32)))
+    text = refused(ValueError, BLOCK, W, torch.eye(8).to_sparse())
+    assert "query: no NumPy array can be made of this torch.Tensor of dtype torch.float32" in text
 
 
 def test_backends_say_what_they_take() -> None:

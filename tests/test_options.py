@@ -170,8 +170,8 @@ def test_lengths_and_offsets_stay_within_the_keys() -> None:
     x = np.ones((2, 1, 3, 2))
     with pytest.raises(ValueError, match=r"key_lengths holds 4 at \(1,\); indices run from 0 to 3 \(s = 3\)"):
         ar.ScaledDotProductAttention()({}, x, x, x, key_lengths=np.array([0, 4]))
-    with pytest.raises(ValueError, match=r"query_offset holds -1 at \(0,\)"):
-        ar.ScaledDotProductAttention()({}, x, x, x, query_offset=np.array([-1, 0]))
+    with pytest.raises(ValueError, match=r"query_offset holds -4 at \(0,\); indices run from -3 \(t = 3\) to 3 \(s"):
+        ar.ScaledDotProductAttention()({}, x, x, x, query_offset=np.array([-4, 0]))
 
 
 @pytest.mark.parametrize("engine", ["reference", "torch", "tensorflow"])

@@ -99,7 +99,8 @@ class MultiHeadAttention(Block):
         "value": Input("b s {value_in}", default="key"),
         "attention_mask": Input("b {num_heads} t s", kind="bool", optional=True, broadcast=True, ranks=(4,)),
         "bias": Input("b {num_heads} t s", optional=True, broadcast=True, ranks=(4,)),
-        "query_offset": Input("b", kind="index", upto="s", optional=True),  # how many keys come before query 0
+        # how many keys come before query 0; below 0: how far it stands before key 0
+        "query_offset": Input("b", kind="index", upto="s", downto="t", optional=True),
         "key_lengths": Input("b", kind="index", upto="s", optional=True),  # how many keys are there, of s
     }
     output_axes = "b t c"

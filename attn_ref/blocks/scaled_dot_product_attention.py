@@ -8,8 +8,9 @@ b batch, g key heads, r query heads per key head (h = g·r), t query length, s k
 e value width.
 
 Query i of the sequence stands at position p = i, or i + s − t if ``causal`` is "bottom_right" (s is the sequence's own
-key length where ``key_lengths`` is given), plus its ``query_offset``. It may attend to key j if j ≤ p (causal),
-p − window_left ≤ j ≤ p + window_right, j < key length, and the mask says so.
+key length where ``key_lengths`` is given), plus its ``query_offset``; s − t aligns a window without ``causal`` at the
+bottom right, also where it is negative. It may attend to key j if j ≤ p (causal), p − window_left ≤ j ≤
+p + window_right, j < key length, and the mask says so.
 
 Differences: torch's fused function and this definition agree (mask True = attend, a row with nothing to attend to
 gives zeros); ``keras.ops.dot_product_attention`` and ``jax.nn.dot_product_attention`` give such a row the mean of all
@@ -63,7 +64,8 @@ class ScaledDotProductAttention(Block):
         "attention_mask": Input("b (g r) t s", kind="bool", optional=True, broadcast=True),  # True = attend
         "bias": Input("b (g r) t s", optional=True, broadcast=True),  # added to the scaled, capped scores
         "sinks": Input("(g r)", optional=True),  # one logit per query head that takes weight and has no value
-        "query_offset": Input("b", kind="index", upto="s", optional=True),  # how many keys come before query 0
+        # how many keys come before query 0; below 0: how far it stands before key 0
+        "query_offset": Input("b", kind="index", upto="s", downto="t", optional=True),
         "key_lengths": Input("b", kind="index", upto="s", optional=True),  # how many keys are there, of s
     }
     output_axes = "b h t e"
@@ -116,7 +118,9 @@ class ScaledDotProductAttention(Block):
         if bias is not None:
             scores = tap("biased", scores + bias, "b h t s")
         keep = self.keep(self.positions(t, s, query_offset, key_lengths), s, attention_mask, key_lengths)
-        weights = ops.softmax(scores, keep=keep, sink=None if sinks is None else sinks[:, None, None])
+        if keep is not None:
+            scores = tap("masked", ops.masked(scores, keep), "b h t s")
+        weights = ops.softmax(scores, sink=None if sinks is None else sinks[:, None, None])
         weights = tap("weights", weights, "b h t s")
         weights = ops.dropout(weights, self.dropout, "b h t s")
         return tap("context", ops.matmul(weights, value), "b h t e")

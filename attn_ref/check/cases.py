@@ -123,7 +123,9 @@ def fill(
     values = uniform(shape, seed, "input", name)
     if spec.kind == "index":
         bound = index_bound(block, spec, dims)[0] or UNBOUNDED
-        return np.asarray(np.minimum((values + 1.0) / 2.0 * bound, bound - 1)).astype(np.int64)
+        least = -dims[spec.downto] if spec.downto else 0
+        share = np.minimum((values + 1.0) / 2.0 * (bound - least), bound - least - 1)  # of what it may be
+        return np.asarray(share).astype(np.int64) + least
     if spec.kind == "real":
         return rounded(CENTRES.get(style, 0.0) + values * WIDTHS[style], dtype)
     keep = np.asarray(values > (-1.0 if style == "full" else -0.4))

@@ -11,7 +11,7 @@ import numpy as np
 from attn_ref.backend import Backend, Run
 from attn_ref.check.cases import Case
 from attn_ref.check.gaps import Gap, units
-from attn_ref.check.tolerance import LIMIT, OUTPUT, Truth, deviation, truth
+from attn_ref.check.tolerance import LIMIT, OUTPUT, Truth, deviation, infinities, truth
 from attn_ref.tap import Tapped
 
 #: kind of a difference -> what it says of the mirror
@@ -157,4 +157,5 @@ def judge(outcome: Outcome, right: Truth, seen: dict[str, Tapped], limit: float,
             outcome.worst, outcome.worst_at = ratio, name
         if ratio > limit and outcome.first is None:
             outcome.first = name + SAID.get(where, where)
-            outcome.detail = f"error {error:.2e} is {ratio:.3g} times its unit {unit:.2e}; {limit:g} is allowed"
+            said = f"error {error:.2e} is {ratio:.3g} times its unit {unit:.2e}; {limit:g} is allowed"
+            outcome.detail = infinities(seen[name], want) or said

@@ -22,7 +22,7 @@ import numpy as np
 
 from attn_ref.block import Block
 from attn_ref.ops.primitive import Noise, noisy
-from attn_ref.tap import Probe, Tapped, probe, transpose_to
+from attn_ref.tap import Probe, Tapped, apart, is_masked, probe, transpose_to
 
 #: dtype -> (unit roundoff, smallest normal)
 ROUNDING = {
@@ -48,7 +48,7 @@ class Truth:
 
 
 class MovedTaps(Probe):
-    """A probe that moves every value at its tap, as a rounding there would.
+    """A probe that moves every value at its tap, as a rounding there would; a mask's, which has none, it leaves.
 
     With ``restart`` it hears each value, and the reference goes on with the one given there.
     """
@@ -58,7 +58,7 @@ class MovedTaps(Probe):
         self.noise, self.restart = noise, restart or {}
 
     def __call__(self, name: str, value: Any, labels: str) -> Any:
-        value = super().__call__(name, self.noise.move(value), labels)
+        value = super().__call__(name, value if is_masked(name) else self.noise.move(value), labels)
         given = self.restart.get(next(reversed(self.seen)))
         if given is None:
             return value
@@ -79,14 +79,14 @@ def truth(
 
     ``units``: primitive -> unit roundoff, where an engine has a known gap. ``replace``: taps that are replaced, as in
     training. ``restart``: an engine's taps; each value of the reference then follows from the engine's before it.
-    FloatingPointError when the reference gives a NaN or an infinity: a fault of the definition or of the case, never
-    a pass.
+    FloatingPointError when the reference gives a NaN or an infinity, other than −∞ where a mask hides a score: a fault
+    of the definition or of the case, never a pass.
     """
     u, tiny = ROUNDING[dtype]
     wide_weights, wide_inputs = wide(weights), wide(inputs)
     exact = _seen(block, wide_weights, wide_inputs, MovedTaps(Noise(0.0, 0), restart, replace=replace))
     for name, (value, _) in exact.items():
-        if not np.isfinite(value).all():
+        if not np.all(np.isfinite(value) | (is_masked(name) & np.isneginf(value))):
             raise FloatingPointError(f"the reference of {type(block).__name__} is not finite at tap {name!r}")
     sigma = {name: np.zeros(np.shape(value)[:-1]) for name, (value, _) in exact.items()}
     used: set[str] = set()
@@ -97,12 +97,16 @@ def truth(
             heard = _seen(block, moved(noise, wide_weights), moved(noise, wide_inputs), listener)
         used |= noise.used
         for name, (value, _) in heard.items():
-            sigma[name] = np.maximum(sigma[name], _largest(value - exact[name].value))
-    unit = {}
+            sigma[name] = np.maximum(sigma[name], _largest(apart(value, exact[name].value)))
+    unit: dict[str, np.ndarray] = {}
+    before = np.zeros(0)
     for name, (value, _) in exact.items():
-        size = _largest(value)
+        size = _largest(np.where(np.isneginf(value), 0.0, value))
         share = size / max(np.max(size, initial=0.0), tiny)  # of the tap's largest value
         unit[name] = np.maximum(sigma[name], share * np.max(sigma[name], initial=0.0)) + u * size + tiny
+        if is_masked(name) and before.shape == size.shape:  # rounded as what it masks, which is the tap before
+            unit[name] = np.maximum(unit[name], before)
+        before = unit[name]
     return Truth(exact, unit, frozenset(used))
 
 
@@ -128,9 +132,26 @@ def _largest(value: Any) -> np.ndarray:
 
 
 def deviation(got: Tapped, want: Tapped) -> np.ndarray:
-    """The largest |got − want| in every row, its axes put in order first; inf for a NaN; one inf for another shape."""
+    """The largest |got − want| in every row, its axes put in order first; one inf for another shape.
+
+    Equal infinities agree; inf where one of the two is infinite, and for a NaN.
+    """
     value = transpose_to(np.asarray(got.value), got.labels if want.labels else "", want.labels)
     if value.shape != np.shape(want.value):
         return np.asarray(np.inf)
-    error = _largest(value.astype(np.float64) - want.value)
+    error = _largest(apart(value.astype(np.float64), want.value))
     return np.where(np.isfinite(error), error, np.inf)
+
+
+def infinities(got: Tapped, want: Tapped) -> str:
+    """In words, where one of the two is infinite, or NaN, and the other is not the same; empty if nowhere."""
+    value = transpose_to(np.asarray(got.value), got.labels if want.labels else "", want.labels)
+    if value.shape != np.shape(want.value):
+        return ""
+    value = value.astype(np.float64)
+    hit = (value != want.value) & ~(np.isfinite(value) & np.isfinite(want.value))
+    if not hit.any():
+        return ""
+    at = tuple(int(i) for i in np.argwhere(hit)[0])
+    gave, has = (f"{float(x[at]):.3g}".replace("-", "−").replace("inf", "∞") for x in (value, np.asarray(want.value)))
+    return f"{gave} at {at}, where the definition has {has}; such are {hit.sum()} of {hit.size} values"

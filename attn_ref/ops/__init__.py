@@ -20,11 +20,11 @@ from attn_ref.ops.positions import (
 )
 from attn_ref.ops.reduce import largest
 from attn_ref.ops.shape import dropout, merge_heads, repeat_heads, split_heads
-from attn_ref.ops.softmax import exp, softmax
+from attn_ref.ops.softmax import exp, masked, softmax
 
 __all__ = [
-    "ACTIVATIONS", "GATES", "batch_norm", "bias_slopes", "conv", "cos", "distance_buckets", "dropout",
-    "embedding", "erf", "exp", "gelu", "gelu_tanh", "hard_sigmoid", "largest", "layer_norm", "linear", "matmul",
+    "ACTIVATIONS", "GATES", "batch_norm", "bias_slopes", "conv", "cos", "distance_buckets", "dropout", "embedding",
+    "erf", "exp", "gelu", "gelu_tanh", "hard_sigmoid", "largest", "layer_norm", "linear", "masked", "matmul",
     "max_pool", "mean", "merge_heads", "merge_pairs", "power", "quotient", "relu", "repeat_heads", "rms_norm",
     "rotary_angles", "sigmoid", "sin", "softmax", "split_heads", "split_pairs", "sqrt", "standardised", "tanh",
 ]  # fmt: skip

@@ -32,7 +32,7 @@ class Noise:
         self.signs, self.at = np.empty(0, np.int8), 0
 
     def move(self, x: Any, tangent: float = 0.0) -> Any:
-        """x ± (unit·|x| + tiny), an imaginary part by itself; 0 stays, and so do integers and bools.
+        """x ± (unit·|x| + tiny), an imaginary part by itself; 0 and ∞ stay, and so do integers and bools.
 
         ``tiny`` is what an underflow may cost. Imaginary parts are derivatives times a step of 1e-30: theirs is a
         derivative that underflows, times the ``tangent`` that it multiplies.
@@ -45,7 +45,7 @@ class Noise:
 
     def _move(self, x: Any, tiny: float) -> Any:
         # not x·(1 ± unit): in float64 1 + unit is 1, so that nothing would ever move up
-        step = x * self.unit
+        step = np.where(np.isfinite(x), x, 0.0) * self.unit  # an infinity stays one
         step += (x != 0) * tiny if tiny else 0.0
         step *= self._drawn(x.size).reshape(x.shape)
         step += x

@@ -1,4 +1,4 @@
-"""Softmax over the entries that a mask keeps."""
+"""Softmax, and the mask before it."""
 
 from __future__ import annotations
 
@@ -21,20 +21,23 @@ def total_of(x: Any, axis: int) -> Any:
     return x.sum(axis=axis, keepdims=True)
 
 
+def masked(x: Any, keep: Any) -> Any:
+    """x where ``keep`` (bool, broadcastable) is True, −∞ elsewhere. No primitive: choosing rounds nothing."""
+    return np.where(keep, x, x.dtype.type(-np.inf))
+
+
 @primitive
-def softmax(x: Any, *, axis: int = -1, keep: Any = None, sink: Any = None) -> Any:
-    """exp(x) / Σ exp(x) over ``axis``, where ``keep`` (bool, broadcastable) is True; 0 elsewhere.
+def softmax(x: Any, *, axis: int = -1, sink: Any = None) -> Any:
+    """exp(x) / Σ exp(x) over ``axis``; 0 where x is −∞, and so a row of −∞ alone gives zeros.
 
     ``sink``, broadcastable to the sums, is one more logit of each, which takes its share and is not among the results.
-    A row with nothing kept gives zeros. The largest kept value is subtracted first, which changes nothing but the
-    range: exp never overflows.
+    The largest value is subtracted first, which changes nothing but the range: exp never overflows.
     """
-    shown = x if keep is None else np.where(keep, x, x.dtype.type(-np.inf))
-    top = np.max(shown.real, axis=axis, keepdims=True)
+    top = np.max(x.real, axis=axis, keepdims=True)
     if sink is not None:
         top = np.maximum(top.real, sink.real)
     top = np.where(np.isfinite(top), top, 0.0).astype(top.dtype)
-    shifted = shown - top
+    shifted = x - top
     powers = exp(shifted, out=shifted)  # in place, as below: a new array of this size costs as much as its values
     total = total_of(powers, axis)
     if sink is not None:

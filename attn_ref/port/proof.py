@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from attn_ref.tap import Tapped, transpose_to
+from attn_ref.tap import Tapped, apart, transpose_to
 
 #: largest difference that is allowed at a tap, relative to the largest value there; float64 throughout
 BOUND = 1e-9
@@ -102,10 +102,13 @@ def judge(side: str, folder: Path, code: int, reference: Mapping[str, Tapped]) -
 
 
 def compare(name: str, got: np.ndarray, wanted: np.ndarray) -> Row:
-    """How far ``got`` is from ``wanted``; another shape, NaN and infinity count as infinitely far."""
-    scale = float(np.max(np.abs(wanted), initial=0.0))
+    """How far ``got`` is from ``wanted``; another shape, NaN and infinity count as infinitely far.
+
+    Where both are the same infinity, as where a mask hides a score, they agree.
+    """
+    scale = float(np.max(np.abs(wanted), initial=0.0, where=np.isfinite(wanted)))
     if got.shape != wanted.shape:
         return Row(name, float("inf"), scale, False)
-    error = float(np.max(np.abs(got.astype(np.float64) - wanted), initial=0.0))
+    error = float(np.max(np.abs(apart(got.astype(np.float64), wanted)), initial=0.0))
     error = error if np.isfinite(error) else float("inf")
     return Row(name, error, scale, error <= BOUND * scale)

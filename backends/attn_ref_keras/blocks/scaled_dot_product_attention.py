@@ -99,20 +99,21 @@ class ScaledDotProductAttention(Mirror):
             scores = tap("capped", self.softcap * ops.cast(ops.tanh(scores / self.softcap), scores.dtype), "b h t s")
         if bias is not None:
             scores = tap("biased", scores + bias, "b h t s")
-        weights = tap("weights", self.softmax(scores, keep, sinks), "b h t s")
+        if keep is not None:
+            scores = tap("masked", ops.where(keep, scores, -math.inf), "b h t s")
+        weights = tap("weights", self.softmax(scores, keep is not None, sinks), "b h t s")
         weights = drop(self.drop, weights, "b h t s", training)
         return tap("context", ops.matmul(weights, value), "b h t e")
 
-    def softmax(self, scores: Any, keep: Any, sinks: Any) -> Any:
+    def softmax(self, scores: Any, masked: bool, sinks: Any) -> Any:
         if sinks is not None:  # one more key, which is never hidden and whose weight goes nowhere
-            shown = scores if keep is None else ops.where(keep, scores, -math.inf)
             column = ops.broadcast_to(sinks[:, None, None], (*ops.shape(scores)[:-1], 1))
-            return ops.softmax(ops.concatenate([shown, column], axis=-1), axis=-1)[..., :-1]
-        if keep is None:
+            return ops.softmax(ops.concatenate([scores, column], axis=-1), axis=-1)[..., :-1]
+        if not masked:
             return ops.softmax(scores, axis=-1)
-        # a row with nothing kept goes through softmax as it is, for finite gradients, and is zeroed after it
-        hidden = ops.logical_and(ops.logical_not(keep), ops.any(keep, axis=-1, keepdims=True))
-        return ops.where(keep, ops.softmax(ops.where(hidden, -math.inf, scores), axis=-1), 0.0)
+        # a row of −∞ alone goes through softmax as zeros, for finite gradients, and is zeroed after it
+        nothing = ops.all(ops.equal(scores, -math.inf), axis=-1, keepdims=True)
+        return ops.where(nothing, 0.0, ops.softmax(ops.where(nothing, 0.0, scores), axis=-1))
 
     def positions(self, t: Any, s: Any, query_offset: Any, key_lengths: Any) -> Any:
         """Where each query stands among the keys: (1, t) or (b, t)."""

@@ -91,20 +91,21 @@ class ScaledDotProductAttention(nn.Module):
             scores = tap("capped", torch.tanh(scores / self.softcap) * self.softcap, "b h t s")
         if bias is not None:
             scores = tap("biased", scores + bias, "b h t s")
-        weights = tap("weights", self.softmax(scores, keep, sinks), "b h t s")
+        if keep is not None:
+            scores = tap("masked", scores.masked_fill(~keep, -torch.inf), "b h t s")
+        weights = tap("weights", self.softmax(scores, keep is not None, sinks), "b h t s")
         weights = dropout(self.drop, weights, "b h t s")
         return tap("context", weights @ value, "b h t e")
 
-    def softmax(self, scores: Tensor, keep: Tensor | None, sinks: Tensor | None) -> Tensor:
+    def softmax(self, scores: Tensor, masked: bool, sinks: Tensor | None) -> Tensor:
         if sinks is not None:  # one more key, which is never hidden and whose weight goes nowhere
-            shown = scores if keep is None else scores.masked_fill(~keep, -torch.inf)
             column = sinks[:, None, None].expand(*scores.shape[:-1], 1)
-            return torch.cat([shown, column], dim=-1).softmax(dim=-1)[..., :-1]
-        if keep is None:
+            return torch.cat([scores, column], dim=-1).softmax(dim=-1)[..., :-1]
+        if not masked:
             return scores.softmax(dim=-1)
-        # a row with nothing kept goes through softmax as it is, for finite gradients, and is zeroed after it
-        hidden = ~keep & keep.any(dim=-1, keepdim=True)
-        return scores.masked_fill(hidden, -torch.inf).softmax(dim=-1).masked_fill(~keep, 0.0)
+        # a row of −∞ alone goes through softmax as zeros, for finite gradients, and is zeroed after it
+        nothing = (scores == -torch.inf).all(dim=-1, keepdim=True)
+        return scores.masked_fill(nothing, 0.0).softmax(dim=-1).masked_fill(nothing, 0.0)
 
     def positions(
         self, t: int, s: int, query_offset: Tensor | None, key_lengths: Tensor | None, like: Tensor
