@@ -22,6 +22,7 @@ from attn_ref.check.cases import Case, cases
 from attn_ref.check.compare import Outcome, compare
 from attn_ref.check.gaps import gaps_for
 from attn_ref.check.report import Report, Row, environment
+from attn_ref.check.shrink import shrink_rows
 from attn_ref.check.tolerance import LIMIT
 
 MODES = ("forward", "gradient", "training")
@@ -116,6 +117,11 @@ def _run(
         enter(row, outcomes)
         done += len(outcomes)
         progress(done, total, f"{row.block} · {row.engine} · {row.mode} · {row.dtype}")
+    shrink_rows(
+        rows,
+        lambda row, case: executors[row.engine].submit(work, row.engine, row.mode, row.dtype, [case]).result()[0],
+        lambda title: progress(done, total, title),
+    )
 
 
 def drawn(cls: type[Block], engine: str, mode: str, count: int, seed: int) -> list[Case]:
@@ -156,8 +162,7 @@ def enter(row: Row, outcomes: Iterable[Outcome]) -> None:
         if outcome.first is None:
             continue
         row.failures += 1
-        if row.case is None or outcome.size < Case.from_json(row.case).size():
-            row.case, row.first_divergence, row.detail = outcome.case, outcome.first, outcome.detail
+        row.offer(outcome)
 
 
 @contextmanager

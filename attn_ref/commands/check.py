@@ -46,7 +46,7 @@ def command(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from attn_ref.check import check
-    from attn_ref.check.report import print_report
+    from attn_ref.check.terminal import print_report
 
     errors = console(stderr=True)
     bar = Progress(
