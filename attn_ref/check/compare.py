@@ -130,8 +130,8 @@ def judge_dtype(outcome: Outcome, dtype: str, gaps: Iterable[Gap], *runs: Run) -
 
 
 def raised(outcome: Outcome, error: Exception, where: str = "") -> Outcome:
-    """A mirror that raises differs."""
-    said = " ".join(str(error).split())[:400]
+    """A mirror that raises differs. What it says is one line of 400 characters, without what a terminal would obey."""
+    said = " ".join("".join(char if char.isprintable() else " " for char in str(error)).split())[:400]
     outcome.worst, outcome.first, outcome.fault = float("inf"), "raised" + where, "raised"
     outcome.detail = f"{type(error).__name__}: {said}{where}"
     return outcome
@@ -185,7 +185,7 @@ def judge_names(outcome: Outcome, wanted: list[str], seen: list[str], *, whole: 
     missing = [name for name in wanted if name not in seen] if whole else []
     extra = [name for name in seen if name not in wanted]
     if len(missing) == len(extra) == 1:
-        outcome.differs(missing[0], "taps", f"the mirror calls it {extra[0]}: that tap is misnamed")
+        outcome.differs(missing[0], "taps", f"the tap is misnamed: the mirror calls it {extra[0]}")
     elif missing:
         also = f", and has {', '.join(extra)}, which the definition has not" if extra else ""
         outcome.differs(missing[0], "taps", f"the mirror has no tap {', '.join(missing)}{also}")

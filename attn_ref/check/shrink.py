@@ -143,7 +143,7 @@ def moves(case: Case) -> Iterator[Move]:
     for name, value in case.fields.items():
         if type(value) is int:
             for size in (1, 2, 3, 4):
-                yield partial(smaller, field=name, size=size)
+                yield partial(smaller, field=name, size=size, default=defaults.get(name))
     yield partial(plain, names=list(case.shapes))
     for name in case.shapes:
         yield partial(plain, names=[name])
@@ -195,9 +195,10 @@ def resized(case: Case, *, label: str, size: int) -> Case:
     return changed(case, sizes={label: size}) if now == 0 or now > size else case
 
 
-def smaller(case: Case, *, field: str, size: int) -> Case:
-    """With a field of that size, if it is larger now."""
-    return changed(case, fields={field: size}) if case.fields[field] and case.fields[field] > size else case
+def smaller(case: Case, *, field: str, size: int, default: Any) -> Case:
+    """With a field of that size, if it is larger now and not at its default, which is the plainest there is."""
+    now = case.fields[field]
+    return changed(case, fields={field: size}) if now is not None and now != default and now > size else case
 
 
 def plain(case: Case, *, names: Iterable[str]) -> Case:

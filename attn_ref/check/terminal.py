@@ -48,7 +48,7 @@ def print_report(report: Report, console: Any) -> None:
 
 
 def cells(row: Row) -> dict[str, str]:
-    """What the columns say of a row. Of one that differs the tap is where it does first, otherwise where it is worst."""
+    """What the columns say of a row; the tap is where it differs first or, where all agree, where the worst is."""
     verdict = "agree" if row.ok else f"DIFFER in {row.failures}"
     tap = row.worst_at if row.ok else row.first_divergence or f"({row.fault})"
     if row.skipped:
@@ -115,10 +115,12 @@ def print_pairs(rows: list[dict[str, str]], shared: Iterable[str], styles: list[
         names = f"{row['block']:{block}}  {row['engine']:{engine}}  "
         put(Text.assemble(names, (row["verdict"], style)), console)
         said = [f"{row[name]} cases" if name == "cases" else row[name] for name in SHARED if name not in shared]
-        if row["tap"]:
-            said.append(f"{row['error/σ']} σ at {row['tap']}" if "DIFFER" not in row["verdict"] else f"at {row['tap']}")
+        if row["tap"] and style == "green":
+            said.append(f"{row['error/σ']} σ at {row['tap']}")
+        elif row["tap"]:
+            said.append(row["tap"].strip("()") if row["tap"].startswith("(") else f"at {row['tap']}")
         if row["known gaps"]:
-            said.append(f"{row['known gaps']} known gaps")
+            said.append(f"{row['known gaps']} known gap{'s' * (row['known gaps'] != '1')}")
         put(Text(", ".join(said), "dim"), console, indent=2)
 
 
