@@ -105,8 +105,8 @@ def command(text: str, engine: str, dtype: str, mode: str) -> str:
 
 def legend(report: Report) -> str:
     """What the columns of figures mean."""
-    where = "error/σ is largest" if report.ok else "a row differs first, otherwise where error/σ is largest"
-    return f"{sigma(report.limits)} Tap: where {where}."
+    tap = "the one with the largest error/σ" + ("" if report.ok else "; of a row that differs, the first that does")
+    return f"{sigma(report.limits)} Tap: {tap}."
 
 
 def sigma(limits: Mapping[str, float]) -> str:
