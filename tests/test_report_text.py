@@ -264,6 +264,26 @@ def test_json_is_json_with_infinities_too(arguments: list[str]) -> None:
     assert row.get("worst", "Infinity") == "Infinity"
 
 
+@pytest.mark.parametrize("width", WIDTHS)
+def test_reproduce_has_room_on_every_terminal(width: int) -> None:
+    from rich.console import Console
+
+    from attn_ref.check.compare import Outcome
+    from attn_ref.commands.reproduce import print_outcome
+
+    names = ["hidden", "gradient of parameter layers.0.attention.query_norm.scale"]
+    outcome = Outcome("", 4.8e136, names[1], names[1], "value", "0.95 off where rounding explains 2e-15")
+    outcome.rows = [(names[0], 1e-17, 2e-16, True), (names[1], 0.95, 2e-15, False)]
+    text = StringIO()
+    console = Console(file=text, force_terminal=True, width=width, color_system=None, highlight=False)
+    print_outcome(outcome, "float64", console)
+    lines = [line.rstrip() for line in text.getvalue().splitlines()]
+    assert max(map(len, lines)) <= width
+    words = text.getvalue().split()
+    assert {"hidden", "layers.0.attention.query_norm.scale", "1e-17", "0.95"} <= {word.rstrip(",") for word in words}
+    assert {"4.75e14"} <= {word.rstrip(",") for word in words}
+
+
 def test_far_taps_are_summed_up_in_a_report_and_shown_by_reproduce() -> None:
     from attn_ref.check.told import taps
 
