@@ -132,7 +132,8 @@ def judge_dtype(outcome: Outcome, dtype: str, gaps: Iterable[Gap], *runs: Run) -
 def raised(outcome: Outcome, error: Exception, where: str = "") -> Outcome:
     """A mirror that raises differs. What it says is one line of 400 characters, without what a terminal would obey."""
     said = " ".join("".join(char if char.isprintable() else " " for char in str(error)).split())[:400]
-    outcome.worst, outcome.first, outcome.fault = float("inf"), "raised" + where, "raised"
+    outcome.worst, outcome.first = float("inf"), "raised" + where
+    outcome.fault = "memory" if isinstance(error, MemoryError) else "raised"
     outcome.detail = f"{type(error).__name__}: {said}{where}"
     return outcome
 
