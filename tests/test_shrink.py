@@ -126,7 +126,7 @@ def test_it_ends_when_its_runs_or_its_seconds_are_over() -> None:
         return outcome(tried, None)
 
     shrinker = Shrinker(case, "scores", "value", "", fails)
-    assert shrinker.run(7, 1e9) == "made smaller until 7 tries were over"
+    assert shrinker.run(7, 1e9) == "as it was drawn, after 7 tries, all that it has"
     assert len(ran) == 7
     ran.clear()
     ticks = count()
@@ -142,33 +142,44 @@ def test_an_engine_that_ends_for_good_loses_no_row() -> None:
     before = row.case
     shrink_rows([row], broken)
     assert (row.case, row.first_divergence) == (before, "scores")
-    assert row.shrunk == "made smaller in 1 tries, until BrokenProcessPool"
+    assert row.shrunk == "as it was drawn, after 1 try, until BrokenProcessPool"
 
 
-def failing(case: Case, fault: str = "value") -> Row:
-    row = Row(case.block, "torch", "forward", "float64", cases=9, failures=1)
+def failing(case: Case, fault: str = "value", engine: str = "torch") -> Row:
+    row = Row(case.block, engine, "forward", "float64", cases=9, failures=1)
     row.offer(outcome(case, "scores", fault))
     return row
 
 
-def test_the_first_row_of_each_block_comes_first_and_time_is_shared() -> None:
+def test_time_is_shared_by_the_first_row_of_each_block_and_engine() -> None:
     mha, ffn = drawn(lambda c: True), drawn(lambda c: True, "FeedForward")
-    rows = [failing(mha), failing(mha), failing(ffn), failing(ffn, "timeout"), Row(MHA, "jax", "forward", "float64")]
+    rows = [failing(mha), failing(mha), failing(mha, engine="jax"), failing(ffn), failing(ffn, "timeout")]
+    rows.append(Row(MHA, "jax", "forward", "float64"))
     now, order = [0.0], []
 
     def run(row: Row, case: str) -> Outcome:
-        now[0] += 30.0
-        order.append(rows.index(row) if row is not rows[1] else 1)
+        now[0] += 25.0
+        order.append((row.block, row.engine))
         return outcome(Case.from_json(case), None)
 
     shrink_rows(rows, run, clock=lambda: now[0])
-    assert [row.shrunk.split(",")[0] for row in rows] == [
-        "made smaller until 1 tries were over",
+    assert order == [(MHA, "torch"), (MHA, "jax"), ("FeedForward", "torch")]
+    assert [row.shrunk for row in rows] == [
+        "as it was drawn, after 1 try, until its time was up",
         "as it was drawn: other rows took the 60 s that there are for smaller ones",
-        "made smaller until 1 tries were over",
-        "as it was drawn",
+        "as it was drawn, after 1 try, until its time was up",
+        "as it was drawn, after 1 try, until its time was up",
+        "as it was drawn, since each try would take as much again",
         "",
     ]
+
+
+def test_of_many_rows_of_a_block_some_get_smaller_cases_and_the_others_say_so() -> None:
+    case = drawn(lambda c: True)
+    rows = [failing(case) for _ in range(6)]
+    shrink_rows(rows, lambda row, text: outcome(Case.from_json(text), "scores"))
+    assert [row.case == case.to_json() for row in rows] == [False] * 4 + [True] * 2
+    assert rows[5].shrunk == "as it was drawn: of each block, 4 rows get a smaller one"
 
 
 def test_an_empty_batch_is_told_only_if_nothing_else_differs() -> None:

@@ -8,6 +8,7 @@ the other, and what still differs at the same tap (or, where the difference is a
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import MISSING, fields, replace
 from functools import partial
@@ -21,6 +22,8 @@ from attn_ref.inputs import bind, resolve
 
 #: the runs and the seconds that one row may take, and the seconds of all together
 RUNS, SECONDS, TOTAL = 60, 20.0, 60.0
+#: the rows of a block whose cases are made smaller
+PER_BLOCK = 4
 #: sizes to try of an axis, the batch's apart: one of 1 hides what goes wrong along it, as a softmax of one value is 1
 AXES = (2, 3)
 #: faults that take a worker's whole time or memory each time
@@ -38,26 +41,34 @@ def shrink_rows(
     total: float = TOTAL,
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
-    """Make the case of every row that differs smaller: the first row of each block first, while there is time.
+    """Make the cases of rows that differ smaller, while there is time: of each block those of ``PER_BLOCK`` rows.
 
-    ``run`` takes a row and a case as JSON; ``say`` is told what is being done.
+    The first row of each engine comes before the others. ``run`` takes a row and a case as JSON; ``say`` is told what
+    is being done.
     """
-    seen: dict[str, int] = {}
-    order: list[tuple[int, Row]] = []
-    for row in rows:
-        if not row.ok and row.case is not None:
-            order.append((seen.get(row.block, 0), row))
-            seen[row.block] = seen.get(row.block, 0) + 1
-    end = clock() + total
-    for _, row in sorted(order, key=lambda item: item[0]):
+    end, done = clock() + total, Counter[str]()
+    for row in in_turn(row for row in rows if not row.ok and row.case is not None):
         seconds = min(SECONDS, end - clock())
         if row.fault in COSTLY:
             row.shrunk = "as it was drawn, since each try would take as much again"
+        elif done[row.block] == PER_BLOCK:
+            row.shrunk = f"as it was drawn: of each block, {PER_BLOCK} rows get a smaller one"
         elif seconds <= 0:
             row.shrunk = f"as it was drawn: other rows took the {total:g} s that there are for smaller ones"
         else:
+            done[row.block] += 1
             say(f"a smaller case · {row.block} · {row.engine}")
             shrink_row(row, partial(run, row), seconds, clock)
+
+
+def in_turn(rows: Iterable[Row]) -> list[Row]:
+    """The first row of each block on each engine, then the second …"""
+    seen = Counter[tuple[str, str]]()
+    turns: list[tuple[int, Row]] = []
+    for row in rows:
+        turns.append((seen[row.block, row.engine], row))
+        seen[row.block, row.engine] += 1
+    return [row for _, row in sorted(turns, key=lambda item: item[0])]
 
 
 def shrink_row(row: Row, run: Callable[[str], Outcome], seconds: float, clock: Callable[[], float]) -> None:
@@ -84,17 +95,19 @@ class Shrinker:
 
     def run(self, runs: int, seconds: float, clock: Callable[[], float] = time.monotonic) -> str:
         """Try, until nothing more can be taken away or the runs or seconds are used up. Says how it ended."""
-        end, before = clock() + seconds, None
+        end, before, why = clock() + seconds, None, ""
         try:
-            while before != self.case:
+            while before != self.case and not why:
                 before = self.case
                 for move in moves(self.case):
                     if self.runs >= runs or clock() >= end:
-                        return f"made smaller until {self.runs} tries were over"
+                        why = ", all that it has" if self.runs >= runs else ", until its time was up"
+                        break
                     self.attempt(move)
         except Exception as error:  # an engine or executor that is beyond use; the report is worth more than this
-            return f"made smaller in {self.runs} tries, until {type(error).__name__}"
-        return f"made smaller in {self.runs} tries"
+            why = f", until {type(error).__name__}"
+        tries = f"{self.runs} {'try' if self.runs == 1 else 'tries'}{why}"
+        return f"as it was drawn, after {tries}" if self.best is None else f"made smaller in {tries}"
 
     def attempt(self, move: Move) -> None:
         """Run the case with one change, and keep it if it differs in the same way."""

@@ -36,7 +36,11 @@ def sentence(tap: str | None, fault: str, detail: str) -> str:
     'differs first at attention.scores: 0.95 off where rounding explains 2e-15'
     >>> sentence(None, "raised", "RuntimeError: no")
     'it raised an error: RuntimeError: no'
+    >>> sentence(None, "ended", "its process ended with exit code 3 in the middle of a case")
+    'its process ended with exit code 3 in the middle of a case'
     """
+    if not tap and detail.startswith(("it ", "its ")):  # whoever watches a process tells it whole
+        return detail
     lead = f"differs first at {tap}" if tap else FAULTS.get(fault, "differs")
     return f"{lead}: {detail}" if detail else lead
 
