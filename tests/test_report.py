@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from dataclasses import replace
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -87,6 +88,66 @@ def test_the_page_escapes_and_tells_of_what_differs(report: Report) -> None:
         assert raw not in text
     for expected in ("DIFFER in 1", "a&lt;b", "x &amp; y", "skipped: no mirror", "g&lt;1&gt;", "1 rows have no mirror"):
         assert expected in text, expected
+
+
+@pytest.fixture(scope="module")
+def failing(report: Report) -> Report:
+    taps = [
+        {"tap": name, "error": error, "unit": 1e-16, "ratio": error / 1e-16, "ok": error < 1e-15}
+        for name, error in (("query", 0.0), ("attention.scores", float("inf")), ("output", 0.5))
+    ]
+    case = {"block": "FeedForward", "fields": {"width": 2, "hidden_width": 3, "activation": "relu", "dropout": 0.0},
+            "shapes": {"x": [1, 2, 2]}, "styles": {"x": "plain"}, "seed": 0}  # fmt: skip
+    bad = Row("FeedForward", "jax", "forward", "float64", 3, failures=2, worst=4.8e136, known_gaps=["jax-cos"],
+              first_divergence="attention.scores", fault="value", detail="0.95 off", case=json.dumps(case), taps=taps,
+              shrunk="made smaller in 9 tries")  # fmt: skip
+    gap = {"id": "jax-cos", "op": "cos", "dtype": "float64", "engine": "jax", "unit": 1e-7, "package": "keras",
+           "versions": ">=3", "reason": "why", "upstream": "x.py:1"}  # fmt: skip
+    return Report([*report.rows, bad], [gap], report.environment, report.limits)
+
+
+def test_the_page_tells_a_difference_whole(failing: Report) -> None:
+    text = html(failing)
+    assert "differs first at <b>attention.scores</b>: 0.95 off" in text
+    assert "4.8e136" in text
+    (bad,) = re.findall(r"<tr class='first'>(.*)", text)
+    assert re.sub(r"<[^>]+>", "|", bad) == "|attention.|scores|∞|1e-16|∞"
+    assert "<li>FeedForward(width=2, hidden_width=3)</li><li>x (1, 2, 2), plain</li><li>seed 0</li>" in text
+    (command,) = re.findall(r"<pre class=\"command\"><code>(.*)</code></pre>", text)
+    assert unescape(command) == (
+        """attn-ref reproduce '{"block": "FeedForward", "fields": {"width": 2, "hidden_width": 3}, "shapes": {"x": """
+        """[1, 2, 2]}, "styles": {"x": "plain"}, "seed": 0}' --engine jax --dtype float64 --mode forward"""
+    )
+    assert "σ: how far rounding alone moves the value" in text
+
+
+def test_links_lead_from_a_row_to_its_case_and_gaps_and_back(failing: Report) -> None:
+    page = Page()
+    page.feed(html(failing))
+    links = [attributes["href"] for tag, attributes in page.tags if tag == "a"]
+    anchors = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
+    assert links == ["#case-2", "#jax-cos", "#row-2"]
+    assert {link.removeprefix("#") for link in links} <= anchors
+
+
+def test_the_page_can_be_read_by_light_and_dark_in_every_browser() -> None:
+    """WCAG's contrast of 4.5 for all text; no light-dark(), which browsers before 2024 drop."""
+
+    def lightness(colour: str) -> float:
+        digits = colour if len(colour) == 6 else "".join(2 * digit for digit in colour)
+        parts = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+        red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts)
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    style = (Path(ar.__file__).parent / "check" / "templates" / "style.css").read_text("utf-8")
+    assert "light-dark(" not in style
+    light, dark = (dict(re.findall(r"--(\w+): #(\w+)", part)) for part in style.split("@media")[:2])
+    assert set(light) == set(dark)
+    for colours in (light, dark):
+        for text in ("text", "aside", "good", "bad", "odd", "link"):
+            for ground in ("page", "code", *(["mark"] if text == "bad" else [])):
+                dim, bright = sorted((lightness(colours[text]), lightness(colours[ground])))
+                assert (bright + 0.05) / (dim + 0.05) >= 4.5, (text, ground, colours)
 
 
 def test_the_command_writes_a_page(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from attn_ref import mode
 from attn_ref.backend import Backend
 from attn_ref.block import Block
 from attn_ref.check.cases import Case
-from attn_ref.check.compare import FUSED, FUSED_ONLY, Outcome, judge, judge_dtype, raised
+from attn_ref.check.compare import FUSED, FUSED_ONLY, Outcome, judge, judge_dtype, not_finite, raised, said_off
 from attn_ref.check.gaps import BACKWARD, FLASH, Gap, units
 from attn_ref.check.tolerance import LIMIT, OUTPUT, ROUNDING, RUNS, MovedTaps, moved, truth, wide
 from attn_ref.derivative import STEP, jvp
@@ -133,7 +133,8 @@ def refused(backend: Backend, case: Case, dtype: str, training: bool, refusal: V
         return outcome
     except Exception as error:  # whatever a framework throws is a finding about it, not the end of the check
         return raised(outcome, error)
-    outcome.worst, outcome.first, outcome.detail = np.inf, "accepted", f"the definition refuses this: {refusal}"
+    outcome.worst = np.inf
+    outcome.differs("accepted", "accepted", str(refusal))
     return outcome
 
 
@@ -212,15 +213,19 @@ def enter(outcome: Outcome, name: str, adjoint: Adjoint, gradient: Any, limit: f
     outcome.taps += 1
     direction = adjoint.along[-1]
     title = f"gradient of {name}{where}"
+    first = f"gradient of {name}{FUSED_ONLY if where else ''}"
     if gradient is None or gradient.shape != direction.value.shape:
-        got = "none" if gradient is None else f"of shape {gradient.shape}"
-        outcome.worst, outcome.first = np.inf, outcome.first or title
-        outcome.detail = outcome.detail or f"the gradient is {got}, not of shape {direction.value.shape}"
+        wanted = direction.value.shape
+        said = "there is none; it should have shape" if gradient is None else f"has shape {gradient.shape}, should have"
+        outcome.worst, outcome.worst_at = np.inf, title
+        outcome.rows.append((title, np.inf, ROUNDING[adjoint.dtype][0], False))
+        outcome.differs(first, "shape", f"{said} {wanted}")
         return
     unit, tiny = ROUNDING[adjoint.dtype]
     products = gradient.astype(np.float64) * direction.value
-    error = abs(float(np.sum(products)) - adjoint.value)
-    floor = unit * float(np.sum(np.abs(products)) + np.sum(np.abs(adjoint.u * adjoint.tangent))) + tiny
+    error, finite = abs(float(np.sum(products)) - adjoint.value), bool(np.isfinite(products).all())
+    sizes = float(np.sum(np.abs(products))) if finite else 0.0
+    floor = unit * (sizes + float(np.sum(np.abs(adjoint.u * adjoint.tangent)))) + tiny
     # most errors are within one unit after the first run; then the ratio says no more than that they are
     allowance = floor if error <= floor else floor + adjoint.sigma(error - floor)
     if limit * allowance < error < np.inf and outcome.first is None:  # it is a finding, unless eight runs were too few
@@ -229,8 +234,6 @@ def enter(outcome: Outcome, name: str, adjoint: Adjoint, gradient: Any, limit: f
     outcome.rows.append((title, error, allowance, ratio <= limit))
     if ratio > outcome.worst:
         outcome.worst, outcome.worst_at = ratio, title
-    if ratio > limit and outcome.first is None:
-        outcome.first = f"gradient of {name}{FUSED_ONLY if where else ''}"
-        outcome.detail = (
-            f"⟨g, v⟩ is off by {error:.2e}, {ratio:.3g} times its unit {allowance:.2e}; {limit:g} is allowed"
-        )
+    if ratio > limit:
+        said = f"⟨g, v⟩ is {said_off(error, allowance, ratio, limit)}" if finite else not_finite(gradient)
+        outcome.differs(first, "value", said)

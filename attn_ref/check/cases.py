@@ -101,6 +101,10 @@ class Case:
         """How large it is; a report shows the smallest of the cases that fail."""
         return sum(int(np.prod(shape)) for shape in self.shapes.values())
 
+    def empty(self) -> bool:
+        """Is an axis of an input 0, so that hardly anything is computed?"""
+        return not all(map(all, self.shapes.values()))
+
 
 class Shaped:
     """An input of which only the shape and the kind are known."""

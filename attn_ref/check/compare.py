@@ -11,28 +11,33 @@ import numpy as np
 from attn_ref.backend import Backend, Run
 from attn_ref.check.cases import Case
 from attn_ref.check.gaps import Gap, units
+from attn_ref.check.numbers import short
 from attn_ref.check.tolerance import LIMIT, OUTPUT, Truth, deviation, infinities, truth
-from attn_ref.tap import Tapped
+from attn_ref.tap import Tapped, transpose_to
+from attn_ref.wording import printable
 
 #: kind of a difference -> what it says of the mirror
 FAULTS = {
     "value": "a value is farther off than rounding explains",
     "shape": "a value has another shape",
     "dtype": "the output has another dtype",
-    "taps": "a tap is missing, unknown, named otherwise or in another order",
+    "taps": "its taps are not those of the definition",
+    "accepted": "it took what the definition refuses",
     "raised": "it raised an error",
     "ended": "its process ended",
     "timeout": "it took longer than the time of a case",
     "memory": "it took more memory than a worker may",
 }
+#: those that lie at a tap
+AT_A_TAP = ("value", "shape", "taps")
 
 
 @dataclass
 class Outcome:
     """What came of a case. ``worst`` is the largest error in units of its tolerance, at ``worst_at``.
 
-    ``first`` names the first tap that differs, in order of computation; None when all agree.
-    ``fault`` says what kind of difference it is; empty when all agree.
+    ``first`` is None when all agree; otherwise the first tap that differs, in order of computation, or a word where the
+    difference is at no tap. ``fault`` says what kind of difference it is; empty when all agree.
     """
 
     case: str
@@ -49,6 +54,23 @@ class Outcome:
     kink: bool = False
     #: (tap or gradient, error, its unit, within the limit), in the order of comparison
     rows: list[tuple[str, float, float, bool]] = field(default_factory=list)
+
+    @property
+    def tap(self) -> str | None:
+        """The tap or gradient at which it differs first; None where it agrees and where the difference is at no tap."""
+        return self.first if self.fault in AT_A_TAP and self.first != ORDER else None
+
+    def table(self) -> list[dict[str, Any]]:
+        """``rows`` as a report has them."""
+        return [
+            {"tap": name, "error": error, "unit": unit, "ratio": error / unit if unit else error, "ok": ok}
+            for name, error, unit, ok in self.rows
+        ]
+
+    def differs(self, first: str, fault: str, detail: str) -> None:
+        """Enter a difference, if it is the first."""
+        if self.first is None:
+            self.first, self.fault, self.detail = first, fault, detail
 
 
 def compare(backend: Backend, case: Case, dtype: str, gaps: Iterable[Gap] = (), *, again: bool = True) -> Outcome:
@@ -104,15 +126,16 @@ def judge_dtype(outcome: Outcome, dtype: str, gaps: Iterable[Gap], *runs: Run) -
     """What comes out has the layer's dtype, or that of a known gap in force."""
     allowed = {"", dtype, *(gap.returns for gap in gaps if gap.id in outcome.gaps)}
     if strange := [run.dtype for run in runs if run.dtype not in allowed]:
-        outcome.worst, outcome.worst_at, outcome.first = float("inf"), OUTPUT, "dtype"
-        outcome.detail = f"the layer is of {dtype}, and its output of {strange[0]}"
+        outcome.worst, outcome.worst_at = float("inf"), OUTPUT
+        outcome.differs("dtype", "dtype", f"the layer is of {dtype}, and its output of {strange[0]}")
 
 
 def raised(outcome: Outcome, error: Exception, where: str = "") -> Outcome:
-    """A mirror that raises differs."""
-    said = " ".join(str(error).split())[:400]
-    outcome.worst, outcome.first, outcome.detail = float("inf"), "raised" + where, f"{type(error).__name__}: {said}"
+    """A mirror that raises differs. What it says is one line, cut, and without what a terminal would obey."""
+    said = printable(" ".join(str(error).split()), 400)
+    outcome.worst, outcome.first = float("inf"), "raised" + where
     outcome.fault = "memory" if isinstance(error, MemoryError) else "raised"
+    outcome.detail = f"{type(error).__name__}: {said}{where}"
     return outcome
 
 
@@ -137,25 +160,75 @@ def farthest(errors: np.ndarray, units: np.ndarray) -> tuple[float, float, float
 
 def judge(outcome: Outcome, right: Truth, seen: dict[str, Tapped], limit: float, where: str = "") -> None:
     """Enter the errors of ``seen`` into ``outcome``: the worst, and the first beyond the limit."""
-    if not where and (missing := [name for name in right.taps if name not in seen]):
-        outcome.first, outcome.detail = missing[0], f"the mirror has no tap {', '.join(missing)}"
-    if extra := [name for name in seen if name not in right.taps]:
-        outcome.first, outcome.detail = extra[0], f"the reference has no tap {', '.join(extra)}"
-    if not where and outcome.first is None and list(seen) != list(right.taps):
-        outcome.first, outcome.detail = "order", f"the taps come as {', '.join(seen)}"
+    judge_names(outcome, list(right.taps), list(seen), whole=not where)
     for name, want in right.taps.items():
         if name not in seen:
             continue
-        if sorted(seen[name].labels.split()) != sorted(want.labels.split()):
-            outcome.worst, outcome.worst_at = float("inf"), name
-            outcome.first = outcome.first or name
-            outcome.detail = outcome.detail or f"its axes are called {seen[name].labels!r}, not {want.labels!r}"
-            continue
-        error, unit, ratio = farthest(deviation(seen[name], want), right.unit[name])
+        if strange := misfit(seen[name], want):
+            error, unit, ratio, said = float("inf"), float(np.max(right.unit[name], initial=0.0)), float("inf"), strange
+        else:
+            error, unit, ratio = farthest(deviation(seen[name], want), right.unit[name])
+            said = ("value", "") if ratio <= limit else ("value", off(seen[name], want, error, unit, ratio, limit))
+            if not np.isfinite(error) and np.isnan(seen[name].value).any():
+                error = float("nan")
         outcome.rows.append((name + where, error, unit, ratio <= limit))
         if ratio > outcome.worst:
             outcome.worst, outcome.worst_at = ratio, name
-        if ratio > limit and outcome.first is None:
-            outcome.first = name + SAID.get(where, where)
-            said = f"error {error:.2e} is {ratio:.3g} times its unit {unit:.2e}; {limit:g} is allowed"
-            outcome.detail = infinities(seen[name], want) or said
+        if ratio > limit:
+            outcome.differs(name + SAID.get(where, where), *said)
+
+
+#: stands in the place of a tap where the taps are those of the definition in another order
+ORDER = "order"
+
+
+def judge_names(outcome: Outcome, wanted: list[str], seen: list[str], *, whole: bool) -> None:
+    """Has the mirror the taps that the definition has, ``whole``: all of them, in that order?"""
+    missing = [name for name in wanted if name not in seen] if whole else []
+    extra = [name for name in seen if name not in wanted]
+    if len(missing) == len(extra) == 1:
+        outcome.differs(missing[0], "taps", f"the tap is misnamed: the mirror calls it {extra[0]}")
+    elif missing:
+        also = f", and has {', '.join(extra)}, which the definition has not" if extra else ""
+        outcome.differs(missing[0], "taps", f"the mirror has no tap {', '.join(missing)}{also}")
+    elif extra:
+        outcome.differs(extra[0], "taps", f"the definition has no tap {', '.join(extra)}")
+    elif whole and seen != wanted:
+        n = next(n for n, (got, want) in enumerate(zip(seen, wanted, strict=True)) if got != want)
+        at = f"after {wanted[n - 1]} comes {seen[n]}" if n else f"the first is {seen[n]}"
+        outcome.differs(ORDER, "taps", f"they come in another order: {at}, where the definition has {wanted[n]}")
+
+
+def aligned(got: Tapped, want: Tapped) -> np.ndarray:
+    """The mirror's value with its axes in the definition's order."""
+    return np.asarray(transpose_to(np.asarray(got.value), got.labels if want.labels else "", want.labels))
+
+
+def misfit(got: Tapped, want: Tapped) -> tuple[str, str] | None:
+    """(fault, detail) where a value cannot be compared with the definition's: other axes, or another shape."""
+    if sorted(got.labels.split()) != sorted(want.labels.split()):
+        return "taps", f"its axes are called {got.labels!r}, not {want.labels!r}"
+    shape, wanted = np.shape(got.value), np.shape(want.value)
+    if len(shape) == len(wanted):
+        shape = aligned(got, want).shape
+    return None if shape == wanted else ("shape", f"has shape {shape}, should have {wanted}")
+
+
+def off(got: Tapped, want: Tapped, error: float, unit: float, ratio: float, limit: float) -> str:
+    """How far a value is off, in words."""
+    if np.isfinite(error):
+        return said_off(error, unit, ratio, limit)
+    values = aligned(got, want)
+    return not_finite(values) if np.isnan(values).any() else infinities(got, want)
+
+
+def not_finite(values: np.ndarray) -> str:
+    """How many values are NaN or, where none is, infinite."""
+    nan = np.isnan(values)
+    wrong, what = (nan, "NaN") if nan.any() else (np.isinf(values), "infinite")
+    return f"{what} in {int(np.sum(wrong))} of {values.size} values"
+
+
+def said_off(error: float, unit: float, ratio: float, limit: float) -> str:
+    """An error beside what rounding explains."""
+    return f"{short(error)} off where rounding explains {short(unit)} ({short(ratio)} σ; up to {limit:g} σ agrees)"

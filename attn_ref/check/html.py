@@ -1,98 +1,121 @@
-"""A report as one HTML page: nothing is loaded from anywhere, and it follows the reader's light or dark."""
+"""A report as one HTML page: nothing is loaded from anywhere, and it follows the reader's light or dark.
+
+The page is put together from the files in ``templates``.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
+from functools import cache
 from html import escape
 from math import log2
+from pathlib import Path
 from string import Template
+from typing import Any
 
+from attn_ref.check import told
 from attn_ref.check.gaps import grants
 from attn_ref.check.report import Report, Row
+from attn_ref.check.terminal import cells, tone
 
-PAGE = Template("""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>attn-ref check: $verdict</title>
-<style>
-:root { color-scheme: light dark; --good: light-dark(#1a7f37, #56d364); --bad: light-dark(#b42318, #ff7b72);
-  --line: light-dark(#d0d7de, #3d444d); --bar: light-dark(#0969da, #4493f8); }
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 80rem; padding: 0 1rem; }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { border-bottom: 1px solid var(--line); padding: .3rem .6rem; text-align: left; vertical-align: top; }
-td.number { text-align: right; }
-.good { color: var(--good); } .bad { color: var(--bad); }
-.scroll { overflow-x: auto; }
-pre { white-space: pre-wrap; overflow-wrap: anywhere; }
-svg { display: block; } svg rect { fill: var(--bar); } svg line { stroke: var(--bad); }
-</style>
-</head>
-<body>
-<h1>attn-ref check: <span class="$tone">$verdict</span></h1>
-<p>$summary</p>
-<div class="scroll"><table>
-<thead><tr><th>block<th>engine<th>mode<th>dtype<th>cases<th>worst error/σ<th>at tap<th>all cases, 2⁻⁶ to 2⁵<th>verdict
-</thead>
-<tbody>
-$rows
-</tbody>
-</table></div>
-<p>Bars count cases by their worst error/σ; the red line is C, within which a case agrees:
-|error| ≤ C·(σ + u·max|y|), $limits.</p>
-$differences
-$gaps
-<h2>Environment</h2>
-<pre>$environment</pre>
-</body>
-</html>
-""")
+TEMPLATES = Path(__file__).with_name("templates")
 #: the picture of a distribution: log2 of its ends, and its size in pixels
 LOW, HIGH, WIDTH, HEIGHT = -6, 5, 176, 28
+
+
+@cache
+def template(name: str) -> Template:
+    """One of the files."""
+    return Template((TEMPLATES / name).read_text("utf-8").rstrip())
 
 
 def html(report: Report) -> str:
     """The page."""
     cases, bad = sum(row.cases for row in report.rows), sum(row.failures for row in report.rows)
     absent = sum(1 for row in report.rows if row.skipped)
-    gaps = "".join(
-        f"<li><b>{escape(gap['id'])}</b>: {escape(gap['op'])} in {escape(gap['dtype'])} on {escape(gap['engine'])} "
-        f"{escape(grants(gap))} ({escape(gap['package'])} {escape(gap['versions'])}): "
-        f"{escape(gap['reason'])} [{escape(gap['upstream'])}]</li>"
-        for gap in report.gaps
-    )
-    differences = "".join(
-        f"<h2 class='bad'>{escape(f'{row.block} on {row.engine}, {row.mode}, {row.dtype}')}</h2><p>first differs at "
-        f"<b>{escape(str(row.first_divergence))}</b>: {escape(row.detail)}</p><pre>{escape(str(row.case))}</pre>"
-        for row in report.rows
-        if not row.ok
-    )
-    return PAGE.substitute(
+    return template("page.html").substitute(
+        style=template("style.css").template,
         verdict=report.verdict,
         tone="good" if report.ok else "bad",
         summary=f"{cases} cases, {bad} differ"
         + (f"; {absent} rows have no mirror" if absent else "")
-        + (f"; {report.partial}" if report.partial else ""),
-        rows="\n".join(_row(row, report.limits[row.dtype]) for row in report.rows),
+        + (f"; {escape(report.partial)}" if report.partial else ""),
+        rows="\n".join(_row(n, row, report) for n, row in enumerate(report.rows)),
+        legend=escape(told.legend(report)),
         limits=escape(", ".join(f"C = {c:g} in {dtype}" for dtype, c in report.limits.items())),
-        differences=differences,
-        gaps=f"<h2>Known gaps of the engines, in force above</h2><ul>{gaps}</ul>" if gaps else "",
+        failures="\n".join(_failure(n, row) for n, row in enumerate(report.rows) if not row.ok),
+        gaps=_gaps(report.gaps) if report.gaps else "",
         environment=escape(json.dumps(report.environment, indent=2, ensure_ascii=False, default=str)),
     )
 
 
-def _row(row: Row, limit: float) -> str:
-    verdict = f"<span class='{'good' if row.ok else 'bad'}'>{'agree' if row.ok else f'DIFFER in {row.failures}'}</span>"
-    verdict += f" ({escape(', '.join(row.known_gaps))})" if row.known_gaps else ""
-    if row.skipped:
-        verdict = f"skipped: {escape(row.note)}"
-    elif row.not_run:
-        verdict = (f"{verdict}; " if row.cases else "") + escape(f"{row.not_run} not run {row.note}".rstrip())
-    texts = "".join(f"<td>{escape(text)}" for text in (row.block, row.engine, row.mode, row.dtype))
-    worst = f"{row.worst:.2f}" if row.cases else "–"
-    numbers = f"<td class='number'>{row.cases}<td class='number'>{worst}"
-    return f"<tr>{texts}{numbers}<td>{escape(row.worst_at)}<td>{_bars(row.distribution, limit)}<td>{verdict}"
+def _row(n: int, row: Row, report: Report) -> str:
+    told_of = {name: escape(text) for name, text in cells(row).items()}
+    told_of["tap"] = _tap(told_of["tap"])
+    kind = {"red": "bad", "yellow": "odd", "green": "good"}[tone(row)]
+    verdict = f"<span class='{kind}'>{told_of['verdict']}</span>"
+    if not row.ok:
+        verdict = f"<span class='bad'><a href='#case-{n}'>{told_of['verdict']}</a></span>"
+    if row.not_run and row.note:
+        verdict += f": {escape(row.note)}"
+    if row.known_gaps:
+        listed = {gap["id"] for gap in report.gaps}
+        links = (f"<a href='#{escape(g)}'>{escape(g)}</a>" if g in listed else escape(g) for g in row.known_gaps)
+        verdict += f" ({', '.join(links)})"
+    cell = {**told_of, "all cases": _bars(row.distribution, report.limits[row.dtype]), "verdict": verdict}
+    kinds = {"cases": " class='number'", "error/σ": " class='number'", "tap": " class='tap'"}
+    names = ("block", "engine", "mode", "dtype", "cases", "error/σ", "tap", "all cases", "verdict")
+    made = "".join(f"<td{kinds.get(name, '')} data-name='{name}'>{_whole(cell[name])}</td>" for name in names)
+    return f"<tr id='row-{n}'>{made}</tr>"
+
+
+def _whole(inner: str) -> str:
+    """As one thing, where a narrow page lays a cell out as a name and a value."""
+    return f"<span>{inner}</span>"
+
+
+def _tap(name: str) -> str:
+    """A tap's name, which may be folded at its dots."""
+    return name.replace(".", ".<wbr>")
+
+
+def _failure(n: int, row: Row) -> str:
+    sentence = escape(told.sentence(row.first_divergence, row.fault, row.detail))
+    if row.first_divergence:
+        tap = escape(row.first_divergence)
+        sentence = sentence.replace(tap, f"<b>{tap}</b>", 1)
+    return template("failure.html").substitute(
+        n=n,
+        title=escape(f"{row.block} on {row.engine}, {row.mode}, {row.dtype}: {row.failures} of {row.cases} differ"),
+        sentence=sentence,
+        taps=_taps(told.taps(row.taps)) if row.taps else "",
+        shrunk=escape(row.shrunk),
+        case="".join(f"<li>{escape(line)}</li>" for line in told.readable(str(row.case))),
+        command=escape(told.command(str(row.case), row.engine, row.dtype, row.mode)),
+    )
+
+
+def _taps(lines: Iterable[told.Line]) -> str:
+    return template("taps.html").substitute(
+        lines="\n".join(
+            f"<tr class='{line.place}'><td>{_tap(escape(line.tap))}"
+            + "".join(f"<td class='number'>{escape(text)}" for text in (line.error, line.unit, line.ratio))
+            for line in lines
+        )
+    )
+
+
+def _gaps(gaps: Iterable[Mapping[str, Any]]) -> str:
+    return template("gaps.html").substitute(
+        gaps="\n".join(
+            f"<dt id='{escape(gap['id'])}'>{escape(gap['id'])}</dt>"
+            f"<dd>{escape(gap['op'])} in {escape(gap['dtype'])} on {escape(gap['engine'])} {escape(grants(gap))} "
+            f"({escape(gap['package'])} {escape(gap['versions'])}): {escape(gap['reason'])} "
+            f"[{escape(gap['upstream'])}]</dd>"
+            for gap in gaps
+        )
+    )
 
 
 def _bars(spread: dict[str, int], limit: float) -> str:

@@ -8,8 +8,10 @@ from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from attn_ref.check.cases import Case
+from attn_ref.check.compare import Outcome
 from attn_ref.check.distribution import merged, quantiles
-from attn_ref.check.gaps import grants
+from attn_ref.check.numbers import strict
 
 PACKAGES = ("attn_ref", "numpy", "scipy", "torch", "tensorflow", "keras", "jax", "jaxlib")
 SWITCHES = ("OMP_NUM_THREADS", "TF_ENABLE_ONEDNN_OPTS", "XLA_FLAGS", "NVIDIA_TF32_OVERRIDE", "CUBLAS_WORKSPACE_CONFIG")
@@ -33,9 +35,16 @@ class Row:
     #: how the worst figures of the cases are spread, see ``distribution``
     distribution: dict[str, int] = field(default_factory=dict)
     known_gaps: list[str] = field(default_factory=list)
+    #: of the smallest case that differs: the tap at which it does first, None where the difference is at no tap
     first_divergence: str | None = None
+    #: one of ``compare.FAULTS``, and what was found
+    fault: str = ""
     detail: str = ""
     case: str | None = None
+    #: every tap that was compared, in order of computation: tap, error, unit, ratio, ok
+    taps: list[dict[str, Any]] = field(default_factory=list)
+    #: how the case became as small as it is
+    shrunk: str = ""
     #: why ``skipped`` or ``not_run`` are not 0
     note: str = ""
     #: cases that were to run and did not: too many before them had no result, or the check was interrupted
@@ -44,6 +53,21 @@ class Row:
     @property
     def ok(self) -> bool:
         return self.failures == 0
+
+    def take(self, outcome: Outcome) -> None:
+        """Tell the differences of this row by this case."""
+        self.case, self.taps = outcome.case, outcome.table()
+        self.first_divergence, self.fault, self.detail = outcome.tap, outcome.fault, outcome.detail
+
+    def offer(self, outcome: Outcome) -> None:
+        """Take a case that differs, if it is smaller than the one so far; one with an empty batch shows least."""
+        if self.case is None or _size(outcome.case) < _size(self.case):
+            self.take(outcome)
+
+
+def _size(text: str) -> tuple[bool, int]:
+    case = Case.from_json(text)
+    return case.empty(), case.size()
 
 
 @dataclass
@@ -79,17 +103,20 @@ class Report:
 
         from rich.console import Console
 
+        from attn_ref.check.terminal import UNFOLDED, print_report
+
         text = StringIO()
-        print_report(self, Console(file=text, width=200, highlight=False))
+        print_report(self, Console(file=text, width=UNFOLDED, highlight=False))
         return text.getvalue()
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data: rows, gaps, environment, limits, ok."""
+        """Plain data that JSON can hold (see ``numbers.strict``): rows, gaps, environment, limits, ok."""
         rows = [
             {**asdict(row), "distribution": merged([row.distribution]), "quantiles": quantiles(row.distribution)}
             for row in self.rows
         ]
-        return {**asdict(self), "rows": rows, "ok": self.ok}
+        plain: dict[str, Any] = strict({**asdict(self), "rows": rows, "ok": self.ok})
+        return plain
 
 
 def environment() -> dict[str, Any]:
@@ -120,55 +147,3 @@ def _processor() -> str:
     flags = " ".join(wanted).split()
     vectors = [flag for flag in ("avx", "avx2", "fma", "avx512f", "amx_tile", "asimd") if flag in flags]
     return f"{name} ({' '.join(vectors)})"
-
-
-def print_report(report: Report, console: Any) -> None:
-    """The table, the differences, the known gaps and the environment."""
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading, justify in (
-        ("block", "left"), ("engine", "left"), ("mode", "left"), ("dtype", "left"), ("cases", "right"),
-        ("worst error/σ", "right"), ("at tap", "left"), ("verdict", "left"),
-    ):  # fmt: skip
-        table.add_column(heading, justify=justify, no_wrap=heading != "at tap", overflow="fold")  # type: ignore[arg-type]
-    for row in report.rows:
-        verdict = "[green]agree[/]" if row.ok else f"[red]DIFFER in {row.failures}[/]"
-        verdict += f" ({', '.join(row.known_gaps)})" if row.known_gaps else ""
-        if row.skipped:
-            verdict = f"[yellow]skipped: {row.note}[/]"
-        elif row.not_run:
-            verdict = (f"{verdict}; " if row.cases else "") + f"[yellow]{row.not_run} not run[/]"
-        worst = f"{row.worst:.2f}" if row.cases else "–"
-        table.add_row(row.block, row.engine, row.mode, row.dtype, str(row.cases), worst, row.worst_at, verdict)
-    console.print(table)
-    for row in report.rows:
-        if not row.ok:
-            console.print(f"\n[red bold]{row.block} on {row.engine}, {row.mode}, {row.dtype}[/]")
-            console.print(f"  first differs at tap [bold]{row.first_divergence}[/]: {row.detail}", soft_wrap=True)
-            console.print(f"  smallest failing case: {row.case}", soft_wrap=True, markup=False)
-    for note in dict.fromkeys(row.note for row in report.rows if row.not_run and row.note):
-        lost = [row.not_run for row in report.rows if row.not_run and row.note == note]
-        console.print(f"\n{sum(lost)} cases in {len(lost)} rows: {note}", soft_wrap=True, markup=False)
-    if report.gaps:
-        console.print("\n[bold]Known gaps of the engines, in force above[/]")
-        for gap in report.gaps:
-            console.print(
-                f"  {gap['id']}: {gap['op']} in {gap['dtype']} on {gap['engine']} {grants(gap)} "
-                f"({gap['package']} {gap['versions']}): {gap['reason']} [{gap['upstream']}]",
-                soft_wrap=True, markup=False, highlight=False,
-            )  # fmt: skip
-    seen = {name: v for name, v in report.environment["versions"].items() if v}
-    console.print(
-        f"\nagreement: |error| ≤ C·(σ + u·max|y|), "
-        f"{', '.join(f'C = {c:g} in {d}' for d, c in report.limits.items())}; "
-        f"python {report.environment['python']}, {', '.join(f'{n} {v}' for n, v in seen.items())}; "
-        f"{report.environment['processor']}, {report.environment['cores']} cores",
-        soft_wrap=True, markup=False, highlight=False, style="dim",
-    )  # fmt: skip
-    cases, bad = sum(r.cases for r in report.rows), sum(r.failures for r in report.rows)
-    absent = sum(1 for r in report.rows if r.skipped)
-    verdict = f"[{'green' if report.ok else 'red'} bold]{report.verdict}[/]"
-    missing = f" [yellow]({absent} rows have no mirror)[/]" if absent else ""
-    missing += f" [yellow]({report.partial})[/]" if report.partial else ""
-    console.print(f"{cases} cases, {bad} differ: {verdict}{missing}")

@@ -19,6 +19,7 @@ from attn_ref.check.compare import Outcome, compare
 from attn_ref.check.gaps import gaps_for
 from attn_ref.check.lanes import Inline, Lane, Progress, Steps, carry_out, without_result
 from attn_ref.check.report import Report, Row, environment
+from attn_ref.check.shrink import shrink_rows
 from attn_ref.check.tolerance import LIMIT
 from attn_ref.interrupts import Deaf
 
@@ -74,7 +75,14 @@ def run(
             executors[engine] = start(engine)
             own = [row for row in rows if row.engine == engine]
             lanes.append(Lane(engine, own, executors[engine], steps))
-        carry_out(lanes, cases, progress or (lambda *_: None))
+        tell = progress or (lambda *_: None)
+        carry_out(lanes, cases, tell)
+        done = sum(row.cases for row in rows)
+        shrink_rows(
+            rows,
+            lambda row, case: on(executors[row.engine], row.engine, row.mode, row.dtype, Case.from_json(case)),
+            lambda title: tell(done, done, title),
+        )
         end(executors, now=False)
     except KeyboardInterrupt as stop:
         with Deaf():
@@ -233,5 +241,4 @@ def enter(row: Row, outcomes: Iterable[Outcome]) -> None:
         if outcome.first is None:
             continue
         row.failures += 1
-        if row.case is None or outcome.size < Case.from_json(row.case).size():
-            row.case, row.first_divergence, row.detail = outcome.case, outcome.first, outcome.detail
+        row.offer(outcome)

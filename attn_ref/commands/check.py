@@ -11,8 +11,8 @@ import click
 from attn_ref import interrupts
 from attn_ref.check import TIMEOUT, check
 from attn_ref.check.html import write_html
-from attn_ref.check.report import print_report
 from attn_ref.check.runner import Interrupted
+from attn_ref.check.terminal import print_report
 from attn_ref.commands.output import check_targets, console, write_json
 from attn_ref.commands.progress import Said
 

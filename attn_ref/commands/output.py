@@ -11,11 +11,13 @@ import click
 
 
 def console(*, stderr: bool = False) -> Any:
-    """A rich console: colours on a terminal, plain text elsewhere, as wide as the text needs when it is no terminal."""
+    """A rich console: colours on a terminal, plain text elsewhere, which is neither cut nor folded."""
     from rich.console import Console
 
+    from attn_ref.check.terminal import UNFOLDED
+
     stream = sys.stderr if stderr else sys.stdout
-    return Console(stderr=stderr, width=None if stream.isatty() else 200, highlight=False)
+    return Console(stderr=stderr, width=None if stream.isatty() else UNFOLDED, highlight=False)
 
 
 def check_targets(**targets: str | None) -> None:
@@ -33,8 +35,13 @@ def check_targets(**targets: str | None) -> None:
 
 
 def write_json(data: Any, target: str) -> None:
-    """Write ``data`` to the file ``target`` (beside it first, then renamed), or to stdout for '-'."""
-    text = json.dumps(data, indent=2, ensure_ascii=False, default=str)
+    """Write ``data`` to the file ``target`` (beside it first, then renamed), or to stdout for '-'.
+
+    Infinity and NaN, which JSON has not, become strings (see ``numbers.strict``).
+    """
+    from attn_ref.check.numbers import strict
+
+    text = json.dumps(strict(data), indent=2, ensure_ascii=False, allow_nan=False, default=str)
     if target == "-":
         click.echo(text)
         return

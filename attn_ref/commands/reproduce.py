@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from attn_ref.check import TIMEOUT
 from attn_ref.commands.output import console, write_json
+
+if TYPE_CHECKING:
+    from attn_ref.check.compare import Outcome
 
 
 @click.command()
@@ -27,25 +31,15 @@ def command(case: str, engine: str, dtype: str, mode: str, executor: str, timeou
     """
     from attn_ref.check.cases import Case
     from attn_ref.check.runner import DTYPES, MODES, known, one_apart
-    from attn_ref.check.tolerance import LIMIT
 
     known("dtype", [dtype], DTYPES)
     known("mode", [mode], MODES)
     outcome = one_apart(engine, mode, dtype, Case.from_json(text_of(case)), timeout, executor)
     if as_json:
-        rows = [{"tap": name, "error": error, "unit": unit, "ok": ok} for name, error, unit, ok in outcome.rows]
-        write_json({"ok": outcome.first is None, "first_divergence": outcome.first, "rows": rows}, "-")
+        told = {"first_divergence": outcome.tap, "fault": outcome.fault, "detail": outcome.detail}
+        write_json({"ok": outcome.first is None, **told, "rows": outcome.table()}, "-")
         return int(outcome.first is not None)
-    from rich.table import Table
-
-    table = Table("", "error", "unit", "error/unit", box=None, pad_edge=False, header_style="bold")
-    for name, error, unit, ok in outcome.rows:
-        style = "" if ok else "red"
-        table.add_row(name, f"{error:.2e}", f"{unit:.2e}", f"{error / unit:.3g}", style=style)
-    out = console()
-    out.print(table)
-    verdict = f"[red]differs first at {outcome.first}[/]: {outcome.detail}" if outcome.first else "[green]agree[/]"
-    out.print(f"{outcome.worst:.3g} at most, {LIMIT[dtype]:g} is allowed: {verdict}", soft_wrap=True)
+    print_outcome(outcome, dtype, console())
     return int(outcome.first is not None)
 
 
@@ -61,3 +55,21 @@ def text_of(case: str) -> str:
         why = error.strerror if isinstance(error, OSError) else error
         taken = "CASE is the JSON line that a report shows, a file that holds it, or '-' for standard input"
         raise ValueError(f"{taken}; {case} cannot be read: {why}") from error
+
+
+def print_outcome(outcome: Outcome, dtype: str, out: Any) -> None:
+    """Every tap, and the verdict."""
+    from rich.text import Text
+
+    from attn_ref.check import told
+    from attn_ref.check.numbers import short
+    from attn_ref.check.terminal import print_taps, put, verdict
+    from attn_ref.check.tolerance import LIMIT
+
+    if outcome.rows:
+        print_taps(told.taps(outcome.table(), whole=True), out)
+        out.print()
+        put(Text(told.sigma({dtype: LIMIT[dtype]}), "dim"), out)
+        out.print()
+    agrees = Text(f"agree: {short(outcome.worst)} σ at most")
+    put(verdict(outcome.tap, outcome.fault, outcome.detail) if outcome.first else agrees, out)
