@@ -26,8 +26,8 @@ RUNS, SECONDS, TOTAL = 60, 20.0, 60.0
 PER_BLOCK = 4
 #: sizes to try of an axis, the batch's apart: one of 1 hides what goes wrong along it, as a softmax of one value is 1
 AXES = (2, 3)
-#: faults that take a worker's whole time or memory each time
-COSTLY = ("timeout", "memory")
+#: faults that take a worker each time, and its whole time or memory
+COSTLY = ("ended", "timeout", "memory")
 
 #: a case with one change, or ValueError where its block refuses that
 Move = Callable[[Case], Case]
