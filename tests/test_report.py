@@ -195,3 +195,21 @@ def test_the_committed_distribution_is_clean_and_within_the_limits() -> None:
     assert distribution.tables(data) in (distribution.DOCS / "tolerance.md").read_text("utf-8")
     assert data["limits"] == distribution.LIMIT, "C was changed: run benchmarks/distribution.py again"
     assert distribution.PICTURE.exists()
+
+
+def test_a_report_of_a_block_that_is_not_here_can_be_shown(failing: Report) -> None:
+    row = replace(failing.rows[-1], block="Gone", case='{"block": "Gone"}')
+    text = str(Report([row], [], failing.environment, failing.limits))
+    assert 'attn-ref reproduce \'{"block": "Gone"}\' --engine jax' in text
+
+
+def test_what_other_commands_pipe_is_not_folded_either() -> None:
+    from click.testing import CliRunner
+
+    from attn_ref.cli import cli
+    from attn_ref.commands.list import title
+
+    lines = CliRunner().invoke(cli, ["list"], standalone_mode=False).output.splitlines()
+    for name, block in ar.blocks().items():
+        (line,) = [line for line in lines if line.startswith(f"{name} ")]
+        assert title(block) in line

@@ -56,7 +56,8 @@ def taps(rows: Sequence[Mapping[str, Any]], *, whole: bool = False) -> list[Line
         before = [Line(f"… {gone} more agree"), *before[gone:]]
     if (gone := len(after) - AFTER) > 1:
         wrong = sum(line.place == "wrong" for line in after[AFTER:])
-        said = f"… {gone} more, {wrong} of them differ" if wrong else f"… {gone} more agree"
+        said = "agree" if not wrong else "differ" if wrong == gone else f"of which {wrong} differ"
+        said = f"… {gone} more {said}"
         after = [*after[:AFTER], Line(said, place="after")]
     return [*before, lines[first], *after]
 
