@@ -136,7 +136,7 @@ def test_fresh_layers_and_tensors_that_want_gradients_are_taken() -> None:
         ({"seed": -1}, "seed should be a whole number, at least 0; got -1"),
         (
             {"engines": "keras"},
-            "unknown engine 'keras'; the mirrors of keras run on tensorflow or jax; the engines are torch, torch-compile,",
+            "unknown engine 'keras'; the mirrors of keras run on tensorflow or jax; the engines are torch,",
         ),
         ({"dtypes": "float8"}, "unknown dtype float8; the dtypes are float64, float32, bfloat16, float16"),
         ({"modes": "backward"}, "unknown mode backward; the modes are forward, gradient, training"),
