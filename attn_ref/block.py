@@ -27,17 +27,6 @@ RESERVED = frozenset(
     ["input", "inputs", "output", "outputs", "weights", "variables", "path", "dtype", "losses", "metrics", "name"]
 )
 
-
-class Signature:
-    """``inspect.signature`` of a block is that of its fields, which ``Block.__new__`` would hide."""
-
-    def __get__(self, block: Any, cls: type) -> inspect.Signature:
-        if block is not None:
-            raise AttributeError("a block is called as its __call__ says")
-        own = inspect.signature(cls.__init__)  # type: ignore[misc]
-        return own.replace(parameters=list(own.parameters.values())[1:])
-
-
 #: ``pick(a, b, c)`` returns one of its arguments: a seeded generator's choice, or hypothesis' draw.
 Pick = Callable[..., Any]
 
@@ -63,7 +52,6 @@ class Block:
     #: field -> a value that, against ``example``, changes the result (or the shape of the parameters); where other
     #: fields must be set for it to act, a mapping of all of them
     witnesses: ClassVar[dict[str, Any]] = {}
-    __signature__ = Signature()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
