@@ -143,3 +143,11 @@ def test_numbers_of_rank_0(engine: str) -> None:
     for extra in ({"bias": bias, "attention_mask": np.array(True)}, {"attention_mask": np.bool_(False)}):
         want = block({}, **x, **extra)
         np.testing.assert_allclose(backend.run(backend.build(block), {**x, **extra}).output, want, rtol=1e-15)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_indices_beyond_32_bits(engine: str) -> None:
+    """Keras' indices are int32: a position of 2³¹ + 5 was one of −2³¹ + 5."""
+    rotary, backend = ar.RotaryEmbedding(width=2), ar.backend(engine)
+    x = {"x": np.ones((1, 1, 1, 2)), "positions": np.array([2**31 + 5])}
+    np.testing.assert_allclose(backend.run(backend.build(rotary), x).output, rotary({}, **x), rtol=1e-14)

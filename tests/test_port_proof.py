@@ -104,7 +104,7 @@ def test_attention_between_torch_and_keras(block: ar.Block, tmp_path: Path) -> N
     assert report.ok, report.to_json()["proof"]
     assert report.proof is not None
     assert {"query", "key", "value", "attention_mask"} <= report.proof.inputs.keys()
-    assert len(ends(report)["source"].rows) == len(ends(report)["target"].rows) == 10
+    assert len(ends(report)["source"].rows) == len(ends(report)["target"].rows) == 11
     assert ar.port.convert(tmp_path / "w.weights.h5", tmp_path / "again.safetensors", to="torch").ok
     assert tiny_bert.same_bits(*(tiny_bert.tensors(tmp_path / f"{name}.safetensors") for name in ("w", "again")))
 

@@ -124,8 +124,10 @@ def scoped_calls(layer: Any) -> Iterator[tuple[Any, Callable[..., Any]]]:
 
 
 def lift(value: np.ndarray, dtype: str) -> Any:
-    """A NumPy array as a tensor; reals take the layer's dtype."""
-    kind = {"f": dtype, "i": "int32", "u": "int32"}.get(value.dtype.kind)
+    """A NumPy array as a tensor; reals take the layer's dtype, indices int32 unless one is beyond it."""
+    kind = {"f": dtype, "i": "int32"}.get(value.dtype.kind)
+    if kind == "int32" and np.max(np.abs(value), initial=0) >= 2**31:
+        kind = "int64"
     return keras.ops.convert_to_tensor(value, dtype=kind)
 
 
