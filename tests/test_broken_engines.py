@@ -38,7 +38,7 @@ ENDINGS = {
     "interrupt": ("raised", "KeyboardInterrupt"),
     "bare": ("raised", "Bare: out of the blue"),
     "import-fails": ("raised", "ModuleNotFoundError: No module named 'attn_ref_fake_nowhere'"),
-    "giant": ("raised", "MemoryError: Unable to allocate 8.00 TiB"),
+    "giant": ("memory", "MemoryError: Unable to allocate 8.00 TiB"),
 }
 NO_START = {
     "start-exits": "start-exits did not start: its process ended with exit code 7 while it started",

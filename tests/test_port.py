@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ import tiny_bert
 from safetensors.numpy import save_file
 
 import attn_ref as ar
-from attn_ref import cli
+from attn_ref import cli, interrupts
 
 pytestmark = pytest.mark.xdist_group("hugging face")
 
@@ -28,10 +29,13 @@ def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def command(*arguments: Any) -> int:
     """Exit code of ``attn-ref`` with these arguments."""
+    signals = {number: signal.getsignal(number) for number in interrupts.SIGNALS}  # the command ends by ignoring them
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["attn-ref", *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
             cli.main()
+    for number, handler in signals.items():
+        signal.signal(number, handler)
     return int(ended.value.code or 0)
 
 
