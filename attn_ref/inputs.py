@@ -81,6 +81,8 @@ def native(value: Any) -> np.ndarray:
     >>> native(np.array([1.5, -2.0], ">f4")).dtype, native(np.array([7], np.uint16)).dtype
     (dtype('float32'), dtype('int64'))
     """
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError("its mask would be lost; give its data, and the mask as an input of its own")
     if hasattr(value, "detach"):  # a tensor of torch, which gives NumPy no bfloat16, and none that wants gradients
         value = value.detach().cpu()
         value = value.float() if "float" in str(value.dtype) and value.dtype.itemsize < 3 else value

@@ -151,3 +151,13 @@ def test_indices_beyond_32_bits(engine: str) -> None:
     rotary, backend = ar.RotaryEmbedding(width=2), ar.backend(engine)
     x = {"x": np.ones((1, 1, 1, 2)), "positions": np.array([2**31 + 5])}
     np.testing.assert_allclose(backend.run(backend.build(rotary), x).output, rotary({}, **x), rtol=1e-14)
+
+
+def test_the_mask_of_a_masked_array_is_not_lost() -> None:
+    """It was dropped without a word at every door."""
+    block = ar.FeedForward(width=2, hidden_width=3)
+    x = np.ma.masked_array(np.ones((1, 2, 2)), mask=[[[True, False], [False, False]]])
+    with pytest.raises(ValueError, match=r"FeedForward: x: .* its mask would be lost; give its data"):
+        block(block.init(), x)
+    with pytest.raises(ValueError, match="its mask would be lost"):
+        block(block.init() | {"reduce.bias": np.ma.masked_array(np.ones(2))}, np.ones((1, 2, 2)))
