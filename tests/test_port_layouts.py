@@ -34,8 +34,8 @@ BLOCKS = [block for block in EVERY if block.params()]
 @pytest.fixture(params=BLOCKS, ids=lambda block: type(block).__name__)
 def canonical(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[ar.Block, dict[str, np.ndarray], Path]:
     """A block, float32 weights, and a file with them."""
-    block: ar.Block = request.param
-    weights, path = cast(block.init(seed=1), "float32"), tmp_path / "w.npz"
+    block: ar.Block = request.param  # in safetensors, for which no process is started
+    weights, path = cast(block.init(seed=1), "float32"), tmp_path / "w.safetensors"
     ar.port.write(path, weights, {"map": "canonical", "block": type(block).__name__, "fields": block.fields()})
     return block, weights, path
 
@@ -69,8 +69,8 @@ def test_keras_writes_the_same_and_loads_ours(canonical: Any, tmp_path: Path) ->
     assert bare == datasets(tmp_path / "bare.weights.h5")
     told = {**block.fields(), "block": type(block).__name__}  # and back, from files that say nothing about themselves
     for name in ("theirs", "bare"):
-        ar.port.convert(tmp_path / f"{name}.weights.h5", tmp_path / "back.npz", set=told)
-        with ar.port.read(tmp_path / "back.npz") as back:
+        ar.port.convert(tmp_path / f"{name}.weights.h5", tmp_path / "back.safetensors", to="canonical", set=told)
+        with ar.port.read(tmp_path / "back.safetensors") as back:
             assert {key: value.tobytes() for key, value in back.items()} == {k: v.tobytes() for k, v in weights.items()}
     model.load_weights(tmp_path / "ours.weights.h5")
     assert all(np.array_equal(value, weights[name]) for name, value in engine.dump(layer).items())
@@ -92,9 +92,11 @@ def test_torch_has_the_same(canonical: Any, tmp_path: Path) -> None:
     assert all(np.array_equal(value, weights[name]) for name, value in engine.dump(layer).items())
     save_file({name: value.contiguous() for name, value in state.items()}, tmp_path / "theirs.safetensors")
     told = {**block.fields(), "block": type(block).__name__}  # and back, from a file that says nothing about itself
-    back = ar.port.convert(tmp_path / "theirs.safetensors", tmp_path / "back.npz", from_="torch", set=told)
+    back = ar.port.convert(
+        tmp_path / "theirs.safetensors", tmp_path / "back.safetensors", from_="torch", to="canonical", set=told
+    )
     assert set(back.plan.unused) == state.keys() - theirs.keys()
-    with ar.port.read(tmp_path / "back.npz") as arrived:
+    with ar.port.read(tmp_path / "back.safetensors") as arrived:
         assert {name: x.tobytes() for name, x in arrived.items()} == {n: x.tobytes() for n, x in weights.items()}
 
 
