@@ -247,6 +247,16 @@ def test_what_ends_the_reader_ends_nothing_else(tmp_path: Path, monkeypatch: pyt
         assert str(source) in str(caught.value), code
 
 
+def test_a_reader_finds_what_its_parent_finds(tmp_path: Path) -> None:
+    """Also where the package is found by the folder that a program is started in."""
+    np.savez_compressed(tmp_path / "w.npz", w=np.arange(3.0))
+    program = f"import sys; sys.path = sys.path[1:]; sys.path.append({str(Path(ar.__file__).parents[1])!r})\n"
+    program += f"import attn_ref as ar\nwith ar.port.read({str(tmp_path / 'w.npz')!r}) as c: print(c['w'].sum())"
+    plain = [sys.executable, "-S", "-c", f"import sys; sys.path += {sys.path!r}[1:]\n{program}"]
+    done = subprocess.run(plain, capture_output=True, text=True, cwd=tmp_path, env={"PATH": os.environ["PATH"]})
+    assert (done.stdout, done.stderr) == ("3.0\n", "")
+
+
 def test_a_reader_ends_with_its_checkpoint_and_with_its_parent(tmp_path: Path) -> None:
     np.savez_compressed(tmp_path / "w.npz", w=np.arange(3.0))
     with ar.port.read(tmp_path / "w.npz") as checkpoint:

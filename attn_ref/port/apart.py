@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 import weakref
 import zlib
@@ -20,10 +19,13 @@ from typing import Any
 
 import numpy as np
 
+from attn_ref.child import command
 from attn_ref.port.channel import Silent, receive, send
 from attn_ref.port.checkpoint import Checkpoint, CheckpointError, Place, Spec
 from attn_ref.port.reader import SECONDS, SPEED
 
+#: seconds that the process may take to start, on a machine that is busy
+START = 300
 #: how much longer than its processor time an answer may take, on a machine that is busy or whose disk is slow
 PATIENCE = 5
 #: can a process hand on its open files?
@@ -36,6 +38,7 @@ def read(path: Path, format: str) -> Checkpoint:
     """What ``path`` holds, by the reader of ``format``. CheckpointError that names the file, whatever is in it."""
     reader = Reader(path, format)
     try:
+        reader.started()
         answer = reader.ask(reader.job, path.stat().st_size)
         specs = {name: Spec(tuple(shape), dtype) for name, (shape, dtype) in answer["specs"].items()}
         places = {
@@ -67,6 +70,15 @@ class Reader:
         }  # fmt: skip
         self.questions, self.answers = (pipe.fileno() for pipe in (self.process.stdin, self.process.stdout) if pipe)
         self.close: Callable[[], Any] = weakref.finalize(self, end, self.process, self.scratch)
+
+    def started(self) -> None:
+        """Wait until the process is there. RuntimeError if it does not come, which is not the file's doing."""
+        try:
+            receive(self.answers, START)
+        except (Silent, EOFError, OSError, ValueError) as error:
+            self.close()
+            how = how_ended(self.process.returncode)
+            raise RuntimeError(f"{self.path}: the process that is to read it did not start ({how})") from error
 
     def ask(self, question: dict[str, Any], work: int, tensor: str = "") -> Any:
         """The process's answer. CheckpointError if it refuses, ends, or takes too long over ``work`` bytes."""
@@ -100,9 +112,9 @@ class Reader:
 
 def start(scratch: Any) -> subprocess.Popen[bytes]:
     """The process, which waits for its job."""
-    command = [sys.executable, "-P", "-m", "attn_ref.port.reader"]
     return subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0,
+        command("from attn_ref.port.reader import main; main()"),
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0,
         pass_fds=(scratch.fileno(),) if POSIX else (),
         start_new_session=True,  # Ctrl-C goes to the porter, which ends this process
     )  # fmt: skip
@@ -124,10 +136,16 @@ def ended(code: int, seconds: float) -> str:
     """Why a reader ended, in words."""
     if code < 0 and -code == OUT_OF_TIME:
         return f"reading it takes more than {seconds:.0f} s of processor time; is it whole?"
-    how = f"exit code {code}"
-    if code < 0:
-        how = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
-    return f"the library that reads this format crashed on it ({how}); it is corrupt, or made to crash readers"
+    return (
+        f"the library that reads this format crashed on it ({how_ended(code)}); it is corrupt, or made to crash readers"
+    )
+
+
+def how_ended(code: int) -> str:
+    """An exit code, or the signal's name."""
+    if code >= 0:
+        return f"exit code {code}"
+    return signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
 
 
 def scratch_file() -> Any:

@@ -1,13 +1,12 @@
 """The two ends of a conversion, each run in a process of its own, by the loader of its own framework.
 
-``python -m attn_ref.port.ends FOLDER`` reads ``FOLDER/job.json`` and ``inputs.npz``, runs the function that the job
+``main(FOLDER)`` reads ``FOLDER/job.json`` and ``inputs.npz``, runs the function that the job
 names, and leaves ``taps.npz`` and ``result.json``. Nothing else of the porter runs a framework.
 """
 
 from __future__ import annotations
 
 import json
-import sys
 import traceback
 from dataclasses import dataclass
 from importlib import import_module
@@ -53,8 +52,9 @@ def canonical(job: Job) -> Outcome:
     return Outcome(output, taps, f"the reference in NumPy {np.__version__}, float64")
 
 
-def main(folder: Path) -> None:
-    """Run the job in ``folder``."""
+def main(place: str) -> None:
+    """Run the job in the folder ``place``."""
+    folder = Path(place)
     job: dict[str, Any] = json.loads((folder / "job.json").read_text())
     module, _, function = job.pop("end").partition(":")
     try:
@@ -75,7 +75,3 @@ def main(folder: Path) -> None:
     np.savez(folder / "taps.npz", **arrays)
     labels = {name: tapped.labels for name, tapped in outcome.taps.items()}
     (folder / "result.json").write_text(json.dumps({"by": outcome.by, "labels": labels}))
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))

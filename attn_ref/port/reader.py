@@ -1,6 +1,6 @@
 """Reads one file of a stranger's in a process of its own, whose time and memory have limits.
 
-``python -m attn_ref.port.reader`` takes a message ``{"path", "format", "scratch"}`` on its standard input and answers
+It takes a message ``{"path", "format", "scratch"}`` on its standard input and answers
 with what the file holds, or with ``{"error"}``. Then each message ``{"load": name}`` has it put the bytes of a tensor
 into the scratch file. It ends with its parent. HDF5 and decoders of streams are written in C: a corrupt file can crash
 them or keep them busy for ever, and no check in Python comes before.
@@ -9,7 +9,6 @@ them or keep them busy for ever, and no check in Python comes before.
 from __future__ import annotations
 
 import os
-import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -32,10 +31,12 @@ def main() -> None:
     os.dup2(2, 1)
     with suppress(EOFError, BrokenPipeError):  # when the parent is gone
         serve(0, answers)
+    os._exit(0)  # HDF5 may crash once more on a corrupt file when it is closed
 
 
 def serve(questions: int, answers: int) -> None:
     """Answer what comes, until nothing comes any more."""
+    send(answers, {"ready": True})
     job = receive(questions)
     path = Path(job["path"])
     try:
@@ -130,9 +131,3 @@ def address_space() -> int:
         return int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, AttributeError):
         return 0
-
-
-if __name__ == "__main__":
-    main()
-    sys.stdout.flush()
-    os._exit(0)  # HDF5 may crash once more on a corrupt file when it is closed

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -20,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from attn_ref.backend import MissingBackend
+from attn_ref.child import command
 from attn_ref.port.checkpoint import Checkpoint
 from attn_ref.port.mapping import Map, Variant
 from attn_ref.port.plan import Plan
@@ -89,7 +89,7 @@ def start(
     (folder / "job.json").write_text(json.dumps(job))
     with open(folder / "log", "wb") as log:
         return subprocess.Popen(
-            [sys.executable, "-P", "-m", "attn_ref.port.ends", str(folder)],
+            command("from attn_ref.port.ends import main; main(sys.argv[1])", str(folder)),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
