@@ -6,6 +6,7 @@ Ctrl-C, SIGTERM or SIGHUP ended it.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from importlib import import_module
@@ -66,9 +67,20 @@ def cli() -> None:
     """Is my attention right, and if not, where and why? NumPy defines; every framework is held to it."""
 
 
+def open_streams() -> None:
+    """Let standard output and error take any text: what their encoding lacks is escaped; to a closed one goes nothing."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def main() -> None:
     """The entry point: every error of the request is one message on stderr and exit code 2."""
     interrupts.catch(interrupts.leave)
+    open_streams()
     if (name := "".join(sys.argv[1:2])) in COMMANDS:
         import_module(f"attn_ref.commands.{name}")  # an import now and then swallows what a signal raises in it
     interrupts.catch(interrupts.unwind)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 #: characters a line, and lines a message: a tensor's name may have megabytes, and a file a million tensors
-WIDTH, LINES = 1000, 30
+WIDTH, LINES = 1000, 29
 
 
 def clean(text: str) -> str:

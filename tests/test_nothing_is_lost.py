@@ -184,6 +184,17 @@ def test_every_map_of_one_block_says_which_fields_it_expresses() -> None:
             assert refused == (getattr(other, name) not in values), (item.name, name)
 
 
+def test_a_model_without_a_head_is_no_classifier(tmp_path: Path) -> None:
+    block = ar.VisionTransformer(
+        patch=4, image_height=8, image_width=8, width=8, num_layers=1, num_heads=2, hidden_width=12
+    )
+    told = {"map": "canonical", "block": "VisionTransformer", "fields": block.fields()}
+    ar.port.write(tmp_path / "in.npz", block.init(), told)
+    with pytest.raises(ar.port.CheckpointError, match=r"hold head\.kernel; this VisionTransformer has none"):
+        ar.port.convert(tmp_path / "in.npz", tmp_path / "w.safetensors", to="hf.ViTForImageClassification")
+    ar.port.convert(tmp_path / "in.npz", tmp_path / "w.safetensors", to="hf.ViTModel")
+
+
 # runs that are ended --------------------------------------------------------------------------------------------------
 
 SLOW = """

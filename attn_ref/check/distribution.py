@@ -14,6 +14,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 
+#: beyond it the end of the bin would be no number
+LARGEST = 2.0**1023
 #: bins for each factor of two
 STEPS = 4
 #: the shares that reports give
@@ -22,7 +24,7 @@ SHARES = (0.5, 0.9, 0.99, 0.999)
 
 def edge(worst: float) -> str:
     """The upper end of the bin in which ``worst`` lies, which is the name of the bin."""
-    if worst == 0 or not math.isfinite(worst):
+    if worst == 0 or not worst < LARGEST:
         return "0" if worst == 0 else "inf"
     return f"{2.0 ** (math.ceil(STEPS * math.log2(worst)) / STEPS):.3g}"
 

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from attn_ref.commands.output import check_targets, console, write_json
+from attn_ref.wording import printable
 
 
 @click.command()
@@ -83,10 +84,15 @@ def print_report(report: Any, out: Any) -> None:
         names = keys[0] if len(keys) == 1 else f"{keys[0]} and {len(keys) - 1} more"
         out.print(f"  left out: {names}: {why}", markup=False, soft_wrap=True)
     if defaults := [f"{k}={getattr(block, k)}" for k, by in plan.told.items() if by == "the map's default"]:
-        out.print(f"  not said by any file, so taken as usual: {', '.join(defaults)}; --set changes it", soft_wrap=True)
+        out.print(
+            f"  not said by any file, so taken as usual: {', '.join(defaults)}; --set changes it",
+            markup=False,
+            soft_wrap=True,
+        )
     for name, by in plan.told.items():
         if ", against " in by:
-            out.print(f"[yellow]  {name}={getattr(block, name)} by {by}[/]", soft_wrap=True)
+            said = printable(f"  {name}={getattr(block, name)} by {by}", 300)
+            out.print(said, style="yellow", markup=False, soft_wrap=True)
     if report.proof:
         print_proof(report.proof, out)
     if report.ok:

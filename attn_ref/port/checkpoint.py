@@ -109,6 +109,8 @@ class Checkpoint(Mapping[str, np.ndarray]):
         """A checkpoint of arrays that are in memory; one that is a checkpoint already stays as it is."""
         if isinstance(arrays, Checkpoint):
             return arrays
+        if masked := [name for name, value in arrays.items() if isinstance(value, np.ma.MaskedArray)]:
+            raise CheckpointError(f"{masked[0]} is a masked array, whose mask no file would keep; give its data")
         held = {name: np.asarray(value) for name, value in arrays.items()}
         return cls({name: Spec.of(value) for name, value in held.items()}, held.__getitem__)
 
@@ -141,6 +143,10 @@ class Checkpoint(Mapping[str, np.ndarray]):
         except MemoryError as error:
             need = f"{self.specs[name].nbytes / 1e6:.0f} MB"
             raise CheckpointError(f"{self.path}: {name} takes {need}, and there is no room for it") from error
+        except CheckpointError:
+            raise
+        except (ValueError, TypeError, OverflowError) as error:
+            raise CheckpointError(f"{self.path}: {name} {self.specs[name].shape} cannot be read: {error}") from error
         if Spec.of(array) != self.specs[name]:
             raise CheckpointError(f"{self.path}: {name} was announced as {self.specs[name]} and is {Spec.of(array)}")
         return array

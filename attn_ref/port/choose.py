@@ -22,7 +22,10 @@ def source_map(source: Checkpoint, name: str | None) -> Map:
     if name:
         return maps.find(name)
     if isinstance(written := source.metadata.get("map"), str):
-        return maps.find(written)
+        try:
+            return maps.find(written)
+        except ValueError as error:
+            raise CheckpointError(f"{source.path}: {error}") from error
     known = [item for item in maps.maps().values() if source.format in item.formats]
     if len(known) == 1:
         return known[0]

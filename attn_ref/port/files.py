@@ -65,7 +65,7 @@ def write(
 def write_text(path: str | Path, text: str) -> None:
     """Write a report or a plan, as UTF-8. The file appears when it is whole, or not at all."""
     with beside(path) as temporary, writing(path):
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
         arrive(temporary, path)
 
 
@@ -158,7 +158,16 @@ def same(path: Path, other: Path) -> bool:
     """Are the two one file, now or when they are written?"""
     if path.exists() and other.exists() and path.samefile(other):
         return True
-    return os.path.realpath(path).casefold() == os.path.realpath(other).casefold()
+    real, others = Path(os.path.realpath(path)), Path(os.path.realpath(other))
+    if str(real).casefold() == str(others).casefold():
+        return True
+    # one folder may have several paths, as by a bind mount
+    folders = real.parent, others.parent
+    return (
+        real.name.casefold() == others.name.casefold()
+        and all(map(Path.is_dir, folders))
+        and folders[0].samefile(folders[1])
+    )
 
 
 @contextmanager

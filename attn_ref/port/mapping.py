@@ -135,6 +135,9 @@ class Map:
                 values = tuple(dict.fromkeys(known.values[option.name].values()))
             if values is None and option.name not in named:
                 values = (option.default,)
+            tensor = known.sizes.get(option.name, ("",))[0]
+            if got is None and any(rule.canonical == tensor for rule in self.rules):
+                lines.append(f"files of map {self.name} hold {tensor}; this {type(block).__name__} has none")
             if values is not None and got not in values:
                 means, kind = " or ".join(map(repr, values)), type(block).__name__
                 lines.append(f"files of map {self.name} mean {option.name} = {means}; this {kind} has {got!r}")

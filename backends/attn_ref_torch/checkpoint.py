@@ -17,7 +17,8 @@ WANTED = "save model.state_dict(), a flat dict of dense tensors"
 def read(path: Path, format: str) -> Checkpoint:
     """A flat state dict: str -> tensor. CheckpointError for anything else."""
     try:  # whatever a hostile pickle makes torch raise, the answer is the same: it is not read in another way
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped(path))
+        # not mapped: then torch looks neither at compression nor at the length of a record
+        state = torch.load(path, map_location="cpu", weights_only=True)
     except MemoryError:
         raise
     except Exception as error:
@@ -39,12 +40,6 @@ def read(path: Path, format: str) -> Checkpoint:
         return tensor.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
 
     return Checkpoint(specs, load, path=path, format=format)
-
-
-def zipped(path: Path) -> bool:
-    """Is it a zip archive, as torch has written since 1.6? Those can be mapped instead of read."""
-    with open(path, "rb") as file:
-        return file.read(4) == b"PK\x03\x04"
 
 
 def odd(value: object) -> str | None:

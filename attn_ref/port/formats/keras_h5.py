@@ -106,7 +106,8 @@ def spec(path: Path, name: str, dataset: h5py.Dataset) -> Spec:
     """Shape and dtype of a dataset that lies in the file and holds plain numbers."""
     if dataset.external or dataset.is_virtual:
         raise CheckpointError(f"{path}: {name} is stored in another file, which is not read")
-    kept, bfloat16 = dataset.dtype, dataset.attrs.get("dtype") == "bfloat16"
+    kept, said = dataset.dtype, dataset.attrs.get("dtype")
+    bfloat16 = isinstance(said, str) and said == "bfloat16"
     if bfloat16 and (kept.kind != "V" or kept.itemsize != 2 or kept.names):  # two bytes that HDF5 has no name for
         raise CheckpointError(f"{path}: {name} says that it is bfloat16, and is stored as {kept}")
     if (kept.kind not in "fiub" and not bfloat16) or dataset.shape is None:

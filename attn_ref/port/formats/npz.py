@@ -85,6 +85,8 @@ def header(path: Path, name: str, info: zipfile.ZipInfo, file: IO[bytes]) -> Hea
     """The header of an entry, whose size must be what the header announces."""
     raw = file.read(8)
     version = npy.read_magic(BytesIO(raw))
+    if version not in ((1, 0), (2, 0), (3, 0)):
+        raise CheckpointError(f"{path}: {name} has version {version} of the .npy format; 1.0, 2.0 and 3.0 are read")
     width = 2 if version == (1, 0) else 4
     raw += file.read(width)
     (length,) = struct.unpack("<H" if width == 2 else "<I", raw[8:])

@@ -39,7 +39,10 @@ def read(path: Path) -> Checkpoint:
         regular(file)
         with reading(file, "safetensors", Exception):
             opened[name] = safe_open(str(file), framework="np")
-            metadata |= opened[name].metadata() or {}
+            told = opened[name].metadata() or {}
+            if told.get("attn_ref", metadata.get("attn_ref")) != metadata.get("attn_ref", told.get("attn_ref")):
+                raise CheckpointError(f"{path}: {name} and the shards before it say that they hold different blocks")
+            metadata |= told
             for key in opened[name].keys():  # noqa: SIM118  (safe_open is no mapping)
                 if key in home:
                     raise CheckpointError(f"{path}: {key} lies in two shards, {home[key]} and {name}")
@@ -73,7 +76,8 @@ def index(path: Path) -> dict[str, str]:
     places = load_json(path).get("weight_map")
     if not isinstance(places, dict) or not places or not all(isinstance(name, str) for name in places.values()):
         raise CheckpointError(f"{path}: an index has a 'weight_map' from tensor names to names of files")
-    if away := [name for name in places.values() if Path(name).name != name or not name.endswith(".safetensors")]:
+    names = set(places.values())
+    if away := [n for n in names if Path(n).name != n or not n.endswith(".safetensors") or not n.isprintable()]:
         raise CheckpointError(f"{path}: shards lie beside the index and end in .safetensors; got {away[0]!r}")
     return places
 
