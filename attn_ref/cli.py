@@ -68,7 +68,7 @@ def cli() -> None:
 
 
 def open_streams() -> None:
-    """Let standard output and error take any text: what their encoding lacks is escaped; to a closed one goes nothing."""
+    """Let standard output and error take any text: what their encoding lacks is escaped."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:

@@ -7,13 +7,14 @@ import os
 import re
 import subprocess
 import sys
-from importlib.util import find_spec
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import attn_ref as ar
+from attn_ref.commands.output import console
 
 ROOT = Path(__file__).parents[1]
 MAX = 128
@@ -170,3 +171,20 @@ def test_jax_is_the_reference_but_for_keras_float32_layer_norm(encoder, referenc
 def run_jax(target: str, count: int) -> None:
     block, weights = ar.port.load(folder(), set={"pooling": "mean"})
     np.savez(target, **mirrored("jax", block, weights, batch(count)))
+
+
+def test_the_demo_compares_hidden_scores_as_such() -> None:
+    """−∞ − −∞ is no number: the demo said that equal models differ."""
+    place = Path(__file__).parents[1] / "examples" / "minilm.py"
+    spec = spec_from_file_location("demo_of_minilm", place)
+    assert spec
+    assert spec.loader
+    demo = module_from_spec(spec)
+    spec.loader.exec_module(demo)
+    block = ar.TextEncoder(**ar.TextEncoder.example)
+    inputs = {"token_ids": np.array([[1, 2, 3]]), "padding_mask": np.array([[True, True, False]])}
+    runs = {name: demo.numpy_run(block, block.init(), inputs) for name in ("NumPy", "Another")}
+    assert "layers.0.attention.attention.masked" in runs["NumPy"][1]
+    assert demo.compare(block, runs, console())
+    runs["Another"] = demo.numpy_run(block, block.init(seed=1), inputs)
+    assert not demo.compare(block, runs, console())

@@ -26,7 +26,8 @@ def report() -> Report:
 
 
 def test_bins_add_up() -> None:
-    assert [edge(x) for x in (0.0, 0.5, 0.51, 1.0, 1.18, 1.2, 16.0, float("inf"), float("nan"), sys.float_info.max)] == [
+    figures = (0.0, 0.5, 0.51, 1.0, 1.18, 1.2, 16.0, float("inf"), float("nan"), sys.float_info.max)
+    assert [edge(x) for x in figures] == [
         "0", "0.5", "0.595", "1", "1.19", "1.41", "16", "inf", "inf", "inf"
     ]  # fmt: skip
     left, right = {}, {}

@@ -149,6 +149,7 @@ def print_failure(row: Row, console: Any) -> None:
     put(verdict(row.first_divergence, row.fault, row.detail), console, indent=2)
     if row.taps:
         console.print()
+        put(Text("taps of the smallest case, in order of computation"), console, indent=2)
         print_taps(told.taps(row.taps), console, indent=2)
     console.print()
     put(Text(f"smallest case{f', {row.shrunk}' if row.shrunk else ''}"), console, indent=2)
