@@ -53,7 +53,7 @@ def test_it_fits_the_terminal(name: str, width: int) -> None:
             alone = len(line.split()) == 1
             assert len(line) <= width or alone or (not heading and line in doc(ar.block(name))), line
     facts = described(name)[1]
-    said = " ".join(shown(name, width)["options (of the example shown)"]).split()
+    said = " ".join(shown(name, width)["options: default, that of the example shown, meaning"]).split()
     assert [text for text in facts["about"].values() if not set(text.split()) <= set(said)] == []
 
 
@@ -107,4 +107,4 @@ def test_the_command_prints_the_page(capsys: pytest.CaptureFixture[str]) -> None
     cli(["show", "squeeze_excitation"], standalone_mode=False)
     text = capsys.readouterr().out
     assert "    s = σ(max(0, z W₁ + b₁) W₂ + b₂)\n" in text
-    assert "\noptions (of the example shown)\n  channels" in text
+    assert "\noptions: default, that of the example shown, meaning\n  channels" in text

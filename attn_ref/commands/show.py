@@ -6,7 +6,7 @@ import inspect
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from typing import Any
 
 import click
@@ -51,7 +51,10 @@ def page(block: Any, facts: dict[str, Any], width: int) -> Iterator[tuple[str, l
     """Headings, of which the first is empty, and the lines below them, for a terminal of ``width`` columns."""
     yield "", "\n\n".join(prose.paragraphs(doc(type(block)), width)).split("\n")
     tables: dict[str, list[tuple[str, ...]]] = {
-        "options (of the example shown)": [(k, repr(v), facts["about"][k]) for k, v in facts["options"].items()],
+        "options: default, that of the example shown, meaning": [
+            (k, repr(facts["defaults"][k]) if k in facts["defaults"] else "required", repr(v), facts["about"][k])
+            for k, v in facts["options"].items()
+        ],
         "inputs": list(facts["inputs"].items()),
         "parameters": [(k, str(tuple(v))) for k, v in facts["parameters"].items()],
         "taps, in order": [(k, v["axes"], str(tuple(v["shape"]))) for k, v in facts["taps"].items()],
@@ -81,6 +84,7 @@ def describe(block: Any) -> dict[str, Any]:
         "equations": formula.equations(latex),
         "latex": latex,
         "options": block.fields(),
+        "defaults": {field.name: field.default for field in fields(block) if field.default is not MISSING},
         "about": about(cls),
         "inputs": {
             name: f"'{spec.labels}' {spec.kind}"
