@@ -2,13 +2,22 @@
 
 Hypothesis: the same examples every time under CI, fresh ones elsewhere; never a deadline. Threads: the arrays are tiny,
 and torch's OpenMP threads spin while they wait for each other; on a shared machine one thread is eight times as fast.
+Signals: a shell starts what it runs in the background with Ctrl-C ignored, and all that this starts would inherit it.
 """
 
 import os
+import signal
+import threading
 
 from hypothesis import settings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported, which is later
+
+if threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) is signal.SIG_IGN:
+            signal.signal(getattr(signal, name), signal.SIG_DFL)
 
 settings.register_profile("dev", deadline=None, max_examples=5)
 settings.register_profile("ci", deadline=None, max_examples=5, derandomize=True)
