@@ -49,8 +49,6 @@ def run(
     progress: Progress | None,
 ) -> Report:
     """See ``attn_ref.check.check``."""
-    if strange := [b for b in blocks if not isinstance(b, str) and not (isinstance(b, type) and issubclass(b, Block))]:
-        raise ValueError(f"a check takes names of blocks or their classes, such as 'FeedForward'; got {strange[0]!r}")
     chosen = list(dict.fromkeys(find_block(b) if isinstance(b, str) else b for b in blocks or all_blocks().values()))
     known("dtype", dtypes, DTYPES)
     known("mode", modes, MODES)
