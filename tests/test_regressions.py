@@ -16,7 +16,7 @@ from attn_ref import ops
 from attn_ref.check.adjoint import FlashTaps, compare_gradients
 from attn_ref.check.cases import Case, cases
 from attn_ref.check.compare import Outcome, compare
-from attn_ref.check.gaps import BACKWARD, FLASH, gaps_for
+from attn_ref.check.gaps import BACKWARD, DELTA, FLASH, gaps_for
 from attn_ref.check.tolerance import truth
 from attn_ref.ops.activation import gelu_gate
 from attn_ref.ops.primitive import Noise, noisy
@@ -54,6 +54,10 @@ def test_the_flash_gap_is_there_and_grants_the_fused_backward_pass_alone(given: 
     assert {gap.where for gap in granted} == {BACKWARD}
 
 
+#: e, the share of the larger of two scores that are 1 apart
+E = float(np.e)
+
+
 class Still(Noise):
     """Noise that moves nothing by itself."""
 
@@ -61,9 +65,13 @@ class Still(Noise):
         return x
 
 
-def test_what_the_flash_gap_grants() -> None:
-    """A factor of 1 ± u·|log Σ exp| for the tangents of a row, with float32's u; values stay."""
-    listener = FlashTaps(Still(2.0**-8, 0))
+@pytest.mark.parametrize(
+    ("op", "granted"),
+    [(FLASH, 0.25 * 2.0**-24 * np.log(np.exp(100.0) + np.exp(99.0))), (DELTA, 7.0 * 2.0**-8 * (3 * E + 5) / (E + 1))],
+)
+def test_what_a_flash_gap_grants(op: str, granted: float) -> None:
+    """For the tangents of a row a factor of 1 ± u·|log Σ exp|, with float32's u; or ± u·output · their mean."""
+    listener = FlashTaps(Still(2.0**-8, 0, {op: 0.0}))
     scores, moves = np.array([[[[100.0, 99.0]]]]), np.array([[[[3.0, 5.0]]]])
     weights = np.exp(scores) / np.exp(scores).sum()
     tangent = weights * (moves - (weights * moves).sum())
@@ -72,8 +80,8 @@ def test_what_the_flash_gap_grants() -> None:
     listener("weights", weights + 1j * tangent, "b h t s")
     moved = listener("context", result + 1j * slope, "b h t e")
     assert moved.real == result
-    np.testing.assert_allclose(np.abs(moved.imag - 0.25), 0.25 * 2.0**-24 * np.log(np.exp(scores).sum()), rtol=1e-6)
-    assert listener.noise.used == {FLASH}
+    np.testing.assert_allclose(np.abs(moved.imag - 0.25), granted, rtol=1e-6)
+    assert listener.noise.used == {op}
 
 
 @pytest.mark.parametrize("engine", ENGINES)

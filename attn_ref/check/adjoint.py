@@ -23,7 +23,7 @@ from attn_ref.backend import Backend
 from attn_ref.block import Block
 from attn_ref.check.cases import Case
 from attn_ref.check.compare import FUSED, FUSED_ONLY, Outcome, judge, judge_dtype, not_finite, raised, said_off
-from attn_ref.check.gaps import BACKWARD, FLASH, Gap, units
+from attn_ref.check.gaps import BACKWARD, DELTA, FLASH, Gap, units
 from attn_ref.check.tolerance import LIMIT, OUTPUT, ROUNDING, RUNS, MovedTaps, moved, truth, wide
 from attn_ref.derivative import STEP, jvp
 from attn_ref.ops.primitive import Noise, kinks, noisy
@@ -142,12 +142,15 @@ class FlashTaps(MovedTaps):
     """Moves tangents as the backward pass of a flash kernel does, transposed; values are those of the forward pass.
 
     It restores the weights of a row as exp(score − log Σ exp), which is kept in float32 or better and rounded at its
-    size: all tangents of the row move by one factor.
+    size: all tangents of the row move by one factor. And from the gradients of a row's scores it takes their mean as
+    Σ output · its gradient, each product rounded: the tangents that all scores of a row have in common, which a
+    softmax cancels, remain by one rounding of the output.
     """
 
-    #: what was tapped last; the size of log Σ exp in every row of the weights tapped last
+    #: what was tapped last; of the weights tapped last, in every row: the size of log Σ exp, the mean of the tangents
     before: Any = None
     size: Any = None
+    common: Any = None
 
     def __call__(self, name: str, value: Any, labels: str) -> Any:
         value = super().__call__(name, value, labels)
@@ -156,13 +159,23 @@ class FlashTaps(MovedTaps):
             # a weight is exp(score − log Σ exp), so any of a row that is not 0 tells it
             logs = np.where(value.real > 0, np.abs(self.before.real - np.log(w)), 0.0)
             self.size = np.max(logs, axis=-1, keepdims=True, initial=0.0)
+            self.common = np.sum(value.real * np.imag(self.before), axis=-1, keepdims=True)
         elif name == "context" and np.iscomplexobj(value) and self.size is not None:
-            self.noise.used.add(FLASH)
-            size = self.size.reshape(*value.shape[:-1], 1)
-            signs = 2.0 * self.noise.bits.integers(0, 2, size.shape) - 1.0
-            value = value + 1j * (min(self.noise.unit, ROUNDING["float32"][0]) * size * signs * value.imag)
+            size, common = (x.reshape(*value.shape[:-1], 1) for x in (self.size, self.common))
+            slope = value.imag
+            if FLASH in self.noise.gaps:
+                unit = min(self.noise.unit, ROUNDING["float32"][0])
+                slope = slope + unit * self.signed(size) * value.imag
+            if DELTA in self.noise.gaps:
+                slope = slope + self.noise.unit * self.signed(value.real) * common
+            self.noise.used |= {FLASH, DELTA} & self.noise.gaps.keys()
+            value = value.real + 1j * slope
         self.before = value
         return value
+
+    def signed(self, size: Any) -> Any:
+        """± each of ``size``."""
+        return (2.0 * self.noise.bits.integers(0, 2, np.shape(size)) - 1.0) * size
 
 
 class Adjoint:
@@ -199,7 +212,7 @@ class Adjoint:
             unit, tiny = ROUNDING[self.dtype]
             noise = Noise(unit, self.runs, self.gaps, tiny)
             with noisy(noise):
-                listener = FlashTaps if FLASH in self.gaps else MovedTaps
+                listener = FlashTaps if {FLASH, DELTA} & self.gaps.keys() else MovedTaps
                 tangent = self.evaluate(moved(noise, self.w), moved(noise, self.x), listener=listener, noise=noise)
             moved_by = float(np.sum(np.abs((tangent - self.tangent) * self.u))) + noise.lost / STEP
             self.largest = max(self.largest, moved_by)

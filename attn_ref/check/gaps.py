@@ -28,8 +28,9 @@ from packaging.specifiers import SpecifierSet
 
 #: where a gap is that shows in gradients of fused calls alone
 BACKWARD = "fused backward"
-#: what such a gap rounds, which the definition does not have: flash kernels restore the weights from it
-FLASH = "logsumexp"
+#: what such gaps round, which the definition does not have. Of every row flash kernels keep log Σ exp of the scores,
+#: from which they restore its weights, and Σ output · its gradient, which stands for the mean that a softmax takes off
+FLASH, DELTA = "logsumexp", "delta"
 TABLE = Path(__file__).with_name("known_gaps.toml")
 
 
