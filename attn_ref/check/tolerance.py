@@ -8,6 +8,7 @@ An implementation agrees at a tap when, in every row,
 
 σ says what rounding does to this value in this case, cancellation and saturation included; relative to a row's largest
 value it is nowhere smaller than at the tap as a whole, since a row of few values may by chance stay put in all K runs.
+σ is learnt from as many of the K runs as it takes to settle that (see ``Truth``): most figures are upper bounds.
 The second term covers a last rounding; the third values that are all but zero. Where an engine has a known gap in a
 primitive, that primitive moves by the unit roundoff that it really has there. docs/tolerance.md derives all of it.
 """
@@ -15,7 +16,7 @@ primitive, that primitive moves by the unit roundoff that it really has there. d
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -34,17 +35,10 @@ ROUNDING = {
 #: dtype -> C
 LIMIT = {"float64": 16.0, "float32": 16.0, "bfloat16": 4.0, "float16": 4.0}
 RUNS = 8
+#: an error up to this share of C needs no more runs: it agrees, and they could only make it smaller
+SETTLED = 0.25
 #: the name under which what comes out is compared
 OUTPUT = "output"
-
-
-@dataclass
-class Truth:
-    """The reference's values at every tap, output last, the unit of each of its rows, and the primitives used."""
-
-    taps: dict[str, Tapped]
-    unit: dict[str, np.ndarray]
-    primitives: frozenset[str]
 
 
 class MovedTaps(Probe):
@@ -66,6 +60,68 @@ class MovedTaps(Probe):
         return self.noise.move(transpose_to(given.value, given.labels, labels).astype(value.dtype))
 
 
+class Truth:
+    """The reference's values at every tap, output last, the unit of each of its rows, and the primitives used.
+
+    σ only grows with the runs that it is learnt from, and so does the unit. Whoever compares asks for as many as it
+    takes: with fewer the unit is smaller, and an error in units of it larger, than with all.
+    """
+
+    def __init__(
+        self,
+        block: Block,
+        weights: Mapping[str, np.ndarray],
+        inputs: Mapping[str, np.ndarray],
+        dtype: str,
+        units: Mapping[str, float] | None = None,
+        replace: Mapping[str, Tapped] | None = None,
+        restart: Mapping[str, Tapped] | None = None,
+    ) -> None:
+        self.block, self.weights, self.inputs = block, wide(weights), wide(inputs)
+        self.rounding, self.units, self.replace, self.restart = ROUNDING[dtype], units, replace, restart
+        still = Still(0.0, 0)
+        with noisy(still):
+            self.taps = self._seen(still)
+        self.primitives, self.runs = frozenset(still.used), 0
+        for name, (value, _) in self.taps.items():
+            if not np.all(np.isfinite(value) | (is_masked(name) & np.isneginf(value))):
+                raise FloatingPointError(f"the reference of {type(block).__name__} is not finite at tap {name!r}")
+        self.sigma = {name: np.zeros(np.shape(value)[:-1]) for name, (value, _) in self.taps.items()}
+
+    def _seen(self, noise: Noise) -> dict[str, Tapped]:
+        with probe(MovedTaps(noise, self.restart, replace=self.replace)) as heard:
+            output = self.block(moved(noise, self.weights), **moved(noise, self.inputs))
+        return {**heard.seen, OUTPUT: Tapped(output, "")}
+
+    def learn(self, runs: int = RUNS) -> Truth:
+        """Run with noise until there were so many runs."""
+        u, tiny = self.rounding
+        while self.runs < runs:
+            noise = Noise(u, self.runs, self.units, tiny)
+            with noisy(noise):
+                heard = self._seen(noise)
+            for name, (value, _) in heard.items():
+                self.sigma[name] = np.maximum(self.sigma[name], _largest(apart(value, self.taps[name].value)))
+            self.runs += 1
+            vars(self).pop("unit", None)
+        return self
+
+    @cached_property
+    def unit(self) -> dict[str, np.ndarray]:
+        """Tap -> σ + u · max|y| + the smallest normal number, of every row, after the runs so far."""
+        u, tiny = self.rounding
+        unit: dict[str, np.ndarray] = {}
+        before = np.zeros(0)
+        for name, (value, _) in self.taps.items():
+            size, sigma = _largest(np.where(np.isneginf(value), 0.0, value)), self.sigma[name]
+            share = size / max(np.max(size, initial=0.0), tiny)  # of the tap's largest value
+            unit[name] = np.maximum(sigma, share * np.max(sigma, initial=0.0)) + u * size + tiny
+            if is_masked(name) and before.shape == size.shape:  # rounded as what it masks, which is the tap before
+                unit[name] = np.maximum(unit[name], before)
+            before = unit[name]
+        return unit
+
+
 def truth(
     block: Block,
     weights: Mapping[str, np.ndarray],
@@ -74,46 +130,23 @@ def truth(
     units: Mapping[str, float] | None = None,
     replace: Mapping[str, Tapped] | None = None,
     restart: Mapping[str, Tapped] | None = None,
+    runs: int = RUNS,
 ) -> Truth:
-    """Run the reference in float64 on values of ``dtype``, exactly once and ``RUNS`` times with noise.
+    """Run the reference in float64 on values of ``dtype``, exactly once and ``runs`` times with noise.
 
     ``units``: primitive -> unit roundoff, where an engine has a known gap. ``replace``: taps that are replaced, as in
     training. ``restart``: an engine's taps; each value of the reference then follows from the engine's before it.
     FloatingPointError when the reference gives a NaN or an infinity, other than −∞ where a mask hides a score: a fault
     of the definition or of the case, never a pass.
     """
-    u, tiny = ROUNDING[dtype]
-    wide_weights, wide_inputs = wide(weights), wide(inputs)
-    exact = _seen(block, wide_weights, wide_inputs, MovedTaps(Noise(0.0, 0), restart, replace=replace))
-    for name, (value, _) in exact.items():
-        if not np.all(np.isfinite(value) | (is_masked(name) & np.isneginf(value))):
-            raise FloatingPointError(f"the reference of {type(block).__name__} is not finite at tap {name!r}")
-    sigma = {name: np.zeros(np.shape(value)[:-1]) for name, (value, _) in exact.items()}
-    used: set[str] = set()
-    for run in range(RUNS):
-        noise = Noise(u, run, units, tiny)
-        with noisy(noise):
-            listener = MovedTaps(noise, restart, replace=replace)
-            heard = _seen(block, moved(noise, wide_weights), moved(noise, wide_inputs), listener)
-        used |= noise.used
-        for name, (value, _) in heard.items():
-            sigma[name] = np.maximum(sigma[name], _largest(apart(value, exact[name].value)))
-    unit: dict[str, np.ndarray] = {}
-    before = np.zeros(0)
-    for name, (value, _) in exact.items():
-        size = _largest(np.where(np.isneginf(value), 0.0, value))
-        share = size / max(np.max(size, initial=0.0), tiny)  # of the tap's largest value
-        unit[name] = np.maximum(sigma[name], share * np.max(sigma[name], initial=0.0)) + u * size + tiny
-        if is_masked(name) and before.shape == size.shape:  # rounded as what it masks, which is the tap before
-            unit[name] = np.maximum(unit[name], before)
-        before = unit[name]
-    return Truth(exact, unit, frozenset(used))
+    return Truth(block, weights, inputs, dtype, units, replace, restart).learn(runs)
 
 
-def _seen(block: Block, weights: Any, inputs: Any, listener: Probe) -> dict[str, Tapped]:
-    with probe(listener) as heard:
-        output = block(weights, **inputs)
-    return {**heard.seen, OUTPUT: Tapped(output, "")}
+class Still(Noise):
+    """Noise that moves nothing, and learns which primitives there are."""
+
+    def move(self, x: Any, tangent: float = 0.0) -> Any:
+        return x
 
 
 def wide(values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
