@@ -49,6 +49,8 @@ class Slot:
     dtype: str
     get: Callable[[], np.ndarray]
     set: Callable[[np.ndarray], None]
+    #: does the framework train it?
+    trains: bool = True
 
 
 @dataclass
@@ -223,6 +225,9 @@ class Backend(ABC):
             return version(cls.engines[engine]) if find_spec(cls.engines[engine]) else None
         except PackageNotFoundError:
             return None
+
+    def keep_compiled(self, folder: str) -> None:  # noqa: B027  (most frameworks cannot)
+        """Keep what is compiled from now on in ``folder``, for other processes, where the framework can do that."""
 
     def fingerprint(self) -> dict[str, Any]:
         """The engine's own switches on which a figure may depend: threads, device, TF32, determinism."""

@@ -139,8 +139,13 @@ def fill(
     return keep
 
 
-def draw(block: Block, pick: Pick, seed: int, style: Pick | None = None) -> Case:
-    """A case of the block, valid by construction. ``pick`` chooses, styles too if no ``style`` does; ``seed`` fills."""
+def draw(
+    block: Block, pick: Pick, seed: int, style: Pick | None = None, sizes: Callable[..., int] | None = None
+) -> Case:
+    """A case of the block, valid by construction. ``pick`` chooses, ``seed`` fills.
+
+    ``style`` chooses styles in its place, and ``sizes(label, *options)`` the size of a label.
+    """
     given: dict[str, Input] = {}
     stands: dict[str, Input] = {}  # name -> the declaration of the input that really stands there
     same: dict[str, str] = {}  # label -> the label whose size it takes, where an input is left out
@@ -153,7 +158,8 @@ def draw(block: Block, pick: Pick, seed: int, style: Pick | None = None) -> Case
     dims: dict[str, int] = {}
     labels = free_labels(given.values())
     for label in labels:
-        dims[label] = pick(*BATCHES) if label == "b" else pick(*_sizes(block, label))
+        options = BATCHES if label == "b" else _sizes(block, label)
+        dims[label] = sizes(label, *options) if sizes else pick(*options)
     dims |= {label: dims[other] for label, other in same.items() if other in dims}
     shapes = {name: _shape(block, spec, dims, pick) for name, spec in given.items()}
     styles = {name: (style or pick)(*STYLES[spec.kind]) for name, spec in given.items()}

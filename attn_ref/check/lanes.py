@@ -130,12 +130,12 @@ class Lane:
         return f"{row.block} on {self.engine}{compiles} for {monotonic() - self.since:.0f} s"
 
 
-def carry_out(lanes: Sequence[Lane], count: int, progress: Progress) -> None:
+def carry_out(lanes: Sequence[Lane], progress: Progress) -> None:
     """Run everything; afterwards every row has its cases, or a note that says why not."""
 
     def tell(what: str) -> None:
         rows = [row for lane in lanes for row in lane.rows if not row.skipped]
-        progress(sum(row.cases for row in rows), sum(row.cases if row.note else count for row in rows), what)
+        progress(sum(row.cases for row in rows), sum(row.cases if row.note else row.asked for row in rows), what)
 
     for lane in lanes:
         lane.tell = tell
@@ -158,7 +158,7 @@ def waits_for(lanes: Iterable[Lane]) -> str:
     """What all that is under way is, in words: engines that start, then the case that takes longest."""
     starting = [lane.engine for lane in lanes if lane.waiting and not lane.told]
     running = [lane for lane in lanes if lane.waiting and lane.told]
-    parts = [f"starting {', '.join(starting)}"] if starting else []
+    parts = [f"starting {', '.join(dict.fromkeys(starting))}"] if starting else []
     return "; ".join(
         parts + [text for lane in sorted(running, key=lambda x: x.since)[:1] if (text := lane.waits_for())]
     )

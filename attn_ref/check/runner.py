@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from itertools import islice
 from typing import Any
 
 from attn_ref.backend import Backend, MissingBackend, backend, backends
@@ -16,6 +17,7 @@ from attn_ref.check.adjoint import compare_gradients, trains
 from attn_ref.check.apart import Apart, Lost
 from attn_ref.check.cases import Case, cases
 from attn_ref.check.compare import Outcome, compare
+from attn_ref.check.covering import coverage, planned
 from attn_ref.check.gaps import gaps_for
 from attn_ref.check.lanes import Inline, Lane, Progress, Steps, carry_out, without_result
 from attn_ref.check.report import Report, Row, environment
@@ -27,6 +29,17 @@ MODES = ("forward", "gradient", "training")
 DTYPES = tuple(LIMIT)
 #: so many cases are drawn from the number of shapes that ``Backend.shapes`` gives, and more in proportion
 SHARED = 64
+#: cases of a row, unless it takes more to cover what can occur together
+ORDINARY = 50
+#: the same of an engine that compiles anew for every shape, in a check that names neither mode nor dtype
+COMPILED = 14
+#: processes of such an engine
+WORKERS = 2
+#: what a check that names neither mode nor dtype does besides: (mode, dtype, cases)
+BESIDE = (
+    ("gradient", "float64", 10), ("training", "float64", 10),
+    ("forward", "float32", 6), ("forward", "bfloat16", 6), ("forward", "float16", 6),
+)  # fmt: skip
 
 
 class Interrupted(KeyboardInterrupt):
@@ -40,9 +53,9 @@ class Interrupted(KeyboardInterrupt):
 def run(
     blocks: Sequence[str | type[Block]],
     engines: Sequence[str] | None,
-    dtypes: Sequence[str],
-    modes: Sequence[str],
-    cases: int,
+    dtypes: Sequence[str] | None,
+    modes: Sequence[str] | None,
+    cases: int | None,
     seed: int,
     timeout: float,
     executor: Callable[[str], Executor] | str,
@@ -50,9 +63,9 @@ def run(
 ) -> Report:
     """See ``attn_ref.check.check``."""
     chosen = list(dict.fromkeys(find_block(b) if isinstance(b, str) else b for b in blocks or all_blocks().values()))
-    known("dtype", dtypes, DTYPES)
-    known("mode", modes, MODES)
-    for name, number, least in (("cases", cases, 1), ("seed", seed, 0)):
+    known("dtype", dtypes or (), DTYPES)
+    known("mode", modes or (), MODES)
+    for name, number, least in (("cases", 1 if cases is None else cases, 1), ("seed", seed, 0)):
         if not isinstance(number, int) or number < least:
             raise ValueError(f"{name} should be a whole number, at least {least}; got {number!r}")
     above_zero(timeout)
@@ -61,40 +74,53 @@ def run(
     for engine in asked:
         require(engine)
     start = opener(executor, timeout)
-    rows = [Row(c.__name__, e, m, d) for c in chosen for e in asked for m in modes for d in dtypes]
+    draw = Draw({cls.__name__: cls for cls in chosen}, seed)
+    rows = [
+        Row(c.__name__, engine, mode, dtype, asked=count or 0)
+        for c in chosen
+        for engine in asked
+        for mode, dtype, count in kinds(engine, modes, dtypes, cases)
+    ]
     for row in rows:
+        row.asked = row.asked or draw.all(row)
         if not backends()[row.engine].mirrors(row.block):
-            row.skipped, row.note = cases, f"no mirror in {backends()[row.engine].__module__}"
+            row.skipped, row.note = row.asked, f"no mirror in {backends()[row.engine].__module__}"
     lanes: list[Lane] = []
     executors: dict[str, Executor] = {}
-    steps = Steps(Draw({cls.__name__: cls for cls in chosen}, cases, seed), work, enter, fingerprint)
+    started: dict[Any, Executor] = {}
+    steps = Steps(draw, work, enter, fingerprint)
     try:
         for engine in asked:
-            executors[engine] = start(engine)
             own = [row for row in rows if row.engine == engine]
-            lanes.append(Lane(engine, own, executors[engine], steps))
+            names = list(dict.fromkeys(row.block for row in own))
+            count = min(WORKERS if engine in backends()[engine].shapes else 1, len(names))
+            for n in range(count):  # compiling takes so long that it goes on when other engines are done
+                part = [row for row in own if names.index(row.block) % count == n]
+                started[engine, n] = start(engine)
+                executors[engine] = started[engine, 0]
+                lanes.append(Lane(engine, part, started[engine, n], steps))
         tell = progress or (lambda *_: None)
-        carry_out(lanes, cases, tell)
+        carry_out(lanes, tell)
         done = sum(row.cases for row in rows)
         shrink_rows(
             rows,
             lambda row, case: on(executors[row.engine], row.engine, row.mode, row.dtype, Case.from_json(case)),
             lambda title: tell(done, done, title),
         )
-        end(executors, now=False)
+        end(started, now=False)
     except KeyboardInterrupt as stop:
         with Deaf():
-            end(executors, now=True)
-            of = sum(cases for row in rows if not row.skipped)
+            end(started, now=True)
+            of = sum(row.asked for row in rows if not row.skipped)
             partial = f"interrupted after {sum(row.cases for row in rows)} of {of} cases"
-            raise Interrupted(report(rows, lanes, cases, partial), getattr(stop, "code", 130)) from None
+            raise Interrupted(report(rows, lanes, draw, partial), getattr(stop, "code", 130)) from None
     except BaseException:
-        end(executors, now=True)
+        end(started, now=True)
         raise
-    return report(rows, lanes, cases)
+    return report(rows, lanes, draw)
 
 
-def end(executors: dict[str, Executor], *, now: bool) -> None:
+def end(executors: dict[Any, Executor], *, now: bool) -> None:
     """Let our own executors go; with ``now`` whatever they do. Those of a caller only lose what has not begun."""
     for wait in (False, True):  # first tell all, then wait for each
         for executor in executors.values():
@@ -102,10 +128,31 @@ def end(executors: dict[str, Executor], *, now: bool) -> None:
                 executor.shutdown(wait, cancel_futures=now)
 
 
-def report(rows: list[Row], lanes: Iterable[Lane], count: int, partial: str | None = None) -> Report:
+def kinds(
+    engine: str, modes: Sequence[str] | None, dtypes: Sequence[str] | None, cases: int | None
+) -> list[tuple[str, str, int | None]]:
+    """(mode, dtype, how many cases) of an engine's rows; None: as many as it takes."""
+    if modes or dtypes:
+        return [(mode, dtype, cases) for mode in modes or MODES[:1] for dtype in dtypes or DTYPES[:1]]
+    compiles = engine in backends()[engine].shapes
+    main = cases or (COMPILED if compiles else None)
+    beside = [kind for kind in BESIDE if not compiles or kind[1] == "float64"]
+    return [
+        (MODES[0], DTYPES[0], main),
+        *((mode, dtype, few(1 if compiles else count, cases)) for mode, dtype, count in beside),
+    ]
+
+
+def few(count: int, cases: int | None) -> int:
+    """How many cases a row beside the main one has, fewer where fewer than ``ORDINARY`` are asked for."""
+    return count if cases is None else max(1, min(count, count * cases // ORDINARY))
+
+
+def report(rows: list[Row], lanes: Iterable[Lane], draw: Draw, partial: str | None = None) -> Report:
     """What was found so far."""
     for row in rows:
-        row.not_run = 0 if row.skipped else count - row.cases
+        row.not_run = 0 if row.skipped else row.asked - row.cases
+        row.pairs = draw.pairs(row)
     in_force = {
         gap.id: asdict(gap) for row in rows for gap in gaps_for(row.engine, row.dtype) if gap.id in row.known_gaps
     }
@@ -154,26 +201,57 @@ def require(engine: str) -> type[Backend]:
 
 
 def drawn(cls: type[Block], engine: str, mode: str, count: int, seed: int) -> list[Case]:
-    """The cases of one row: on an engine that compiles they share few shapes; in training it matters to all."""
+    """The cases of one row: first those that cover what can occur together, then random ones.
+
+    An engine that compiles a block whole runs random ones of few shapes. In training it matters to most.
+    """
     served = backends()[engine]
-    shapes = served.shapes[engine] * max(count, SHARED) // SHARED if engine in served.shapes else None
-    vary = mode == "forward" and engine in served.op_by_op
-    return cases(cls, count, seed, shapes, vary=vary, wanted=trains if mode == "training" else None)
+    if engine in served.shapes:
+        shapes = served.shapes[engine] * max(count, SHARED) // SHARED
+        vary = mode == "forward" and engine in served.op_by_op
+        return cases(cls, count, seed, shapes, vary=vary, wanted=trains if mode == "training" else None)
+    first: Iterable[Case] = planned(cls)
+    if mode == "training":
+        first = (case for n, case in enumerate(first) if n % 4 == 3 or trains(case))
+    found = [replace(case, seed=seed * 1_000_003 + n) for n, case in enumerate(islice(first, count))]
+    if len(found) == count:
+        return found
+    more = cases(cls, count, seed, wanted=trains if mode == "training" else None)
+    return found + more[len(found) :]
 
 
 class Draw:
     """The cases of a row as texts; what several engines or dtypes run is drawn once."""
 
-    def __init__(self, classes: dict[str, type[Block]], count: int, seed: int) -> None:
-        self.classes, self.count, self.seed = classes, count, seed
+    def __init__(self, classes: dict[str, type[Block]], seed: int) -> None:
+        self.classes, self.seed = classes, seed
         self.kept: dict[Any, list[Case]] = {}
+        self.met: dict[Any, tuple[int, int]] = {}
+
+    def all(self, row: Row) -> int:
+        """How many cases it takes to cover what can occur together; ``ORDINARY`` where that is less."""
+        compiles = row.engine in backends()[row.engine].shapes
+        return ORDINARY if compiles or row.mode != "forward" else max(ORDINARY, len(planned(self.classes[row.block])))
+
+    def key(self, row: Row) -> tuple[Any, ...]:
+        """On what the cases of a row depend."""
+        served = backends()[row.engine]
+        return (row.block, served.shapes.get(row.engine), row.mode, row.engine in served.op_by_op, row.asked)
 
     def __call__(self, row: Row) -> list[str]:
-        served = backends()[row.engine]
-        key = (row.block, served.shapes.get(row.engine), row.mode, row.engine in served.op_by_op)
+        key = self.key(row)
         if key not in self.kept:
-            self.kept[key] = drawn(self.classes[row.block], row.engine, row.mode, self.count, self.seed)
+            self.kept[key] = drawn(self.classes[row.block], row.engine, row.mode, row.asked, self.seed)
         return [case.within(row.dtype).to_json() for case in self.kept[key]]
+
+    def pairs(self, row: Row) -> tuple[int, int]:
+        """(pairs of option values, inputs and styles that the cases of a row have, those that can occur together)."""
+        if not row.cases:
+            return 0, 0
+        key = (*self.key(row), row.cases)
+        if key not in self.met:
+            self.met[key] = coverage(self.classes[row.block], self.kept[self.key(row)][: row.cases])
+        return self.met[key]
 
 
 def work(engine: str, mode: str, dtype: str, texts: list[str]) -> list[Outcome]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from attn_ref.check import told
@@ -14,9 +15,9 @@ from attn_ref.check.report import Report, Row
 UNFOLDED = 100_000
 #: what may be said once above the table where it is the same in all rows
 SHARED = ("mode", "dtype", "cases")
-COLUMNS = ("block", "engine", *SHARED, "error/σ", "tap", "verdict", "known gaps")
+COLUMNS = ("block", "engine", *SHARED, "pairs", "error/σ", "tap", "verdict", "known gaps")
 #: columns of figures
-RIGHT = ("cases", "error/σ", "error", "σ")
+RIGHT = ("cases", "pairs", "error/σ", "error", "σ")
 STYLES = {"before": "", "first": "red bold", "after": "dim", "wrong": "dim red"}
 
 
@@ -62,9 +63,36 @@ def cells(row: Row) -> dict[str, str]:
         verdict = (f"{verdict}; " if row.cases else "") + f"{row.not_run} not run"
     return {
         "block": row.block, "engine": row.engine, "mode": row.mode, "dtype": row.dtype, "cases": str(row.cases),
-        "error/σ": short(row.worst) if row.cases else "–", "tap": tap.replace(", so in the fused path only", ""),
+        "pairs": share(row.pairs), "error/σ": short(row.worst) if row.cases else "–",
+        "tap": tap.replace(", so in the fused path only", ""),
         "verdict": verdict, "known gaps": ", ".join(row.known_gaps),
     }  # fmt: skip
+
+
+def share(pairs: tuple[int, int]) -> str:
+    """How many of the pairs that can occur together did: never 100 % where one did not."""
+    met, of = pairs
+    return f"{100 * met // of} %" if of else ""
+
+
+def folded(rows: Iterable[Row]) -> list[Row]:
+    """Rows of one block on one engine that agree in several modes or dtypes as one, with its worst figure."""
+    found: dict[Any, list[Row]] = {}
+    for row in rows:
+        plain = row.ok and not row.skipped and not row.not_run
+        found.setdefault((row.block, row.engine) if plain else id(row), []).append(row)
+    return [same[0] if len(same) == 1 else joined(same) for same in found.values()]
+
+
+def joined(rows: list[Row]) -> Row:
+    """Rows that agree as one."""
+    worst = max(rows, key=lambda row: row.worst)
+    modes, dtypes = (", ".join(dict.fromkeys(names)) for names in zip(*((r.mode, r.dtype) for r in rows), strict=True))
+    gaps = sorted({gap for row in rows for gap in row.known_gaps})
+    return replace(
+        max(rows, key=lambda row: row.pairs), mode=modes, dtype=dtypes, cases=sum(row.cases for row in rows),
+        worst=worst.worst, worst_at=worst.worst_at, known_gaps=gaps,
+    )  # fmt: skip
 
 
 def tone(row: Row) -> str:
@@ -76,10 +104,11 @@ def print_rows(report: Report, console: Any) -> None:
     """One line a row where all columns have room, without those that all rows share where these have; or two lines."""
     from rich.text import Text
 
-    rows = [cells(row) for row in report.rows]
-    styles = [tone(row) for row in report.rows]
+    given = folded(report.rows)
+    rows = [cells(row) for row in given]
+    styles = [tone(row) for row in given]
     shared = [name for name in SHARED if len({row[name] for row in rows}) == 1]
-    counted = [{**row, "known gaps": str(len(r.known_gaps) or "")} for row, r in zip(rows, report.rows, strict=True)]
+    counted = [{**row, "known gaps": str(len(r.known_gaps) or "")} for row, r in zip(rows, given, strict=True)]
     for found, without in ((rows, []), (counted, []), (counted, shared)):
         names = [name for name in COLUMNS if name not in without and (name != "known gaps" or report.gaps)]
         if not console.is_terminal or natural(found, names) <= console.width:

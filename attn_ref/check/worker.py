@@ -74,8 +74,11 @@ def start(engine: str, most: int) -> None:
     """Take the engine before anything else imports a framework."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from attn_ref.backend import backend
+    from attn_ref.check.kept import folder
 
-    backend(engine)
+    served = backend(engine)
+    if kept := folder(engine):
+        served.keep_compiled(str(kept))
     limit_memory(most)
 
 

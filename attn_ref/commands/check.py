@@ -30,10 +30,22 @@ from attn_ref.commands.progress import Said
     "--dtype",
     "dtypes",
     multiple=True,
-    help="float64 (default: decides meaning), float32, bfloat16 or float16 (measure numerics).",
+    help="float64 (decides meaning), float32, bfloat16 or float16 (measure numerics); default: float64, and a few "
+    "cases of the others where no --mode is named either.",
 )
-@click.option("--mode", "modes", multiple=True, help="forward (default), gradient or training.")
-@click.option("--cases", default=50, show_default=True, help="Cases per block, engine and dtype.")
+@click.option(
+    "--mode",
+    "modes",
+    multiple=True,
+    help="forward, gradient or training; default: forward, and a few cases of the others where no --dtype is named "
+    "either.",
+)
+@click.option(
+    "--cases",
+    type=int,
+    help="Cases per block, engine, mode and dtype; default: forward as many as cover every pair of option values and "
+    "inputs, at least 50.",
+)
 @click.option("--seed", default=0, show_default=True, help="Seed of the cases.")
 @click.option(
     "--timeout",
@@ -48,7 +60,7 @@ from attn_ref.commands.progress import Said
 @click.option("--quiet", is_flag=True, help="No progress, neither a bar nor lines.")
 def command(
     blocks: tuple[str, ...], engines: tuple[str, ...], dtypes: tuple[str, ...], modes: tuple[str, ...],
-    cases: int, seed: int, timeout: float, executor: str, json_file: str | None, html_file: str | None,
+    cases: int | None, seed: int, timeout: float, executor: str, json_file: str | None, html_file: str | None,
     quiet: bool,
 ) -> int:  # fmt: skip
     """Hold mirrors to the definitions, tap by tap, within a tolerance derived from rounding.
@@ -59,14 +71,14 @@ def command(
     """
     check_targets(json=json_file, html=html_file)
     said = Said(console(stderr=True), quiet)
-    options: dict[str, Any] = {"engines": engines or None, "dtypes": dtypes or ("float64",)}
+    options: dict[str, Any] = {"engines": engines or None, "dtypes": dtypes or None}
     code = None
     with said:
         try:
             report = check(
                 *blocks,
                 **options,
-                modes=modes or ("forward",),
+                modes=modes or None,
                 cases=cases,
                 seed=seed,
                 timeout=timeout,

@@ -83,6 +83,16 @@ class Backend(BaseBackend):
             layer.build(None)  # every width is a field, so no input is needed to make the variables
         return layer
 
+    def keep_compiled(self, folder: str) -> None:
+        if not self.engine.startswith("jax"):
+            return
+        import jax
+
+        if jax.config.values["jax_compilation_cache_dir"] is None:  # what is set already is somebody's choice
+            jax.config.update("jax_compilation_cache_dir", folder)
+            jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+            jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
     def fingerprint(self) -> dict[str, Any]:
         if self.engine.startswith("jax"):
             import jax

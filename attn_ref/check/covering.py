@@ -1,0 +1,326 @@
+"""Which cases come first: plain ones, and a covering array over every pair of option values, inputs and styles.
+
+Faults hide in combinations of two things, such as a causal mask where t ≠ s, and in fused calls that are taken only
+where nothing else is asked for. Cases drawn at random have many options at once and seldom show either. So these come
+before them, alike for every seed but for the values that fill them:
+
+- plain cases: every option value, input and style by itself, everything else as it is by default;
+- of attention's own options and inputs every two together, everything else as it is by default;
+- cases in which whatever pairs are left meet, and of attention's own options and inputs every triple;
+- a few large and oddly sized cases.
+
+What can occur together is what did in ``POOL`` random blocks or in a plain one with any two choices changed.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import fields, replace
+from functools import cache
+from itertools import combinations
+from typing import Any
+
+from attn_ref.block import Block, Pick
+from attn_ref.check.cases import Case, Shaped, draw
+from attn_ref.inputs import bind, resolve
+
+#: random blocks among which greedy choices are made
+POOL = 400
+#: sizes by label of the plain cases: fewer queries than keys, as many, more, and one as in decoding
+VARIANTS = (
+    {"b": 2, "t": 3, "s": 5, "g": 2, "r": 2, "d": 3, "e": 5},
+    {"b": 3, "t": 5, "s": 5, "g": 2, "r": 1, "d": 5, "e": 2},
+    {"b": 2, "t": 7, "s": 3, "g": 3, "r": 1, "d": 2, "e": 3},
+    {"b": 3, "t": 1, "s": 7, "g": 1, "r": 2, "d": 7, "e": 7},
+)
+#: batch, heads and queries alike, where masks of lower rank are easily read in another way; among the random ones
+ALIKE = (
+    {"b": 2, "t": 2, "s": 3, "g": 2, "r": 1},
+    {"b": 3, "t": 3, "s": 3, "g": 3, "r": 1},
+    {"b": 2, "t": 5, "g": 1, "r": 2},
+)
+#: sizes of the large cases, beyond 64 keys, tables of 128, 1024 and 2048 places, and batches of 8
+LARGE = (
+    {"t": 65, "s": 65, "b": 2},
+    {"t": 5, "s": 129, "b": 1},
+    {"t": 129, "s": 7, "b": 1},
+    {"t": 1, "s": 2049, "b": 1},
+    {"t": 1025, "s": 3, "b": 1},
+    {"t": 2, "s": 3, "b": 17},
+)
+#: the same of an axis of space, one of several
+WIDE = (33, 65)
+
+#: (what varies, its level): ("causal", "bottom_right"), ("bias", "given"), ("t, s", "t < s")
+Feature = tuple[str, str]
+
+
+class Steered:
+    """``pick`` that takes the first option, which is the plain one, but for some ``changes``; sizes by chance."""
+
+    def __init__(self, changes: dict[int, Any], seed: str) -> None:
+        self.changes, self.chance = changes, random.Random(seed)
+        #: what could be chosen at each call, sizes left out
+        self.offered: list[tuple[Any, ...]] = []
+
+    def __call__(self, *options: Any) -> Any:
+        if all(type(option) is int for option in options):
+            return options[int(self.chance.random() * len(options))]
+        self.offered.append(options)
+        wanted = self.changes.get(len(self.offered) - 1, options[0])
+        return wanted if wanted in options else options[0]  # a size may have changed what is asked
+
+
+def by_chance(*seed: Any) -> Pick:
+    """``pick`` that is fast."""
+    chance = random.Random(repr(seed))
+    return lambda *options: options[int(chance.random() * len(options))]
+
+
+def sized(wanted: dict[str, int], rest: Callable[..., Any], *, free: bool = False) -> Callable[..., int]:
+    """Sizes by label: the wanted one where it is among the options, or within them if it is ``free``."""
+
+    def size(label: str, *options: int) -> int:
+        most = max(options)
+        if label in wanted and (wanted[label] in options or free):
+            return wanted[label]
+        return most if label in wanted and wanted[label] > most else rest(*options)
+
+    return size
+
+
+def planned(cls: type[Block]) -> tuple[Case, ...]:
+    """The cases that come first, of seed 0, plain and dense ones in turn."""
+    known: Any = cls
+    return _planned(known)
+
+
+@cache
+def _planned(cls: Any) -> tuple[Case, ...]:
+    plain = list(plain_cases(cls))
+    alone = [case for changes, case in plain if len(changes) < 2]
+    two = [case for changes, case in plain if len(changes) == 2]
+    pool = [*alone, *two, *random_cases(cls, POOL)]
+    found = [features(case) for case in pool]
+    plainly = [*first_of(alone, lambda case: {(f, relation(case)) for f in features(case)})]
+    plainly += first_of(two, lambda case: set(combinations(sorted(core(case)), 2)), plainly)
+    wanted = Wanted(found, [core(case) for case in pool])
+    for case in plainly:
+        wanted.meet(features(case), core(case))
+    dense = [pool[i] for i in wanted.greedy()]
+    turns = [case for pair in zip(plainly, dense, strict=False) for case in pair]
+    rest = plainly[len(dense) :] + dense[len(plainly) :]
+    return (*turns, *rest, *large_cases(cls))
+
+
+def plain_cases(cls: type[Block]) -> Iterator[tuple[dict[int, Any], Case]]:
+    """The plain case in every size, then with any one choice changed, then with any two, and what was changed."""
+
+    def make(changes: dict[int, Any], variant: int) -> tuple[Case, list[tuple[Any, ...]]]:
+        pick = Steered(changes, f"{cls.__name__} {variant}")
+        block = cls.sample(pick)
+        sizes = sized(VARIANTS[variant], lambda *options: options[(variant + 1) % len(options)])
+        return draw(block, pick, 0, sizes=sizes), pick.offered
+
+    def others(offered: list[tuple[Any, ...]], start: int = 0) -> Iterator[tuple[int, Any]]:
+        for i, options in enumerate(offered[start:], start):
+            yield from ((i, option) for option in dict.fromkeys(options) if option != options[0])
+
+    singles = []
+    for variant in range(len(VARIANTS)):
+        case, offered = make({}, variant)
+        yield {}, case
+        singles += [({i: option}, variant) for i, option in others(offered)]
+    for changes, variant in singles:
+        yield changes, make(changes, variant)[0]
+    for n, (changes, variant) in enumerate(singles):
+        if variant == 0:
+            (last,) = changes
+            _, offered = make(changes, variant)
+            for m, (i, option) in enumerate(others(offered, last + 1)):
+                both = {**changes, i: option}
+                yield both, make(both, (n + m) % len(VARIANTS))[0]
+
+
+def random_cases(cls: type[Block], count: int) -> Iterator[Case]:
+    """Cases in which anything may be chosen, half of them of few sizes."""
+    for n in range(count):
+        pick = by_chance(cls.__name__, n)
+        few = (*VARIANTS, *ALIKE)
+        sizes = sized(few[n // 2 % len(few)], pick) if n % 2 else None
+        yield draw(cls.sample(pick), pick, 0, sizes=sizes)
+
+
+def large_cases(cls: type[Block]) -> Iterator[Case]:
+    """Large and odd sizes, one axis at a time, everything else plain, inputs left out and given; then two of space."""
+    labels = {label for spec in cls.inputs.values() for label in spec.labels.split() if label[0].isalpha()}
+    seen: set[str] = set()
+    for n, wanted in enumerate(LARGE):
+        given = {label: size for label, size in wanted.items() if label in labels}
+        if not any(size > 16 for size in given.values()):
+            continue
+        for with_inputs in (True, False):
+            pick = Steered({}, f"{cls.__name__} large {n}")
+            block = cls.sample(pick)
+            room = {field: given[label] for label, field in cls.limits.items() if label in given}
+            block = replace(block, **{f: size for f, size in room.items() if size > getattr(block, f)})
+            case = draw(block, Given(pick, with_inputs), 0, sizes=sized(given, small, free=True))
+            if case.to_json() not in seen:
+                seen.add(case.to_json())
+                yield case
+    spatial = [label for label in sorted(labels) if label[0].isupper() and label not in cls.fixed]
+    for size, label in zip(WIDE, (spatial[0], spatial[-1]) if spatial else (), strict=False):
+        pick = Steered({}, f"{cls.__name__} wide {label}")
+        yield draw(cls.sample(pick), pick, 0, sizes=sized({label: size, "b": 1}, small, free=True))
+
+
+class Given:
+    """``pick``, and whether inputs that may be left out are ``given``."""
+
+    def __init__(self, pick: Pick, given: bool) -> None:
+        self.pick, self.given = pick, given
+
+    def __call__(self, *options: Any) -> Any:
+        return not self.given if options == (True, False) else self.pick(*options)
+
+
+def small(*options: int) -> int:
+    """The second smallest."""
+    return sorted(set(options))[:2][-1]
+
+
+def level(value: Any) -> str:
+    """What of an option's value is told apart: of whole numbers 0, 1 and more, of everything else the value."""
+    if type(value) is int:
+        return str(value) if value in (0, 1) else "< 0" if value < 0 else "> 1"
+    return str(value)
+
+
+def dims_of(case: Case, block: Block) -> dict[str, int]:
+    """The size of every label."""
+    return bind(block, {name: Shaped(shape, block.inputs[name].kind) for name, shape in case.shapes.items()})
+
+
+def relation(case: Case) -> str:
+    """Of queries and keys: "t = 1", "t < s", "t = s" or "t > s"; empty where a block has not both."""
+    dims = dims_of(case, case.build())
+    if "t" not in dims:
+        return ""
+    t = dims["t"]
+    s = dims.get("s", t)
+    return "t = 1" if t == 1 < s else "t = s" if t == s else "t < s" if t < s else "t > s"
+
+
+@cache
+def _features(text: str) -> frozenset[Feature]:
+    case = Case.from_json(text)
+    block = case.build()
+    dims = dims_of(case, block)
+    found = {(name, level(value)) for name, value in case.fields.items()}
+    for name, spec in block.inputs.items():
+        shape = case.shapes.get(name)
+        if spec.optional or spec.default:
+            ranked = spec.broadcast and shape is not None and len(spec.ranks or "more") > 1
+            found.add((name, f"rank {len(shape or ())}" if ranked else "left out" if shape is None else "given"))
+        if shape is not None and spec.kind != "index":
+            found.add((f"values of {name}", case.styles[name]))
+        if spec.broadcast and shape is not None and len(spec.axes) == 4:
+            b, h, t = (resolve(block, axis, dims) for axis in spec.axes[:3])
+            same = " = ".join(n for n, size in (("b", b), ("h", h), ("t", t)) if [b, h, t].count(size) > 1 != size)
+            found.add(("equal sizes", same or "none"))
+    if case.empty():
+        found.add(("b", "0"))
+    if how := relation(case):
+        found.add(("t, s", how))
+    return frozenset(found)
+
+
+def features(case: Case) -> frozenset[Feature]:
+    """What is chosen in a case."""
+    return _features(replace(case, seed=0).to_json())
+
+
+@cache
+def _core() -> frozenset[str]:
+    from attn_ref.blocks.scaled_dot_product_attention import ScaledDotProductAttention as Attention
+
+    return frozenset([*(field.name for field in fields(Attention)), *Attention.inputs]) - {"query"}
+
+
+def core(case: Case) -> frozenset[Feature]:
+    """What is chosen of attention's own options and inputs, coarser: of numbers their sign, of inputs that they are."""
+    if "causal" not in case.fields:
+        return frozenset()
+    found = {("t, s", relation(case))}
+    for name, value in case.fields.items():
+        if name in _core():
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            found.add((name, ("< 0" if value < 0 else "0" if value == 0 else "> 0") if number else str(value)))
+    block = case.build()
+    found |= {
+        (name, "given" if name in case.shapes else "left out")
+        for name, spec in block.inputs.items()
+        if name in _core() and (spec.optional or spec.default)
+    }
+    return frozenset(found)
+
+
+def first_of(given: Iterable[Case], told: Callable[[Case], set[Any]], before: Iterable[Case] = ()) -> list[Case]:
+    """Those of ``given`` that bring anything new of what is ``told`` of them."""
+    seen = {what for case in before for what in told(case)}
+    found = []
+    for case in given:
+        if new := told(case) - seen:
+            seen |= new
+            found.append(case)
+    return found
+
+
+class Wanted:
+    """Pairs of features, and triples of core ones, as bits of whole numbers."""
+
+    def __init__(self, found: list[frozenset[Feature]], cores: list[frozenset[Feature]]) -> None:
+        self.bits: dict[Any, int] = {}
+        self.masks = [self.mask(a, b) for a, b in zip(found, cores, strict=True)]
+        self.left = (1 << len(self.bits)) - 1
+
+    def mask(self, found: frozenset[Feature], cores: frozenset[Feature]) -> int:
+        """The pairs and triples of a case."""
+        mask = 0
+        for what in (*pairs(found), *combinations(sorted(cores), 3)):
+            mask |= 1 << self.bits.setdefault(what, len(self.bits))
+        return mask
+
+    def meet(self, found: frozenset[Feature], cores: frozenset[Feature]) -> None:
+        """A case of these was taken."""
+        self.left &= ~self.mask(found, cores)
+
+    def greedy(self) -> Iterator[int]:
+        """Indices of cases, that with most of what is left first, until nothing is."""
+        while self.left:
+            best = max(range(len(self.masks)), key=lambda i: (self.masks[i] & self.left).bit_count())
+            if not self.masks[best] & self.left:
+                return
+            self.left &= ~self.masks[best]
+            yield best
+
+
+def pairs(found: frozenset[Feature]) -> Iterator[tuple[Feature, Feature]]:
+    """Every two of a case's features."""
+    return combinations(sorted(found), 2)
+
+
+def coverage(cls: type[Block], ran: Iterable[Case]) -> tuple[int, int]:
+    """(pairs that some of ``ran`` have, pairs that can occur together)."""
+    known: Any = cls
+    able = possible(known)
+    met = {pair for case in ran for pair in pairs(features(case))}
+    return len(able & met), len(able)
+
+
+@cache
+def possible(cls: Any) -> frozenset[tuple[Feature, Feature]]:
+    """The pairs of features that can occur together."""
+    every = [case for _, case in plain_cases(cls)] + list(random_cases(cls, POOL))
+    return frozenset(pair for case in every for pair in pairs(features(case)))
