@@ -205,6 +205,15 @@ class Backend(ABC):
             raise ValueError(no_such_tap(unused, run.taps))
         return run
 
+    def promises(self, block: Block, dtype: str, inputs: Mapping[str, np.ndarray]) -> dict[str, str]:
+        """What a layer of this framework promises besides its values -> how it is broken, empty where it is kept."""
+        return {}
+
+    @contextmanager
+    def seeded(self, seed: int) -> Iterator[None]:
+        """While it lasts, what layers that are made and run draw follows from ``seed``; afterwards all is as before."""
+        yield
+
     @classmethod
     def mirrors(cls, block_name: str) -> bool:
         """Has this backend a file for the block? Imports no framework."""

@@ -98,6 +98,11 @@ def tap(name: str, value: T, labels: str) -> T:
     return value if _probe is None else _probe(name, value, labels)
 
 
+def full_name(name: str) -> str:
+    """A tap's name with the path of sub-blocks that leads to it."""
+    return ".".join([*_path, name])
+
+
 def probing() -> bool:
     """Is anyone listening? Mirrors ask, to leave fused calls that would hide their intermediate values."""
     return _probe is not None

@@ -28,16 +28,27 @@ SPREAD = {
 }
 
 
+#: leaf name -> what all of a parameter is in a new layer, where papers and frameworks are at one about it
+START = {"scale": 1.0, "offset": 0.0, "mean": 0.0, "variance": 1.0, "gate": 0.0}
+
+
 @dataclass(frozen=True)
 class Param:
     """A parameter's shape and how a seed fills it: ``init`` is a key of ``SPREAD``, by default its leaf name.
 
-    Statistics are not ``trainable``: no gradient belongs to them.
+    Statistics are not ``trainable``: no gradient belongs to them. ``start``: what all of it is in a new layer, by
+    default what ``START`` says of its leaf name.
     """
 
     shape: tuple[int, ...]
     init: str | None = None
     trainable: bool = True
+    start: float | None = None
+
+
+def start_of(name: str, param: Param) -> float | None:
+    """What all of a parameter is in a new layer; None where frameworks choose."""
+    return START.get(name.rpartition(".")[2]) if param.start is None else param.start
 
 
 def uniform(shape: Sequence[int], *seed: int | str) -> np.ndarray:

@@ -30,7 +30,7 @@ Source: Wang et al. 2018, "Non-local Neural Networks", sections 3.2 and 3.3.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -103,13 +103,15 @@ class NonLocal(Block):
 
     def params(self) -> dict[str, Param]:
         size, bias = (1,) * self.dimensions, self.use_bias
-        return {
+        last = "norm.scale" if self.batch_norm else "project.kernel"
+        params = {
             **conv("theta", size, self.channels, self.inner, bias=bias),
             **conv("phi", size, self.channels, self.inner, bias=bias),
             **conv("g", size, self.channels, self.inner, bias=bias),
             **conv("project", size, self.inner, self.channels, bias=bias),
             **(batch_norm("norm", self.channels) if self.batch_norm else {}),
         }
+        return {**params, last: replace(params[last], start=0.0)}
 
     @classmethod
     def sample(cls, pick: Pick) -> NonLocal:

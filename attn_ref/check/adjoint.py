@@ -24,6 +24,7 @@ from attn_ref.block import Block
 from attn_ref.check.cases import Case
 from attn_ref.check.compare import FUSED, FUSED_ONLY, Outcome, judge, judge_dtype, not_finite, raised, said_off
 from attn_ref.check.gaps import BACKWARD, DELTA, FLASH, Gap, units
+from attn_ref.check.native import NATIVE, judge_native
 from attn_ref.check.tolerance import LIMIT, OUTPUT, ROUNDING, RUNS, MovedTaps, moved, truth, wide
 from attn_ref.derivative import STEP, jvp
 from attn_ref.ops.primitive import Noise, kinks, noisy
@@ -64,7 +65,7 @@ def is_keep(tap: str) -> bool:
 def compare_gradients(
     backend: Backend, case: Case, dtype: str, gaps: Iterable[Gap] = (), *, training: bool = False
 ) -> Outcome:
-    """Run ``case`` forwards and backwards; in training with the same keep masks on both sides.
+    """Run ``case`` forwards and backwards; in training with the same keep masks on both sides, then with the engine's.
 
     At a kink (see ``ops.primitive.kink``) values alone are compared. What the definition refuses the mirror must too.
     """
@@ -95,6 +96,11 @@ def _compare_gradients(backend: Backend, case: Case, dtype: str, gaps: tuple[Gap
     judge(outcome, right, {**run.taps, OUTPUT: Tapped(run.output, "")}, LIMIT[dtype])
     if outcome.first is None:
         judge_dtype(outcome, dtype, gaps, run, *([direct] if direct else []))
+    if training and outcome.first is None and backend.engine not in backend.shapes:
+        try:
+            judge_native(outcome, backend, case, dtype, gaps)
+        except Exception as error:  # as above
+            return raised(outcome, error, NATIVE)
     if any(found):
         outcome.kink = True
         return outcome

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-from attn_ref.tap import tap
+from attn_ref.tap import full_name, tap
 
 
 def split_heads(x: Any, heads: int) -> Any:
@@ -26,6 +28,24 @@ def repeat_heads(x: Any, times: int) -> Any:
     return x if times == 1 else np.repeat(x, times, axis=1)
 
 
+_rates: dict[str, float] | None = None
+
+
+@contextmanager
+def rates() -> Iterator[dict[str, float]]:
+    """Learn inside what share every dropout drops: the full name of its tap -> its rate."""
+    global _rates
+    before, _rates = _rates, {}
+    try:
+        yield _rates
+    finally:
+        _rates = before
+
+
 def dropout(x: Any, rate: float, labels: str, name: str = "keep") -> Any:
     """x · keep. ``keep`` is a tap: 1 here; in training its value is replaced by 0 or 1 / (1 − rate)."""
-    return x * tap(name, np.ones(x.shape, x.real.dtype), labels) if rate else x
+    if not rate:
+        return x
+    if _rates is not None:
+        _rates[full_name(name)] = rate
+    return x * tap(name, np.ones(x.shape, x.real.dtype), labels)

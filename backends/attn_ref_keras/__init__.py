@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from tempfile import TemporaryFile
 from typing import Any
@@ -109,6 +109,22 @@ class Backend(BaseBackend):
             "TF32": tf.config.experimental.tensor_float_32_execution_enabled(),
             "deterministic": is_op_determinism_enabled(),
         }
+
+    def promises(self, block: Block, dtype: str, inputs: Mapping[str, np.ndarray]) -> dict[str, str]:
+        from attn_ref_keras.promises import promises
+
+        return promises(self, block, dtype, inputs)
+
+    @contextmanager
+    def seeded(self, seed: int) -> Iterator[None]:
+        import random
+
+        before = random.getstate()
+        random.seed(seed)  # from which every layer of Keras that draws takes a seed when it is made
+        try:
+            yield
+        finally:
+            random.setstate(before)
 
     def slots(self, layer: Any) -> dict[str, Slot]:
         from attn_ref_keras.codec import slots

@@ -67,7 +67,13 @@ def slots(layer: Any) -> dict[str, Slot]:
         layer.build(None)
 
     def slot(variable: Any) -> Slot:
-        return Slot(tuple(variable.shape), str(variable.dtype), lambda: to_numpy(variable), variable.assign)
+        return Slot(
+            tuple(variable.shape),
+            str(variable.dtype),
+            lambda: to_numpy(variable),
+            variable.assign,
+            bool(variable.trainable),
+        )
 
     return {name: slot(variable) for name, variable in places(layer)}
 

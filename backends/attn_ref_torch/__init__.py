@@ -5,7 +5,8 @@ Importing this package imports no framework; the first mirror that is asked for 
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,19 @@ class Backend(BaseBackend):
             "TF32 in cuDNN": torch.backends.cudnn.allow_tf32,
             "deterministic": torch.are_deterministic_algorithms_enabled(),
         }
+
+    def promises(self, block: Block, dtype: str, inputs: Mapping[str, np.ndarray]) -> dict[str, str]:
+        from attn_ref_torch.promises import promises
+
+        return promises(self, block, dtype, inputs)
+
+    @contextmanager
+    def seeded(self, seed: int) -> Iterator[None]:
+        import torch
+
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            yield
 
     def slots(self, layer: Any) -> dict[str, Slot]:
         from attn_ref_torch.codec import slots

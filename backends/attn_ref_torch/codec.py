@@ -91,7 +91,8 @@ def slots(layer: nn.Module) -> dict[str, Slot]:
                 parameter.copy_(torch.from_numpy(np.array(inward(value), order="C")))
 
         shape = outward(np.empty(tuple(parameter.shape), np.bool_)).shape
-        return Slot(shape, str(parameter.dtype).removeprefix("torch."), get, put)
+        trains = isinstance(parameter, nn.Parameter) and parameter.requires_grad
+        return Slot(shape, str(parameter.dtype).removeprefix("torch."), get, put, trains)
 
     return {name: slot((parameter, outward, inward)) for name, parameter, outward, inward in places(layer)}
 

@@ -1,0 +1,57 @@
+"""The contract: what a mirror promises besides its values. One case of a block and engine is held to all of it.
+
+A promise that is broken is a difference of kind "contract", and names the promise.
+"""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import MISSING, fields
+
+import numpy as np
+
+from attn_ref.backend import Backend
+from attn_ref.block import Block
+from attn_ref.check.compare import Outcome
+from attn_ref.weights import start_of
+from attn_ref.wording import printable
+
+
+def hold(outcome: Outcome, backend: Backend, block: Block, dtype: str, inputs: dict[str, np.ndarray]) -> None:
+    """Enter the first promise that is broken."""
+    problems = {"defaults": defaults(backend, block, dtype), **of_parameters(backend, block, dtype)}
+    try:
+        problems |= backend.promises(block, dtype, inputs)
+    except Exception as error:  # whatever a framework throws is a finding about it
+        problems["promises"] = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    for name, problem in problems.items():
+        if problem:
+            outcome.worst = float("inf")
+            outcome.differs("contract", "contract", printable(f"{name}: {problem}", 400))
+
+
+def defaults(backend: Backend, block: Block, dtype: str) -> str:
+    """Has the constructor every option of the block, with the same default?"""
+    given = inspect.signature(backend.mirror(block, dtype)).parameters
+    for field in fields(block):
+        if field.name not in given:
+            return f"the option {field.name} is missing"
+        wanted = inspect.Parameter.empty if field.default is MISSING else field.default
+        got = given[field.name].default
+        if got is not wanted and (type(got), got) != (type(wanted), wanted):
+            return f"{field.name} is {got!r} unless it is given, and {wanted!r} in the definition"
+    return ""
+
+
+def of_parameters(backend: Backend, block: Block, dtype: str) -> dict[str, str]:
+    """What a new layer's parameters are: those that train, and those that start at a number."""
+    slots, trained, started = backend.slots(backend.build(block, dtype)), [], []
+    for name, param in block.params().items():
+        if name not in slots:
+            continue  # loading says so
+        slot, start = slots[name], start_of(name, param)
+        if slot.trains != param.trainable:
+            trained.append(f"{name} {'trains' if slot.trains else 'does not train'}")
+        if start is not None and not np.all((value := slot.get()) == start):
+            started.append(f"{name} starts at {float(value.flat[0]):g}, not at {start:g}")
+    return {"what trains": ", ".join(trained), "initial state": ", ".join(started)}
