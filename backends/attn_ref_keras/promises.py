@@ -41,10 +41,10 @@ def configuration(layer: Any) -> str:
 
 def implicit(layer: Any, given: Mapping[str, Any], output: np.ndarray) -> str:
     """A mask that Keras hands on beside a tensor has no meaning here: the definition has masks as inputs."""
-    first = next(name for name in given if keras.backend.is_float_dtype(given[name].dtype) or len(given) == 1)
-    if len(given[first].shape) < 3:
+    first = next(iter(given))
+    if not keras.backend.is_float_dtype(given[first].dtype) or len(given[first].shape) < 3:
         return ""
-    x = keras.ops.identity(given[first])
+    x = given[first] + 0.0
     try:
         x._keras_mask = keras.ops.zeros(x.shape[:2], "bool")
     except AttributeError:  # a tensor of JAX takes no attributes
