@@ -23,7 +23,10 @@ def total_of(x: Any, axis: int) -> Any:
 
 def masked(x: Any, keep: Any) -> Any:
     """x where ``keep`` (bool, broadcastable) is True, −∞ elsewhere. No primitive: choosing rounds nothing."""
-    return np.where(keep, x, x.dtype.type(-np.inf))
+    if np.iscomplexobj(x):
+        return np.where(keep, x, x.dtype.type(-np.inf))
+    bound = (keep - x.dtype.type(0.5)) * np.inf  # ∞ or −∞; choosing takes three times as long where neighbours differ
+    return np.minimum(x.real, bound)
 
 
 @primitive
@@ -36,11 +39,11 @@ def softmax(x: Any, *, axis: int = -1, sink: Any = None) -> Any:
     top = np.max(x.real, axis=axis, keepdims=True)
     if sink is not None:
         top = np.maximum(top.real, sink.real)
-    top = np.where(np.isfinite(top), top, 0.0).astype(top.dtype)
+    top = np.where(np.isfinite(top), top, 0.0)
     shifted = x - top
     powers = exp(shifted, out=shifted)  # in place, as below: a new array of this size costs as much as its values
     total = total_of(powers, axis)
     if sink is not None:
         total = total + exp(sink - top)
-    total = np.where(total == 0, 1, total).astype(total.dtype)
+    total = total + (total == 0)  # 0 / 1 in a row of −∞ alone
     return np.divide(powers, total, out=powers if powers.dtype == total.dtype else None)
