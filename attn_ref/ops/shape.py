@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from attn_ref.tap import tap
+from attn_ref.tap import probing, tap
 
 
 def split_heads(x: Any, heads: int) -> Any:
@@ -28,4 +28,6 @@ def repeat_heads(x: Any, times: int) -> Any:
 
 def dropout(x: Any, rate: float, labels: str, name: str = "keep") -> Any:
     """x · keep. ``keep`` is a tap: 1 here; in training its value is replaced by 0 or 1 / (1 − rate)."""
-    return x * tap(name, np.ones(x.shape, x.real.dtype), labels) if rate else x
+    if not rate or not probing():  # nobody to replace it
+        return x
+    return x * tap(name, np.ones(x.shape, x.real.dtype), labels)
