@@ -139,3 +139,25 @@ def test_the_signs_of_noise_are_drawn_evenly_and_none_twice() -> None:
     assert abs(signs.mean()) < 0.02
     half = len(signs) // 2
     assert abs((signs[:half] * signs[half : 2 * half]).mean()) < 0.03
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+@pytest.mark.parametrize("name", list(ar.blocks()))
+def test_what_comes_out_has_the_dtype_of_what_goes_in(name: str, dtype: str) -> None:
+    """Rotary positions once made float64 of float32. Of positions alone a bias is float64."""
+    from attn_ref.check.cases import cases
+
+    for case in cases(ar.block(name), 8, seed=4):
+        block, given = case.build(), case.within(dtype)
+        y = block(given.weights(dtype), **given.inputs(dtype))
+        assert y.dtype == ("float64" if name == "LinearPositionBias" else dtype)
+
+
+def test_a_cosine_in_another_precision_keeps_its_derivative() -> None:
+    angle, like = np.array([1.0 + 1e-30j]), np.ones(1, np.float32)
+    for op, slope in ((ops.cos, -np.sin(1.0)), (ops.sin, np.cos(1.0))):
+        y = op(angle, like=like)
+        assert y.dtype == np.complex64
+        np.testing.assert_allclose(y.imag / 1e-30, slope, rtol=1e-6)
+        assert op(angle.real, like=like).dtype == np.float32
+        assert op(angle.real).dtype == np.float64

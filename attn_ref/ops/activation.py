@@ -76,7 +76,7 @@ def erf(x: Any) -> Any:
     from scipy.special import erf as real_erf  # here, because importing it takes longer than NumPy itself
 
     if not np.iscomplexobj(x):
-        return real_erf(x)
+        return real_erf(x).astype(x.dtype, copy=False)  # SciPy makes float64 of float16
     slope = 2.0 / math.sqrt(math.pi) * np.exp(-x.real * x.real)
     return real_erf(x.real) + 1j * (slope * x.imag)
 
