@@ -23,6 +23,7 @@ from benchmarks.timing import QUICK, Effort, Row
 #: group -> the module of it, and what its process needs in its environment
 GROUPS: dict[str, tuple[str, dict[str, str]]] = {
     "numpy": ("numpy_attention", {}),
+    "maps": ("feature_maps", {}),
     "torch": ("torch_layers", {}),
     "tensorflow": (
         "keras_attention", {"KERAS_BACKEND": "tensorflow", "TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}

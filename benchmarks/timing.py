@@ -25,7 +25,7 @@ class Effort:
     """How long a row is measured: at least ``pairs`` pairs and ``seconds``, each measurement ``slice`` seconds."""
 
     pairs: int = 11
-    seconds: float = 2.0
+    seconds: float = 1.2
     slice: float = 0.005
 
 

@@ -1,12 +1,14 @@
-"""The torch mirrors against torch's own layers, with the same weights: training, and inference with its native path."""
+"""The torch mirrors against torch's own layers and one by hand, with the same weights, in training and inference."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+import numpy as np
 import torch
 from attn_ref_torch.peers import multihead_attention, transformer_encoder_layer
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 import attn_ref as ar
 from attn_ref.block import Block
@@ -16,11 +18,11 @@ from benchmarks.timing import Call, Effort, Row, ratios, same
 
 #: batch, length, width, heads; the first shows what Python costs
 SIZES = [(1, 8, 32, 2), (8, 128, 256, 8), (8, 128, 512, 8), (2, 512, 512, 8)]
-Layer = Callable[[Tensor], Tensor]
+Layer = Callable[..., Tensor]
 
 
 def rows(effort: Effort, tiny: bool) -> Iterator[Row]:
-    """Both blocks in every size."""
+    """Both blocks in every size; attention with a mask, and against one written by hand, in the smaller ones."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
     for b, t, width, heads in SIZES[:1] if tiny else SIZES:
@@ -33,6 +35,55 @@ def rows(effort: Effort, tiny: bool) -> Iterator[Row]:
             )
             for block in (attention, encoder):
                 yield from layers(block, rate, x, size, effort)
+        if width <= 256:
+            attention = MultiHeadAttention(width=width, num_heads=heads)
+            mine, theirs, call, against = pair(attention)
+            hand = Packed(attention, attention.init(seed=0))
+            yield from both(mine, mine, hand, hand, "MultiHeadAttention", Packed.NAME, x, size, effort)
+            keep = torch.arange(t) < torch.linspace(t, t / 2, b)[:, None]
+            masked, name = {"attention_mask": keep[:, None, None]}, "MultiHeadAttention, padding mask,"
+            yield from both(mine, lambda x, m=mine, given=masked: m(x, **given),
+                            theirs, lambda x, call=call, drop=~keep: call(x, key_padding_mask=drop),
+                            name, against, x, size, effort)  # fmt: skip
+
+
+def both(
+    mine: nn.Module, ours: Layer, theirs: nn.Module, other: Layer, name: str, against: str, x: Tensor, size: str,
+    effort: Effort,
+) -> Iterator[Row]:  # fmt: skip
+    """Inference, and forward + backward, of two modules that are called thus."""
+    mine.eval(), theirs.eval()
+    with torch.inference_mode():
+        same(name, ours(x), other(x))
+        figures = ratios(lambda: ours(x), lambda: other(x), effort)
+        yield Row("torch", f"{name} inference", against, size, None, **figures)
+    mine.train(), theirs.train()
+    back, forth = step(mine, ours, x), step(theirs, other, x)
+    for got, wanted in zip(back(), forth(), strict=True):
+        same(f"{name}, output and gradient of the input", got, wanted)
+    yield Row("torch", f"{name} forward + backward", against, size, None, **ratios(back, forth, effort))
+
+
+class Packed(nn.Module):
+    """Self-attention as one writes it by hand, with one projection for query, key and value."""
+
+    NAME = "by hand, one projection"
+
+    def __init__(self, block: MultiHeadAttention, weights: dict[str, np.ndarray]) -> None:
+        super().__init__()
+        self.heads = block.num_heads
+        self.qkv, self.project = nn.Linear(block.width, 3 * block.width), nn.Linear(block.width, block.width)
+        parts = ("query", "key", "value")
+        with torch.no_grad():
+            for linear, names in ((self.qkv, parts), (self.project, ("project",))):
+                kernels, biases = ([weights[f"{name}.{leaf}"] for name in names] for leaf in ("kernel", "bias"))
+                linear.weight.copy_(torch.from_numpy(np.concatenate(kernels, axis=1).T))
+                linear.bias.copy_(torch.from_numpy(np.concatenate(biases)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, t, width = x.shape
+        q, k, v = self.qkv(x).view(b, t, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        return self.project(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(b, t, width))
 
 
 def layers(block: Block, rate: float, x: Tensor, size: str, effort: Effort) -> Iterator[Row]:
@@ -74,7 +125,7 @@ def pair(block: Block) -> tuple[nn.Module, nn.Module, Layer, str]:
         return mine, encoder, encoder, "nn.TransformerEncoderLayer"
     assert isinstance(block, MultiHeadAttention)
     attention = multihead_attention.build(block, weights, "float32").layer
-    return mine, attention, lambda x: attention(x, x, x, need_weights=False)[0], "nn.MultiheadAttention"
+    return mine, attention, lambda x, **how: attention(x, x, x, need_weights=False, **how)[0], "nn.MultiheadAttention"
 
 
 def step(module: nn.Module, call: Layer, x: Tensor) -> Callable[[], tuple[Tensor, Tensor]]:

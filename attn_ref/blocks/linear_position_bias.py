@@ -6,7 +6,8 @@ slope of its own. Nothing is learned.
 h heads, t query length, s key length, p a position. If the number of heads is no power of two, n is the largest one
 below, and the other heads take every second slope of 2n heads: the first, the third …
 
-The result is the ``bias`` of ``ScaledDotProductAttention``; ``bias[None]`` is that of ``MultiHeadAttention``.
+The result is the ``bias`` of ``ScaledDotProductAttention``; ``bias[None]`` is that of ``MultiHeadAttention``. It is
+float64, since positions have no precision that it could take: round it to the dtype of the scores that it is added to.
 
 Differences: the paper's attention is causal, so p_j ≤ p_i and the bias is at most 0. A key after its query gets a
 bias above 0 here, as in BLOOM; without a causal mask take ``symmetric``, which is −m|p_i − p_j|, as MPT does where

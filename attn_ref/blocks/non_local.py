@@ -143,7 +143,7 @@ class NonLocal(Block):
             phi, g = ops.max_pool(phi, size), ops.max_pool(g, size)
         theta, phi, g = tap("theta", flat(theta), "b t d"), tap("phi", flat(phi), "b s d"), tap("g", flat(g), "b s e")
 
-        scores = tap("scores", ops.matmul(theta, phi.swapaxes(1, 2)) * self.factor(), "b t s")
+        scores = tap("scores", ops.matmul(theta, phi.swapaxes(1, 2), factor=self.factor()), "b t s")
         weights = ops.softmax(scores) if self.pairing == "softmax" else scores / scores.shape[-1]
         weights = tap("weights", weights, "b t s")
         context = tap("context", ops.matmul(weights, g).reshape(*x.shape[:-1], self.inner), axes)

@@ -11,8 +11,8 @@ Differences: the paper, GPT-J and the Llama checkpoints as Meta publishes them t
 "interleaved". GPT-NeoX and Hugging Face's Llama turn feature i with i + r/2: "half". The two give the same scores once
 the features of the query and key projections are permuted, which is what Hugging Face's conversion of Llama does; with
 the wrong one a model loads, runs and is wrong. Hugging Face computes angles in float32, also in a float64 model; here
-they are float64, and in a mirror of the dtype of x, but no less than float32. ``scaling`` is Hugging Face's rope type
-"linear" with that factor.
+they are float64, their sines and cosines of the dtype of x; in a mirror angles are of the dtype of x, but no less than
+float32. ``scaling`` is Hugging Face's rope type "linear" with that factor.
 
 Source: Su et al. 2021, "RoFormer: Enhanced Transformer with Rotary Position Embedding", section 3.2.2, equation 34;
 ``scaling``: Chen et al. 2023, "Extending Context Window of Large Language Models via Positional Interpolation".
@@ -86,7 +86,7 @@ class RotaryEmbedding(Block):
         positions = np.arange(x.shape[2]) if positions is None else positions
         angles = ops.rotary_angles(np.atleast_2d(positions), self.r, base=self.base, scaling=self.scaling)
         angles = tap("angles", angles, "b t f")
-        cos, sin = ops.cos(angles)[:, None], ops.sin(angles)[:, None]  # the same for every head
+        cos, sin = ops.cos(angles, like=x)[:, None], ops.sin(angles, like=x)[:, None]  # the same for every head
 
         a, b = ops.split_pairs(x[..., : self.r], self.pairing)
         turned = ops.merge_pairs(a * cos - b * sin, a * sin + b * cos, self.pairing)

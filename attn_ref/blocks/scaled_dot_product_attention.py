@@ -111,7 +111,7 @@ class ScaledDotProductAttention(Block):
         g, s = key.shape[1:3]
         key, value = ops.repeat_heads(key, h // g), ops.repeat_heads(value, h // g)
 
-        scores = ops.matmul(query, key.swapaxes(-1, -2)) * self.factor(h, d)
+        scores = ops.matmul(query, key.swapaxes(-1, -2), factor=self.factor(h, d))
         scores = tap("scores", scores, "b h t s")
         if self.softcap is not None:
             scores = tap("capped", self.softcap * ops.tanh(scores / self.softcap), "b h t s")
@@ -119,8 +119,8 @@ class ScaledDotProductAttention(Block):
             scores = tap("biased", scores + bias, "b h t s")
         keep = self.keep(self.positions(t, s, query_offset, key_lengths), s, attention_mask, key_lengths)
         if keep is not None:
-            scores = tap("masked", ops.masked(scores, keep), "b h t s")
-        weights = ops.softmax(scores, sink=None if sinks is None else sinks[:, None, None])
+            scores = tap("masked", ops.masked(scores, keep, spent=True), "b h t s")
+        weights = ops.softmax(scores, sink=None if sinks is None else sinks[:, None, None], spent=True)
         weights = tap("weights", weights, "b h t s")
         weights = ops.dropout(weights, self.dropout, "b h t s")
         return tap("context", ops.matmul(weights, value), "b h t e")

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from attn_ref.ops.linear import matmul
+from attn_ref.ops.linear import linear
 from attn_ref.ops.primitive import primitive
 from attn_ref.ops.reduce import largest
 
@@ -25,14 +25,16 @@ def conv(x: Any, kernel: Any, bias: Any = None, *, stride: Sizes = 1, padding: S
     """
     size = kernel.shape[:-2]
     windows = windows_of(x, size, each(stride, size), each(padding, size), 0.0)  # (b, spatial…, in, k…)
-    y = []
-    for g in range(groups):
-        own = part(windows, g, groups, axis=len(size) + 1)
-        rows = np.moveaxis(own, len(size) + 1, -1)  # (b, spatial…, k…, in)
-        flat = rows.reshape(*rows.shape[: len(size) + 1], prod(rows.shape[len(size) + 1 :]))  # not -1: b may be 0
-        y.append(matmul(flat, part(kernel, g, groups, axis=-1).reshape(flat.shape[-1], -1)))
+    windows = np.moveaxis(windows, len(size) + 1, -1)  # (b, spatial…, k…, in)
+    y = [product(part(windows, g, groups), part(kernel, g, groups)) for g in range(groups)]
     joined = np.concatenate(y, axis=-1) if groups > 1 else y[0]
     return joined if bias is None else joined + bias
+
+
+def product(windows: Any, kernel: Any) -> Any:
+    """(b, spatial…, k…, in) and (k…, in, out) → (b, spatial…, out)."""
+    left, width = windows.shape[: 1 - kernel.ndim], prod(kernel.shape[:-1])
+    return linear(windows.reshape(*left, width), kernel.reshape(width, -1))
 
 
 @primitive
@@ -41,15 +43,20 @@ def max_pool(x: Any, size: Sizes, *, stride: Sizes | None = None, padding: Sizes
     count = x.ndim - 2
     size = each(size, range(count))
     windows = windows_of(x, size, each(size if stride is None else stride, size), each(padding, size), -np.inf)
-    return largest(windows.reshape(*windows.shape[: count + 2], prod(size)), axis=-1)
+    return largest(windows, axis=tuple(range(-count, 0)))
 
 
 def windows_of(x: Any, size: Sequence[int], stride: Sequence[int], padding: Sequence[int], outside: float) -> Any:
     """(b, spatial…, c) → (b, windows…, c, size…): every window that lies within the padded array."""
-    count = len(size)
     if any(padding):
-        x = np.pad(x, [(0, 0), *((p, p) for p in padding), (0, 0)], constant_values=outside)
-    found = np.lib.stride_tricks.sliding_window_view(x, tuple(size), axis=tuple(range(1, count + 1)))
+        inner, whole = x, [n + 2 * p for n, p in zip(x.shape[1:-1], padding, strict=True)]
+        x = np.full((len(inner), *whole, inner.shape[-1]), outside, inner.dtype)
+        x[(slice(None), *(slice(p, n - p) for n, p in zip(whole, padding, strict=True)))] = inner
+    if prod(size) > 1:
+        axes = tuple(range(1, len(size) + 1))
+        found = np.lib.stride_tricks.sliding_window_view(x, tuple(size), axis=axes)
+    else:
+        found = x.reshape(*x.shape, *size)
     return found[(slice(None), *(slice(None, None, step) for step in stride))]
 
 
@@ -58,7 +65,7 @@ def each(value: Sizes, axes: Sequence[Any] | range) -> tuple[int, ...]:
     return (value,) * len(axes) if isinstance(value, int) else tuple(value)
 
 
-def part(x: Any, index: int, parts: int, *, axis: int) -> Any:
-    """The ``index``-th of so many equal contiguous slices along ``axis``."""
-    width = x.shape[axis] // parts
-    return np.take(x, range(index * width, (index + 1) * width), axis=axis)
+def part(x: Any, index: int, parts: int) -> Any:
+    """The ``index``-th of so many equal contiguous slices of the last axis."""
+    width = x.shape[-1] // parts
+    return x[..., index * width : (index + 1) * width]

@@ -10,9 +10,12 @@ from attn_ref.ops.primitive import primitive
 
 
 @primitive
-def matmul(a: Any, b: Any) -> Any:
-    """The product of the last two axes, the axes before them broadcast."""
-    return np.matmul(a, b)
+def matmul(a: Any, b: Any, *, factor: float = 1.0) -> Any:
+    """The product of the last two axes, the axes before them broadcast, times ``factor``."""
+    y = np.matmul(a, b)
+    if factor != 1.0:
+        y *= factor  # in place: a second array of this size can take as long as the product
+    return y
 
 
 def linear(x: Any, kernel: Any, bias: Any = None) -> Any:

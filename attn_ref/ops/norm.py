@@ -82,7 +82,7 @@ def whitened(x: Any, centre: Any, spread: Any, *, eps: float) -> Any:
     By itself, since every backward pass has only the rounded y: for the same dx everywhere dy is 0 but for that.
     """
     root = sqrt(spread.real + eps)
-    kink_if_lost(root, np.abs(centre.real))
+    kink_if_lost(root, centre.real)
     y = scaled(x.real - centre.real, root)
     if not np.iscomplexobj(x):
         return y

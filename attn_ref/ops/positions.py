@@ -23,15 +23,21 @@ def power(base: float, exponent: Any) -> Any:
 
 
 @primitive
-def cos(x: Any) -> Any:
-    """The cosine of an angle in radians."""
-    return np.cos(x)
+def cos(x: Any, *, like: Any = None) -> Any:
+    """The cosine of an angle in radians; in the precision of ``like``, if that is given."""
+    return in_precision(np.cos(x), like)
 
 
 @primitive
-def sin(x: Any) -> Any:
-    """The sine of an angle in radians."""
-    return np.sin(x)
+def sin(x: Any, *, like: Any = None) -> Any:
+    """The sine of an angle in radians; in the precision of ``like``, if that is given."""
+    return in_precision(np.sin(x), like)
+
+
+def in_precision(y: Any, like: Any) -> Any:
+    """``y`` rounded to the dtype of the real numbers of ``like``; what is complex stays so."""
+    dtype = y.real.dtype if like is None else like.real.dtype
+    return y.astype(np.result_type(dtype, np.complex64) if np.iscomplexobj(y) else dtype, copy=False)
 
 
 @primitive

@@ -16,6 +16,7 @@ import numpy as np
 
 #: the smallest number of float32 that is not denormal
 FLOAT32_TINY = 2.0**-126
+NUMBERS = (np.ndarray, np.inexact)
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -37,28 +38,35 @@ class Noise:
         ``tiny`` is what an underflow may cost. Imaginary parts are derivatives times a step of 1e-30: theirs is a
         derivative that underflows, times the ``tangent`` that it multiplies.
         """
-        if not isinstance(x, np.ndarray | np.inexact) or x.dtype.kind not in "fc":
+        if not isinstance(x, NUMBERS) or x.dtype.kind not in "fc" or not (self.unit or self.tiny):
             return x
-        if x.dtype.kind == "c":
-            return self._move(x.real, self.tiny) + 1j * self._move(x.imag, self.tiny * tangent)
-        return self._move(x, self.tiny)
+        if x.dtype.kind == "f":
+            return self._move(x)
+        pairs = np.array(x, order="C")[..., None].view(x.real.dtype)
+        return self._move(pairs, tangent).view(x.dtype)[..., 0]
 
-    def _move(self, x: Any, tiny: float) -> Any:
-        # not x·(1 ± unit): in float64 1 + unit is 1, so that nothing would ever move up
-        step = np.where(np.isfinite(x), x, 0.0) * self.unit  # an infinity stays one
-        step += (x != 0) * tiny if tiny else 0.0
-        step *= self._drawn(x.size).reshape(x.shape)
-        step += x
+    def _move(self, x: Any, tangent: float | None = None) -> Any:
+        """With a ``tangent`` the last axis holds a real and an imaginary part."""
+        finite = np.isfinite(x)
+        step = x if np.count_nonzero(finite) == x.size else np.where(finite, x, 0.0)  # an infinity stays one
+        step = step * self._drawn(x.size).reshape(x.shape)
+        least = np.sign(step) * self.tiny if self.tiny else None
+        step *= self.unit
+        if least is not None:
+            if tangent is not None:
+                least[..., 1] *= tangent
+            step += least
+        step += x  # not x·(1 ± unit): in float64 1 + unit is 1, so that nothing would ever move up
         return step
 
     def _drawn(self, count: int) -> np.ndarray:
         """The next signs; many moves share one call of the generator, which costs more than a move of few numbers."""
-        start, self.at = self.at, self.at + 4 * -(-max(count, 1) // 4)  # in fours, as the generator draws bytes
+        start, self.at = self.at, self.at + count
         if self.at > self.signs.size:
-            more = np.frombuffer(self.bits.bytes(max(self.at - start, 4096)), np.int8)
-            self.signs = np.concatenate([self.signs[start:], more >> 7 | 1])
-            start, self.at = 0, self.at - start
-        return self.signs[start : start + count]
+            words = self.bits.bit_generator.random_raw(max(count, 16384) // 64 + 1)
+            signs = np.unpackbits(words.view(np.uint8)).view(np.int8)
+            self.signs, start, self.at = 2 * signs - 1, 0, count  # the few that were left are lost
+        return self.signs[start : self.at]
 
 
 _noise: Noise | None = None
@@ -87,11 +95,10 @@ def primitive(function: F) -> F:
         if noise is None:
             return function(*args, **kwargs)
         noise.used.add(function.__name__)
-        unit, tiny = noise.unit, noise.tiny
-        noise.unit = max(unit, noise.gaps.get(function.__name__, 0.0))
+        unit, tiny, gap = noise.unit, noise.tiny, noise.gaps.get(function.__name__, 0.0)
         try:
-            if noise.unit > unit:
-                noise.tiny = max(tiny, FLOAT32_TINY)
+            if gap > unit:
+                noise.unit, noise.tiny = gap, max(tiny, FLOAT32_TINY)
                 noise.lost += FLOAT32_TINY * sum(float(np.sum(np.abs(np.imag(a)))) for a in args)
                 args = tuple(noise.move(a) for a in args)
             tangent = largest_tangent(args) if noise.tiny >= FLOAT32_TINY else 0.0  # before: exp may write over them
@@ -105,7 +112,7 @@ def primitive(function: F) -> F:
 
 def largest_tangent(values: Iterable[Any]) -> float:
     """The largest imaginary part."""
-    complexes = (x for x in values if isinstance(x, np.ndarray | np.inexact) and x.dtype.kind == "c")
+    complexes = [x for x in values if isinstance(x, NUMBERS) and x.dtype.kind == "c"]
     return max((float(np.max(np.abs(x.imag), initial=0.0)) for x in complexes), default=0.0)
 
 
@@ -139,12 +146,12 @@ def kinks(unit: float = 0.0) -> Iterator[list[bool]]:
         _kinks, _unit = before
 
 
-def kink(where: Any) -> None:
-    """Say where an operation has no derivative, so that frameworks choose one of several."""
+def kink(where: Callable[[], Any]) -> None:
+    """Say where an operation has no derivative, so that frameworks choose one of several. Called if someone asks."""
     if _kinks is not None:
-        _kinks.append(bool(np.any(where)))
+        _kinks.append(bool(np.any(where())))
 
 
 def kink_if_lost(spread: Any, size: Any) -> None:
     """Say how far numbers of a size lie apart, where they are divided by it: a few roundings may make them equal."""
-    kink(spread < 4.0 * _unit * size)
+    kink(lambda: spread < 4.0 * _unit * np.abs(size))

@@ -12,9 +12,17 @@ from attn_ref.ops.primitive import kink
 
 def largest(x: Any, axis: int | tuple[int, ...], *, keepdims: bool = False) -> Any:
     """max over ``axis``. Where several are the largest, frameworks share the gradient or pick one: a kink."""
-    axes = sorted(a % x.ndim for a in ([axis] if isinstance(axis, int) else axis))
+    top = np.max(x.real, axis=axis, keepdims=True)
+    kink(lambda: ((x.real == top.real) & np.isfinite(x.real)).sum(axis=axis) > 1)
+    if np.iscomplexobj(x):
+        top = first_largest(x, (axis,) if isinstance(axis, int) else axis)
+    return top if keepdims else np.squeeze(top, axis)
+
+
+def first_largest(x: Any, axes: tuple[int, ...]) -> Any:
+    """The number with the largest real part, the first of them, and with it the imaginary part; axes are kept."""
+    axes = tuple(sorted(a % x.ndim for a in axes))
     left = [size for a, size in enumerate(x.shape) if a not in axes]
     flat = np.moveaxis(x, axes, range(-len(axes), 0)).reshape(*left, prod(x.shape[a] for a in axes))
     top = np.take_along_axis(flat, np.argmax(flat.real, axis=-1)[..., None], axis=-1)
-    kink(((flat.real == top.real) & np.isfinite(flat.real)).sum(axis=-1) > 1)
-    return np.expand_dims(top[..., 0], axes) if keepdims else top[..., 0]
+    return np.expand_dims(top[..., 0], axes)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from attn_ref.tap import full_name, tap
+from attn_ref.tap import full_name, probing, tap
 
 
 def split_heads(x: Any, heads: int) -> Any:
@@ -44,8 +44,8 @@ def rates() -> Iterator[dict[str, float]]:
 
 def dropout(x: Any, rate: float, labels: str, name: str = "keep") -> Any:
     """x · keep. ``keep`` is a tap: 1 here; in training its value is replaced by 0 or 1 / (1 − rate)."""
-    if not rate:
-        return x
-    if _rates is not None:
+    if rate and _rates is not None:
         _rates[full_name(name)] = rate
+    if not rate or not probing():  # nobody to replace it
+        return x
     return x * tap(name, np.ones(x.shape, x.real.dtype), labels)

@@ -1,4 +1,4 @@
-"""Keras' convolutions, channels last, kept from two faults of oneDNN on TensorFlow; docs/findings.md has both."""
+"""Keras' convolutions, channels last, kept from three faults on TensorFlow; docs/findings.md has them."""
 
 from __future__ import annotations
 
@@ -27,6 +27,10 @@ class Conv:
     def convolution_op(self, inputs: Any, kernel: Any) -> Any:
         """tf-bfloat16-strided-convolution: by way of float32. (Conv1D does not come by here.)"""
         convolve: Any = super().convolution_op  # type: ignore[misc]
+        groups = inputs.shape[-1] // kernel.shape[-2]
+        if groups > 1 and keras.backend.backend() == "tensorflow":  # tf-grouped-convolution-compiles: one at a time
+            pairs = zip(ops.split(inputs, groups, axis=-1), ops.split(kernel, groups, axis=-1), strict=True)
+            return ops.concatenate([self.convolution_op(x, k) for x, k in pairs], axis=-1)
         if keras.backend.standardize_dtype(inputs.dtype) != "bfloat16" or max(self.strides) == 1:
             return convolve(inputs, kernel)
         return ops.cast(convolve(ops.cast(inputs, "float32"), ops.cast(kernel, "float32")), inputs.dtype)
