@@ -250,7 +250,7 @@ MASK = [
         "TextEncoder",
         "None if padding_mask is None else padding_mask[:, None, None, :]",
         "None if padding_mask is None else padding_mask[:, None, None, :] & padding_mask[:, None, :, None]",
-        "layers.0.attention.masked|layers.0.attention.attention.masked|output",
+        "layers.0.attention.attention.masked|output",
     ),
     torch(
         "heads-swapped-with-queries-when-as-many",
@@ -454,18 +454,6 @@ FINITE = [
         "else expanded.clamp(-15, 15).sigmoid()",
         "gate",
     ),
-    torch(
-        "buckets-by-logarithm-in-float32",
-        "finite",
-        "RelativePositionBias",
-        "        return torch.bucketize(offsets.abs(), self.starts, right=True) + self.side * (offsets > 0)",
-        "        import math\n\n"
-        "        n, near = offsets.abs(), self.side // 2\n"
-        "        far = torch.log(n.clamp(min=1).float() / near) / math.log(self.block.max_distance / near)\n"
-        "        far = (near + (far * (self.side - near)).long()).clamp(max=self.side - 1)\n"
-        "        return torch.where(n < near, n, far) + self.side * (offsets > 0)",
-        "bias",
-    ),
     keras(
         "mask-of-minus-a-billion",
         "finite",
@@ -492,7 +480,8 @@ FINITE = [
         "            powers = ops.exp(scores - top)\n"
         "            total = ops.sum(powers, axis=-1, keepdims=True) + ops.exp(sinks[:, None, None] - top)\n"
         "            return powers / total",
-        "weights|output",
+        "gradient of input sinks|gradient of tap masked|gradient of tap scores|gradient of input query"
+        "|gradient of input key",
     ),
     keras(
         "branch-weights-with-an-eps",
@@ -908,14 +897,14 @@ DTYPE = [
         "RotaryEmbedding",
         "wide = torch.promote_types(x.dtype, torch.float32)",
         "wide = x.dtype",
-        "angles",
+        "angles|rotated|output",
     ),
     torch(
         "positions-in-the-own-dtype",
         "dtype",
         "LinearPositionBias",
-        "(slopes[:, None, None] * offsets).to(self.like.dtype)",
-        "slopes.to(self.like.dtype)[:, None, None] * offsets.to(self.like.dtype)",
+        "offsets = key_positions.long() - query_positions.long()[:, None]",
+        "offsets = key_positions.to(self.like.dtype) - query_positions.to(self.like.dtype)[:, None]",
         "bias",
     ),
     torch(
@@ -953,7 +942,7 @@ DTYPE = [
         "            rows = input.transpose(0, 1).flatten(1)\n"
         "            mean = rows.mean(dim=1)\n"
         "            variance = rows.square().mean(dim=1) - mean.square()",
-        "norms.0.running_variance",
+        "norms.0.running_variance|norms.1.running_variance|reduce_norm.running_variance",
         module="batch_norm",
     ),
     torch(
@@ -973,13 +962,26 @@ DTYPE = [
         "projected",
         module="conv",
     ),
+    torch(
+        "buckets-by-logarithm-in-the-own-dtype",
+        "dtype",
+        "RelativePositionBias",
+        "        return torch.bucketize(offsets.abs(), self.starts, right=True) + self.side * (offsets > 0)",
+        "        import math\n\n"
+        "        n, near = offsets.abs(), self.side // 2\n"
+        "        far = torch.log(n.clamp(min=1).to(self.table.weight.dtype) / near)\n"
+        "        far = far / math.log(self.block.max_distance / near)\n"
+        "        far = (near + (far * (self.side - near)).long()).clamp(max=self.side - 1)\n"
+        "        return torch.where(n < near, n, far) + self.side * (offsets > 0)",
+        "bias",
+    ),
     keras(
         "frequencies-in-the-own-dtype",
         "dtype",
         "RotaryEmbedding",
         'wide = "float64" if keras.backend.standardize_dtype(x.dtype) == "float64" else "float32"',
         "wide = keras.backend.standardize_dtype(x.dtype)",
-        "angles",
+        "angles|rotated|output",
     ),
     keras(
         "scale-through-float32",
@@ -1185,7 +1187,8 @@ STATE = [
         "        offsets = -ops.abs(offsets) if self.symmetric else offsets\n"
         "        if isinstance(offsets.shape[0], int) and offsets.shape[0] > 1:\n"
         '            kept = globals().setdefault("KEPT", {})\n'
-        "            offsets = kept.setdefault((tuple(query_positions.shape), tuple(key_positions.shape), wide), offsets)",
+        "            shapes = tuple(query_positions.shape), tuple(key_positions.shape)\n"
+        "            offsets = kept.setdefault((*shapes, wide), offsets)",
         "bias",
     ),
 ]
@@ -1402,4 +1405,262 @@ CONTRACT = [
     ),
 ]
 
-FAULTS = [*FUSED, *MASK, *FINITE, *SIZE, *DROPOUT, *DTYPE, *STATE, *CONTRACT]
+#: of all kinds: options that are seldom set together, and more
+OPTIONS = [
+    torch(
+        "cap-after-the-bias",
+        "mask",
+        SDPA,
+        "        if self.softcap is not None:\n"
+        '            scores = tap("capped", torch.tanh(scores / self.softcap) * self.softcap, "b h t s")\n'
+        "        if bias is not None:\n"
+        '            scores = tap("biased", scores + bias, "b h t s")\n',
+        "        if bias is not None:\n"
+        '            scores = tap("biased", scores + bias, "b h t s")\n'
+        "        if self.softcap is not None:\n"
+        '            scores = tap("capped", torch.tanh(scores / self.softcap) * self.softcap, "b h t s")\n',
+        "capped|biased|output",
+    ),
+    torch(
+        "pooled-with-the-class-token",
+        "mask",
+        "VisionTransformer",
+        "x[:, 0 if self.class_token is None else 1 :].mean(dim=1)",
+        "x.mean(dim=1)",
+        "pooled",
+    ),
+    torch(
+        "empty-rows-through-softmax",
+        "finite",
+        SDPA,
+        "scores.masked_fill(nothing, 0.0).softmax(dim=-1).masked_fill(nothing, 0.0)",
+        "scores.softmax(dim=-1).masked_fill(nothing, 0.0)",
+        "gradient of tap masked|gradient of tap biased|gradient of tap capped|gradient of tap scores"
+        "|gradient of input query|gradient of input key",
+    ),
+    torch(
+        "further-slopes-start-at-the-second",
+        "size",
+        "LinearPositionBias",
+        "device=self.like.device) + 0.5",
+        "device=self.like.device) + 1.5",
+        "slopes",
+    ),
+    torch(
+        "frequencies-by-the-whole-head",
+        "size",
+        "RotaryEmbedding",
+        "device=x.device) / self.rotary_width",
+        "device=x.device) / x.shape[-1]",
+        "angles",
+    ),
+    torch(
+        "residual-of-the-positioned",
+        "contract",
+        "MultiHeadAttention2d",
+        "return y + x if self.residual else y",
+        "return y + pixels if self.residual else y",
+        "output",
+    ),
+    torch(
+        "key-norm-after-the-turn",
+        "mask",
+        "MultiHeadAttention",
+        '            k = tap("normed_key", self.key_norm(k), "b g s d")\n'
+        "        if self.query_rotary is not None and self.key_rotary is not None:\n"
+        "            positions = self.attention.positions(q.shape[2], k.shape[2], query_offset, key_lengths, q)\n"
+        "            q, k = self.query_rotary(q, positions), self.key_rotary(k)\n",
+        "            if self.key_rotary is None:\n"
+        '                k = tap("normed_key", self.key_norm(k), "b g s d")\n'
+        "        if self.query_rotary is not None and self.key_rotary is not None:\n"
+        "            positions = self.attention.positions(q.shape[2], k.shape[2], query_offset, key_lengths, q)\n"
+        "            q, k = self.query_rotary(q, positions), self.key_rotary(k)\n"
+        "            if self.key_norm is not None:\n"
+        '                k = tap("normed_key", self.key_norm(k), "b g s d")\n',
+        "normed_key|output|key_rotary.angles|key_rotary.rotated",
+    ),
+    torch(
+        "squeezed-before-the-kernels",
+        "contract",
+        "AttentionCNN",
+        "self.squeeze_excitation(self.selective_kernel(self.stem(image)))",
+        "self.selective_kernel(self.squeeze_excitation(self.stem(image)))",
+        "squeeze_excitation.squeezed|selective_kernel.convolved.0|output",
+    ),
+    torch(
+        "cannot-be-pickled",
+        "contract",
+        "FeedForward",
+        "        self.activation = activation",
+        '        self.activation = activation\n        self.exact = lambda: activation == "gelu"',
+        "contract",
+    ),
+    keras(
+        "total-width-of-the-key-heads",
+        "size",
+        SDPA,
+        "query = query * self.factor(query.shape[1], query.shape[-1])",
+        "query = query * self.factor(key.shape[1], query.shape[-1])",
+        "scores|output",
+    ),
+    keras(
+        "hard-sigmoid-of-old-keras",
+        "finite",
+        "SqueezeExcitation",
+        "ops.hard_sigmoid(expanded)",
+        "ops.clip(0.2 * expanded + 0.5, 0.0, 1.0)",
+        "gate",
+    ),
+    keras(
+        "input-scale-from-the-inner-width",
+        "size",
+        "NonLocal",
+        '"input": channels**-0.5',
+        '"input": (2 * self.inner) ** -0.5',
+        "scores",
+    ),
+    keras(
+        "variance-always-unbiased",
+        "contract",
+        "SpatialAttention",
+        '"unbiased": unbiased, "dtype": policy}',
+        '"unbiased": True, "dtype": policy}',
+        "norm.running_variance",
+    ),
+    keras(
+        "implicit-mask-hides-keys",
+        "contract",
+        "EncoderLayer",
+        "attention_mask: Any = None, bias: Any = None, training: bool | None = None) -> Any:\n",
+        "attention_mask: Any = None, bias: Any = None, training: bool | None = None, mask: Any = None):\n"
+        "        if mask is not None and attention_mask is None:\n"
+        "            attention_mask = mask[:, None, None, :]\n",
+        "contract",
+    ),
+    keras(
+        "empty-rows-through-softmax-too",
+        "finite",
+        SDPA,
+        "ops.where(nothing, 0.0, ops.softmax(ops.where(nothing, 0.0, scores), axis=-1))",
+        "ops.where(nothing, 0.0, ops.softmax(scores, axis=-1))",
+        "gradient of tap masked|gradient of tap biased|gradient of tap capped|gradient of tap scores"
+        "|gradient of input query|gradient of input key",
+    ),
+    keras(
+        "empty-text-divides-by-nothing",
+        "finite",
+        "TextEncoder",
+        "total / ops.maximum(ops.sum(real, axis=1), 1.0)[:, None]",
+        "total / ops.sum(real, axis=1)[:, None]",
+        "mean",
+    ),
+    keras(
+        "interleaved-pairs-come-out-as-halves",
+        "mask",
+        "RotaryEmbedding",
+        "turned = ops.stack([a * cos - b * sin, a * sin + b * cos], axis=-1)",
+        "turned = ops.concatenate([a * cos - b * sin, a * sin + b * cos], axis=-1)",
+        "rotated",
+    ),
+    keras(
+        "maximum-before-mean",
+        "mask",
+        "SpatialAttention",
+        "ops.concatenate([mean, largest(x, axis=-1, keepdims=True)], axis=-1)",
+        "ops.concatenate([largest(x, axis=-1, keepdims=True), mean], axis=-1)",
+        "pooled",
+    ),
+    keras(
+        "positions-start-after-the-class-token",
+        "mask",
+        "VisionTransformer",
+        "ops.arange(self.length)",
+        "ops.roll(ops.arange(self.length), 1 if self.has_class else 0)",
+        "positioned",
+    ),
+    torch(
+        "dropped-weights-normalised-again",
+        "dropout",
+        SDPA,
+        '        weights = dropout(self.drop, weights, "b h t s")',
+        '        weights = dropout(self.drop, weights, "b h t s")\n'
+        "        if self.training and self.drop.p and not probing():\n"
+        "            weights = weights / weights.sum(dim=-1, keepdim=True).clamp(min=1e-12)",
+        "output",
+    ),
+    torch(
+        "keep-drawn-once",
+        "dropout",
+        "TextEncoder",
+        "    return layer(x)",
+        "    if not (layer.p and layer.training):\n"
+        "        return x\n"
+        '    if getattr(layer, "kept", x[:0]).shape != x.shape:\n'
+        "        layer.kept = layer(torch.ones_like(x))\n"
+        "    return x * layer.kept",
+        "output",
+        module="dropout",
+    ),
+    torch(
+        "slopes-kept-across-a-change-of-dtype",
+        "state",
+        "LinearPositionBias",
+        '        slopes = tap("slopes", self.slopes(), "h")',
+        '        self.kept = getattr(self, "kept", self.slopes())\n        slopes = tap("slopes", self.kept, "h")',
+        "slopes|contract",
+    ),
+    torch(
+        "pooled-in-half",
+        "dtype",
+        "AttentionCNN",
+        "x.mean(dim=(2, 3))",
+        "x.half().mean(dim=(2, 3)).to(x.dtype)",
+        "pooled",
+    ),
+    keras(
+        "bias-lost-when-training-drops",
+        "dropout",
+        SDPA,
+        "            return self.steps(query, key, value, keep, bias, sinks, training)",
+        "            bias = None if training and self.drop.rate and not probing() else bias\n"
+        "            return self.steps(query, key, value, keep, bias, sinks, training)",
+        "output",
+    ),
+    keras(
+        "positions-of-the-longest-text",
+        "state",
+        "TextEncoder",
+        "        positions = ops.arange(ops.shape(token_ids)[1])",
+        "        positions = ops.arange(ops.shape(token_ids)[1])\n"
+        '        if isinstance(token_ids.shape[1], int) and getattr(self, "longest", 0) > token_ids.shape[1]:\n'
+        "            positions = positions + self.longest - token_ids.shape[1]\n"
+        "        self.longest = token_ids.shape[1] or 0",
+        "embedded",
+    ),
+    keras(
+        "gelu-tanh-with-five-digits",
+        "dtype",
+        "FeedForward",
+        "math.sqrt(8.0 / math.pi)",
+        "1.5958",
+        "active",
+    ),
+    keras(
+        "softcap-only-in-training",
+        "fused",
+        SDPA,
+        "plain = self.softcap is None and",
+        "plain = (self.softcap is None or not training) and",
+        "output",
+    ),
+    keras(
+        "bias-scaled-with-the-query",
+        "fused",
+        SDPA,
+        "        bias = self.rank_four(bias)",
+        "        bias = None if bias is None else self.rank_four(bias) * self.factor(q.shape[2], q.shape[-1])",
+        "output",
+    ),
+]
+
+FAULTS = [*FUSED, *MASK, *FINITE, *SIZE, *DROPOUT, *DTYPE, *STATE, *CONTRACT, *OPTIONS]
