@@ -1,0 +1,1 @@
+"""Faults to plant in the mirrors, to see whether a check finds them."""
