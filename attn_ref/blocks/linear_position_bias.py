@@ -58,7 +58,7 @@ class LinearPositionBias(Block):
 
     @classmethod
     def sample(cls, pick: Pick) -> LinearPositionBias:
-        return cls(num_heads=pick(1, 2, 3, 5, 8, 12, 16), symmetric=pick(True, False))
+        return cls(num_heads=pick(1, 2, 3, 5, 8, 12, 16, 40), symmetric=pick(True, False))
 
     def forward(self, w: Any, query_positions: Any, key_positions: Any = None) -> np.ndarray:
         key_positions = query_positions if key_positions is None else key_positions

@@ -81,7 +81,7 @@ class RelativePositionBias(Block):
         return cls(
             num_heads=pick(1, 2, 3, 5),
             num_buckets=pick(32, 4, 6, 12, 20),
-            max_distance=pick(128, 17, 24, 45),
+            max_distance=pick(128, 17, 24, 45, 300),
             bidirectional=pick(True, False),
         )
 

@@ -97,6 +97,8 @@ def compare(backend: Backend, case: Case, dtype: str, gaps: Iterable[Gap] = (), 
         if outcome.first is None and outcome.gaps:  # what a gap left hides nothing that comes after it
             near = truth(block, weights, inputs, dtype, units(gaps), restart=stepped.taps, runs=0)
             judge(outcome, near, seen, LIMIT[dtype], RESTARTED)
+        if outcome.first is None and case.seed % 2 == 0 and backend.engine not in backend.shapes:
+            judge_trained(outcome, backend, layer, inputs, right, LIMIT[dtype])
     except Exception as error:  # whatever a framework throws is a finding about it, not the end of the check
         return raised(outcome, error)
     outcome.taps = len(seen)
@@ -106,6 +108,16 @@ def compare(backend: Backend, case: Case, dtype: str, gaps: Iterable[Gap] = (), 
     if outcome.first is None and case.seed % OFTEN == 0:
         call_often(outcome, backend, layer, case, dtype, gaps, right)
     return outcome
+
+
+def judge_trained(
+    outcome: Outcome, backend: Backend, layer: Any, inputs: dict[str, np.ndarray], right: Truth, limit: float
+) -> None:
+    """A block that drops nothing and has no batch norm gives in training what it always gives, with taps off too."""
+    if "standardised" in right.primitives or any(name.rpartition(".")[2].startswith("keep") for name in right.taps):
+        return
+    run = backend.run(layer, inputs, observe=False, training=True)
+    judge(outcome, right, {OUTPUT: Tapped(run.output, "")}, limit, TRAINED)
 
 
 def call_often(
@@ -163,6 +175,8 @@ def raised(outcome: Outcome, error: Exception, where: str = "") -> Outcome:
 
 #: where a value comes from while nothing listens, in a second call, and below a known gap
 SAME_SIZES, ONCE_MORE = " (a later call, same sizes)", " (a later call, as at first)"
+#: the same in training
+TRAINED = " (taps off, in training)"
 #: one case in so many calls its layer often
 OFTEN = 4
 FUSED, ANOTHER, RESTARTED = " (taps off)", " (second call, other sizes)", " (from the engine's values before it)"

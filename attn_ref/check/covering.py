@@ -47,8 +47,11 @@ LARGE = (
     {"t": 129, "s": 7, "b": 1},
     {"t": 1, "s": 2049, "b": 1},
     {"t": 1025, "s": 3, "b": 1},
+    {"t": 2051, "s": 3, "b": 1},
     {"t": 2, "s": 3, "b": 17},
 )
+#: values in all inputs, from which on a case is left out of rows that take long for each case
+COSTLY = 2000
 #: the same of an axis of space, one of several
 WIDE = (33, 65)
 
@@ -155,10 +158,11 @@ def random_cases(cls: type[Block], count: int) -> Iterator[Case]:
 def large_cases(cls: type[Block]) -> Iterator[Case]:
     """Large and odd sizes, one axis at a time, everything else plain, inputs left out and given; then two of space."""
     labels = {label for spec in cls.inputs.values() for label in spec.labels.split() if label[0].isalpha()}
+    attends = any(spec.broadcast for spec in cls.inputs.values())  # over t × t numbers, where keys are left out
     seen: set[str] = set()
     for n, wanted in enumerate(LARGE):
         given = {label: size for label, size in wanted.items() if label in labels}
-        if not any(size > 16 for size in given.values()):
+        if not any(size > 16 for size in given.values()) or (given.get("t", 0) > 2048 and attends):
             continue
         for with_inputs in (True, False):
             pick = Steered({}, f"{cls.__name__} large {n}")
@@ -188,6 +192,24 @@ class Given:
 def small(*options: int) -> int:
     """The second smallest."""
     return sorted(set(options))[:2][-1]
+
+
+def few_of(cls: type[Block], count: int, wanted: Callable[[Case], bool] | None = None) -> list[Case]:
+    """So many of the planned cases for a costly row: plain ones in turn with those that bring most that is new.
+
+    New is what was not chosen yet, and not together with the style of the first input. ``wanted`` says which are taken.
+    """
+    given = [case for case in planned(cls) if case.size() < COSTLY and not (wanted and not wanted(case))]
+    first = next((name for name, spec in cls.inputs.items() if spec.kind == "real"), next(iter(cls.inputs)))
+    told = {id(case): {what for f in features(case) for what in (f, (f, case.styles.get(first)))} for case in given}
+    seen: set[Any] = set()
+    found: list[Case] = []
+    while given and len(found) < count:
+        best = given[0] if len(found) % 3 == 0 else max(given, key=lambda case: len(told[id(case)] - seen))
+        given = [case for case in given if case is not best]
+        seen |= told[id(best)]
+        found.append(best)
+    return found
 
 
 def level(value: Any) -> str:
@@ -223,7 +245,7 @@ def _features(text: str) -> frozenset[Feature]:
         if spec.optional or spec.default:
             ranked = spec.broadcast and shape is not None and len(spec.ranks or "more") > 1
             found.add((name, f"rank {len(shape or ())}" if ranked else "left out" if shape is None else "given"))
-        if shape is not None and spec.kind != "index":
+        if shape is not None and (spec.kind != "index" or not (spec.below or spec.upto)):
             found.add((f"values of {name}", case.styles[name]))
         if spec.broadcast and shape is not None and len(spec.axes) == 4:
             b, h, t = (resolve(block, axis, dims) for axis in spec.axes[:3])

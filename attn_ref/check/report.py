@@ -64,14 +64,17 @@ class Row:
         self.first_divergence, self.fault, self.detail = outcome.tap, outcome.fault, outcome.detail
 
     def offer(self, outcome: Outcome) -> None:
-        """Take a case that differs, if it is smaller than the one so far; one with an empty batch shows least."""
-        if self.case is None or _size(outcome.case) < _size(self.case):
+        """Take a case that differs, if it is smaller than the one so far.
+
+        One with an empty batch shows least, and then one that keeps all values and breaks another promise.
+        """
+        if self.case is None or _size(outcome.case, outcome.fault) < _size(self.case, self.fault):
             self.take(outcome)
 
 
-def _size(text: str) -> tuple[bool, int]:
+def _size(text: str, fault: str) -> tuple[bool, bool, int]:
     case = Case.from_json(text)
-    return case.empty(), case.size()
+    return case.empty(), fault == "contract", case.size()
 
 
 @dataclass

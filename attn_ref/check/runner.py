@@ -18,7 +18,7 @@ from attn_ref.check.apart import Apart, Lost
 from attn_ref.check.cases import Case, cases
 from attn_ref.check.compare import Outcome, compare
 from attn_ref.check.contract import hold
-from attn_ref.check.covering import coverage, planned
+from attn_ref.check.covering import coverage, few_of, planned
 from attn_ref.check.gaps import gaps_for
 from attn_ref.check.lanes import Inline, Lane, Progress, Steps, carry_out, without_result
 from attn_ref.check.report import Report, Row, environment
@@ -213,13 +213,16 @@ def drawn(cls: type[Block], engine: str, mode: str, count: int, seed: int) -> li
         shapes = served.shapes[engine] * max(count, SHARED) // SHARED
         vary = mode == "forward" and engine in served.op_by_op
         return cases(cls, count, seed, shapes, vary=vary, wanted=trains if mode == "training" else None)
-    first: Iterable[Case] = planned(cls)
-    if mode == "training":
-        first = (case for n, case in enumerate(first) if n % 4 == 3 or trains(case))
+    if mode == "forward":
+        first: Iterable[Case] = planned(cls)
+    elif mode == "gradient":
+        first = few_of(cls, count)
+    else:
+        first = few_of(cls, count - count // 4, trains)
+        known = {case.to_json() for case in first}
+        first += [case for case in few_of(cls, count) if case.to_json() not in known]
     found = [replace(case, seed=seed * 1_000_003 + n) for n, case in enumerate(islice(first, count))]
-    if len(found) == count:
-        return found
-    more = cases(cls, count, seed, wanted=trains if mode == "training" else None)
+    more = cases(cls, count, seed, wanted=trains if mode == "training" else None) if len(found) < count else []
     return found + more[len(found) :]
 
 
