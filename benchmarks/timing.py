@@ -99,9 +99,9 @@ def repeated(call: Call, calls: int) -> Times:
     return max(time.process_time() - cpu, 1e-9) / calls, (time.perf_counter() - wall) / calls
 
 
-def same(what: str, ours: Any, theirs: Any, tolerance: float = 1e-4) -> None:
-    """AssertionError unless the two agree in value: a ratio of different things means nothing."""
+def same(what: str, ours: Any, theirs: Any, tolerance: float = 1e-4, but: float = 0.0) -> None:
+    """AssertionError unless the two agree in value: a ratio of different things means nothing. ``but``: for a share."""
     a, b = np.asarray(ours), np.asarray(theirs)
     assert a.shape == b.shape, f"{what}: {a.shape} and {b.shape}"
-    error, largest = float(np.max(np.abs(a - b))), float(np.max(np.abs(b)))
+    error, largest = float(np.quantile(np.abs(a - b), 1.0 - but)), float(np.max(np.abs(b)))
     assert error <= tolerance * max(largest, 1e-3), f"{what}: {error} apart, values up to {largest}"

@@ -26,7 +26,7 @@ def rows(effort: Effort, tiny: bool) -> Iterator[Row]:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     for b, t, width, heads in SIZES[:1] if tiny else SIZES:
-        x = torch.randn(b, t, width)
+        x = torch.randn(b, t, width, generator=torch.Generator().manual_seed(0))
         size = f"b={b} t={t} width={width} heads={heads}"
         for rate in (0.0, 0.1):
             attention = MultiHeadAttention(width=width, num_heads=heads, dropout=rate)
@@ -106,8 +106,11 @@ def layers(block: Block, rate: float, x: Tensor, size: str, effort: Effort) -> I
     if rate:  # random from here on, so there are no values to compare
         yield row(f"forward + backward, dropout {rate}", 1.05, ours, other)
         return
+    kinks = (
+        0.02 if isinstance(block, EncoderLayer) else 0.0
+    )  # few of a million values round to the other side of ReLU's
     for got, wanted in zip(ours(), other(), strict=True):
-        same(f"{name}, output and gradient of the input", got, wanted)
+        same(f"{name}, output and gradient of the input", got, wanted, but=kinks)
     yield row("forward, training", None, lambda: mine(x), lambda: call(x))
     yield row("forward + backward", 1.05, ours, other)
     if isinstance(block, MultiHeadAttention):

@@ -63,6 +63,9 @@ def test_what_differs_is_not_timed() -> None:
     same("alike", [1.0, 2.0], [1.0, 2.00001])
     with pytest.raises(AssertionError, match=r"other: 0\.5 apart"):
         same("other", [1.0, 2.5], [1.0, 2.0])
+    same("all but a few", [2.5, *[1.0] * 99], [2.0, *[1.0] * 99], but=0.02)
+    with pytest.raises(AssertionError, match="more than a few"):
+        same("more than a few", [2.5, 2.5, 2.5, *[1.0] * 97], [2.0, 2.0, 2.0, *[1.0] * 97], but=0.02)
 
 
 def test_every_kind_of_mutant_is_made_once() -> None:

@@ -22,8 +22,8 @@ TIMEOUT = 300.0
 def check(
     *blocks: str | type[Block],
     engines: Sequence[str] | str | None = None,
-    dtypes: Sequence[str] | str | None = None,
-    modes: Sequence[str] | str | None = None,
+    dtypes: Sequence[str] | str | None = ("float64",),
+    modes: Sequence[str] | str | None = ("forward",),
     cases: int | None = None,
     seed: int = 0,
     timeout: float = TIMEOUT,
@@ -35,9 +35,10 @@ def check(
     ``blocks``: names or classes, default all. ``engines``: names or "all", default every installed one that does not
     compile a block whole. ``dtypes``: "float64" decides meaning; "float32", "bfloat16" and "float16" measure numerics.
     ``modes``: "forward" compares every tap; "gradient" the gradient of every parameter, input and tap too; "training"
-    both again with the same keep masks on both sides. Where neither dtypes nor modes are named, most cases are forward
-    in float64 and a few are of the other modes and dtypes. ``cases`` is per block, engine, mode and dtype; None:
-    forward as many as cover every pair of option values and inputs, at least 50, and 50 in other modes. ``executor``:
+    both again with the same keep masks on both sides. Where both dtypes and modes are None, as on the command
+    line, most cases are forward in float64 and a few are of the other modes and dtypes. ``cases`` is per block, engine,
+    mode and dtype; None: forward as many as cover every pair of option values and inputs, at least 50, and 50 in
+    other modes. ``executor``:
     "processes" (one for each engine, ended and started again where a mirror crashes, fills the memory, or takes more
     than ``timeout`` seconds for a case), "inline", or a function engine -> concurrent.futures executor. ``progress``
     is called with (cases done, cases in all, what is done), at least once a second where it is not inline.
