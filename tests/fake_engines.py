@@ -156,4 +156,5 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
 
 def arguments(*engines: str, count: int = 4) -> list[str]:
     """The command's, to check two blocks on these engines."""
-    return ["check", *BLOCKS, *(part for e in engines for part in ("--engine", e)), "--cases", str(count)]
+    kind = ("--mode", "forward", "--dtype", "float64")
+    return ["check", *BLOCKS, *(part for e in engines for part in ("--engine", e)), "--cases", str(count), *kind]

@@ -20,6 +20,7 @@ from attn_ref.backend import backends
 from attn_ref.check import apart, lanes
 from attn_ref.check.cases import Case, cases
 from attn_ref.check.compare import FAULTS
+from attn_ref.check.covering import planned
 from attn_ref.check.runner import one_apart
 
 #: the command, with limits that a test can wait for
@@ -63,6 +64,10 @@ def fakes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     backends.cache_clear()
 
 
+#: so many of the first four cases have the option at which mirrors break
+RELU = sum(case.fields["activation"] == "relu" for case in planned(ar.FeedForward)[:4])
+
+
 @pytest.fixture(scope="module")
 def checked(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """All broken engines in one check, by the command: its exit code, what it printed, its report and its page."""
@@ -83,7 +88,7 @@ def test_a_mirror_may_end_its_process_and_not_the_check(way: str, checked: dict[
     assert fault in FAULTS
     assert (row["first_divergence"], row["fault"]) == (None, fault)
     assert said in row["detail"]
-    assert (row["cases"], row["failures"]) == (4, 1), "the other cases of the row are run and count"
+    assert (row["cases"], row["failures"]) == (4, RELU), "the other cases of the row are run and count"
     assert row["not_run"] == 0
     assert Case.from_json(row["case"]).fields["activation"] == "relu"
     other = checked["rows"][way, "RotaryEmbedding"]

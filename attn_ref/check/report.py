@@ -25,11 +25,7 @@ class Row:
     engine: str
     mode: str
     dtype: str
-    #: how many cases it should run
-    asked: int = 0
     cases: int = 0
-    #: of options, inputs and styles two at a time: (pairs that the cases had, pairs that can occur together)
-    pairs: tuple[int, int] = (0, 0)
     skipped: int = 0
     #: of the cases, those whose values alone were compared: at a kink gradients are not one thing
     forward_only: int = 0
@@ -53,6 +49,10 @@ class Row:
     note: str = ""
     #: cases that were to run and did not: too many before them had no result, or the check was interrupted
     not_run: int = 0
+    #: how many cases it should run
+    asked: int = 0
+    #: of options, inputs and styles two at a time: (pairs that the cases had, pairs that can occur together)
+    pairs: tuple[int, int] = (0, 0)
 
     @property
     def ok(self) -> bool:

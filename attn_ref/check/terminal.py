@@ -76,7 +76,12 @@ def share(pairs: tuple[int, int]) -> str:
 
 
 def folded(rows: Iterable[Row]) -> list[Row]:
-    """Rows of one block on one engine that agree in several modes or dtypes as one, with its worst figure."""
+    """Rows as they are; those of a check that names neither mode nor dtype as one where a block agrees on an engine."""
+    from attn_ref.check.runner import BESIDE
+
+    rows = list(rows)
+    if {(row.mode, row.dtype) for row in rows} - {("forward", "float64")} != {kind[:2] for kind in BESIDE}:
+        return rows
     found: dict[Any, list[Row]] = {}
     for row in rows:
         plain = row.ok and not row.skipped and not row.not_run
