@@ -33,6 +33,8 @@ def hold(outcome: Outcome, backend: Backend, block: Block, dtype: str, inputs: d
 def defaults(backend: Backend, block: Block, dtype: str) -> str:
     """Has the constructor every option of the block, with the same default?"""
     given = inspect.signature(backend.mirror(block, dtype)).parameters
+    if not any(field.name in given for field in fields(block)):  # it takes them by other names, or as one
+        return ""
     for field in fields(block):
         if field.name not in given:
             return f"the option {field.name} is missing"
