@@ -38,8 +38,14 @@ def loop():
         pass
 
 
+COPY = []
+
+
 def fork():
+    if COPY:  # a copy makes no other, or there were 2ⁿ after n calls
+        return
     if os.fork() == 0:
+        COPY.append(1)
         return  # and so there are two
     os.wait()
 
@@ -72,7 +78,7 @@ WAYS = {
     "import-fails": lambda: exec("import attn_ref_fake_nowhere"),
     "import-exits": lambda: exec("import attn_ref_fake_exits"),
     "slow": lambda: time.sleep(0.2),
-    "leaks": lambda: LEAKED.append(__import__("numpy").ones(50 << 17)),
+    "leaks": lambda: LEAKED.append(__import__("numpy").ones(20 << 17)),
     "marks": lambda: (begun(), ctypes.PyDLL(None).sleep(60)),
     "starts-slowly": lambda: None,
     "start-exits": lambda: None,

@@ -154,7 +154,7 @@ def test_a_worker_that_has_grown_is_replaced_between_cases(fakes: None, monkeypa
     monkeypatch.setattr(apart.Worker, "started", lambda self: (started.append(1), start(self))[1])
     monkeypatch.setattr(apart.Worker, "grown", lambda self: (seen.append(grown(self)), seen[-1])[1])
     monkeypatch.setattr(apart, "RENEW", 100 << 20)
-    report = ar.check("FeedForward", engines="leaks-always", cases=4)  # 50 MB in each of up to three runs a case
+    report = ar.check("FeedForward", engines="leaks-always", cases=4)  # 20 MB in each of up to seven runs a case
     assert report.ok, str(report)
     assert len(started) > 1
     assert 100 << 20 < max(seen) < 400 << 20

@@ -6,11 +6,13 @@ A promise that is broken is a difference of kind "contract", and names the promi
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from dataclasses import MISSING, fields
+from typing import Any
 
 import numpy as np
 
-from attn_ref.backend import Backend
+from attn_ref.backend import Backend, Slot
 from attn_ref.block import Block
 from attn_ref.check.compare import Outcome
 from attn_ref.weights import start_of
@@ -19,21 +21,22 @@ from attn_ref.wording import printable
 
 def hold(outcome: Outcome, backend: Backend, block: Block, dtype: str, inputs: dict[str, np.ndarray]) -> None:
     """Enter the first promise that is broken."""
-    problems = {"defaults": defaults(backend, block, dtype), **of_parameters(backend, block, dtype)}
     try:
+        layer = backend.build(block, dtype)
+        problems = {"defaults": defaults(layer, block), **of_parameters(backend.slots(layer), block)}
         problems |= backend.promises(block, dtype, inputs)
     except Exception as error:  # whatever a framework throws is a finding about it
-        problems["promises"] = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        problems = {"promises": f"{type(error).__name__}: {' '.join(str(error).split())}"}
     for name, problem in problems.items():
         if problem:
             outcome.worst = float("inf")
             outcome.differs("contract", "contract", printable(f"{name}: {problem}", 400))
 
 
-def defaults(backend: Backend, block: Block, dtype: str) -> str:
-    """Has the constructor every option of the block, with the same default?"""
-    given = inspect.signature(backend.mirror(block, dtype)).parameters
-    if not any(field.name in given for field in fields(block)):  # it takes them by other names, or as one
+def defaults(layer: Any, block: Block) -> str:
+    """Has its constructor every option of the block, with the same default, if it has any of them by name?"""
+    given = inspect.signature(type(layer)).parameters
+    if not any(field.name in given for field in fields(block)):
         return ""
     for field in fields(block):
         if field.name not in given:
@@ -45,9 +48,9 @@ def defaults(backend: Backend, block: Block, dtype: str) -> str:
     return ""
 
 
-def of_parameters(backend: Backend, block: Block, dtype: str) -> dict[str, str]:
+def of_parameters(slots: Mapping[str, Slot], block: Block) -> dict[str, str]:
     """What a new layer's parameters are: those that train, and those that start at a number."""
-    slots, trained, started = backend.slots(backend.build(block, dtype)), [], []
+    trained, started = [], []
     for name, param in block.params().items():
         if name not in slots:
             continue  # loading says so
