@@ -16,6 +16,7 @@ import attn_ref as ar
 from attn_ref.check.adjoint import compare_gradients
 from attn_ref.check.cases import cases
 from attn_ref.check.compare import Outcome, compare
+from attn_ref.check.covering import large_cases
 from benchmarks.mutants import PACKAGES, instead
 
 
@@ -50,8 +51,9 @@ def planted(module: str, old: str, new: str) -> Iterator[None]:
 
 
 def differing(engine: str, block: str, count: int, training: bool = False) -> list[Outcome]:
-    """The outcomes of up to ``count`` seeded cases that differ, the first three; in ``training`` of gradients too."""
-    backend, drawn = ar.backend(engine), cases(ar.block(block), count)
+    """The first three outcomes that differ of ``count`` seeded cases and the large ones; in ``training`` gradients too."""
+    backend, cls = ar.backend(engine), ar.block(block)
+    drawn = [*cases(cls, count), *large_cases(cls)]
     if training:
         outcomes = (compare_gradients(backend, case, "float64", training=True) for case in drawn)
     else:

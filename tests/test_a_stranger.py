@@ -103,6 +103,7 @@ FILES = {
 }
 
 
+KIND = ("--mode", "forward", "--dtype", "float64")
 INLINE = ("--executor", "inline", "--json", "-")
 #: in one process, which imports each framework once
 CHECK_AND_TEST = """
@@ -136,7 +137,18 @@ def test_adding_a_block_is_one_file_and_one_per_backend(tmp_path: Path) -> None:
     assert "gamma" in shown
 
     engines = ("--engine", "torch", "--engine", "tensorflow")
-    command = ("check", "MeanOverKeys", *engines, "--cases", "10", "--executor", "inline", "--json", "report.json")
+    command = (
+        "check",
+        "MeanOverKeys",
+        *engines,
+        "--cases",
+        "10",
+        *KIND,
+        "--executor",
+        "inline",
+        "--json",
+        "report.json",
+    )
     tests = ("tests/test_every_block.py", "-q", "-k", "MeanOverKeys", "-p", "no:cacheprovider")
     tested = run(tmp_path, "-c", CHECK_AND_TEST, json.dumps(command), json.dumps(tests))
     report = json.loads((tmp_path / "report.json").read_text())
@@ -155,6 +167,6 @@ def test_a_mirror_that_is_missing_is_a_visible_gap(tmp_path: Path) -> None:
     (tmp_path / "attn_ref/blocks/mean_over_keys.py").write_text(REFERENCE.lstrip().replace("\\\\", "\\"))
     listed = json.loads(run(tmp_path, "-m", "attn_ref.cli", "list", "--json"))["blocks"]
     assert [row["backends"] for row in listed if row["name"] == "MeanOverKeys"] == [[]]
-    command = ("-m", "attn_ref.cli", "check", "MeanOverKeys", "--engine", "torch", "--cases", "2", *INLINE)
+    command = ("-m", "attn_ref.cli", "check", "MeanOverKeys", "--engine", "torch", "--cases", "2", *KIND, *INLINE)
     report = json.loads(run(tmp_path, *command, code=1))  # nothing was compared: that is no agreement
     assert [(r["skipped"], r["note"]) for r in report["rows"]] == [(2, "no mirror in attn_ref_torch")]

@@ -29,12 +29,12 @@ BATCHES = (2, 3, 1, 2, 3, 0)
 STYLES = {
     "real": ("plain", "plain", "plain", "plain", "large", "huge", "shifted"),
     "bool": ("mixed", "mixed", "hidden", "full"),
-    "index": ("plain", "plain", "far"),
+    "index": ("plain", "plain", "far", "in order"),
 }
 #: the half-width of reals: with "large" ones softmax saturates, with "huge" ones exp overflows if nothing is subtracted
 WIDTHS = {"plain": 1.75, "large": 8.0, "huge": 100.0, "shifted": 1.75}
 #: what an index without a bound is drawn below, by its style: "far" ones are beyond tables and beyond 16 bits
-UNBOUNDED = {"plain": 64, "far": 70_000}
+UNBOUNDED = {"plain": 64, "far": 70_000, "in order": 10_000}
 #: where they lie: a variance that is computed as E[x²] − E[x]² loses its digits in "shifted" ones
 CENTRES = {"shifted": 100.0}
 #: dtype -> style -> the style in its place, where the dtype has not the range: 100 · 100 · 16 is beyond 65504
@@ -128,6 +128,8 @@ def fill(
     if spec.kind == "index":
         bound = index_bound(block, spec, dims)[0] or UNBOUNDED[style]
         least = -dims[spec.downto] if spec.downto else 0
+        if style == "in order":
+            return np.arange(values.size).reshape(shape) % (bound - least) + least
         share = np.minimum((values + 1.0) / 2.0 * (bound - least), bound - least - 1)  # of what it may be
         return np.asarray(share).astype(np.int64) + least
     if spec.kind == "real":

@@ -18,7 +18,7 @@ import random
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields, replace
 from functools import cache
-from itertools import combinations
+from itertools import combinations, zip_longest
 from typing import Any
 
 from attn_ref.block import Block, Pick
@@ -112,9 +112,8 @@ def _planned(cls: Any) -> tuple[Case, ...]:
     for case in plainly:
         wanted.meet(features(case), core(case))
     dense = [pool[i] for i in wanted.greedy()]
-    turns = [case for pair in zip(plainly, dense, strict=False) for case in pair]
-    rest = plainly[len(dense) :] + dense[len(plainly) :]
-    return (*turns, *rest, *large_cases(cls))
+    turns = [case for pair in zip_longest(plainly, dense) for case in pair if case is not None]
+    return (*turns, *large_cases(cls))
 
 
 def plain_cases(cls: type[Block]) -> Iterator[tuple[dict[int, Any], Case]]:
@@ -158,6 +157,7 @@ def random_cases(cls: type[Block], count: int) -> Iterator[Case]:
 def large_cases(cls: type[Block]) -> Iterator[Case]:
     """Large and odd sizes, one axis at a time, everything else plain, inputs left out and given; then two of space."""
     labels = {label for spec in cls.inputs.values() for label in spec.labels.split() if label[0].isalpha()}
+    spatial = [label for label in sorted(labels) if label[0].isupper() and label not in cls.fixed]
     attends = any(spec.broadcast for spec in cls.inputs.values())  # over t × t numbers, where keys are left out
     seen: set[str] = set()
     for n, wanted in enumerate(LARGE):
@@ -169,11 +169,10 @@ def large_cases(cls: type[Block]) -> Iterator[Case]:
             block = cls.sample(pick)
             room = {field: given[label] for label, field in cls.limits.items() if label in given}
             block = replace(block, **{f: size for f, size in room.items() if size > getattr(block, f)})
-            case = draw(block, Given(pick, with_inputs), 0, sizes=sized(given, small, free=True))
+            case = draw(block, Given(pick, with_inputs), 0, in_order, sized(given, small, free=True))
             if case.to_json() not in seen:
                 seen.add(case.to_json())
                 yield case
-    spatial = [label for label in sorted(labels) if label[0].isupper() and label not in cls.fixed]
     for size, label in zip(WIDE, (spatial[0], spatial[-1]) if spatial else (), strict=False):
         pick = Steered({}, f"{cls.__name__} wide {label}")
         yield draw(cls.sample(pick), pick, 0, sizes=sized({label: size, "b": 1}, small, free=True))
@@ -189,23 +188,32 @@ class Given:
         return not self.given if options == (True, False) else self.pick(*options)
 
 
+def in_order(*options: Any) -> Any:
+    """The style of a large case: positions one after the other, so that every distance occurs; all else plain."""
+    return options[-1] if options[-1] == "in order" else options[0]
+
+
 def small(*options: int) -> int:
     """The second smallest."""
     return sorted(set(options))[:2][-1]
 
 
 def few_of(cls: type[Block], count: int, wanted: Callable[[Case], bool] | None = None) -> list[Case]:
-    """So many of the planned cases for a costly row: plain ones in turn with those that bring most that is new.
+    """So many of the planned cases for a costly row: the plainest in turn with those that bring most that is new.
 
     New is what was not chosen yet, and not together with the style of the first input. ``wanted`` says which are taken.
     """
     given = [case for case in planned(cls) if case.size() < COSTLY and not (wanted and not wanted(case))]
     first = next((name for name, spec in cls.inputs.items() if spec.kind == "real"), next(iter(cls.inputs)))
     told = {id(case): {what for f in features(case) for what in (f, (f, case.styles.get(first)))} for case in given}
+    usual = features(planned(cls)[0])
     seen: set[Any] = set()
     found: list[Case] = []
     while given and len(found) < count:
-        best = given[0] if len(found) % 3 == 0 else max(given, key=lambda case: len(told[id(case)] - seen))
+        if len(found) % 2 == 0:
+            best = min(given, key=lambda case: len(features(case) - usual))
+        else:
+            best = max(given, key=lambda case: len(told[id(case)] - seen))
         given = [case for case in given if case is not best]
         seen |= told[id(best)]
         found.append(best)

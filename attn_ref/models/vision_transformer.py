@@ -163,7 +163,7 @@ class VisionTransformer(Block):
             patch=patch,
             channels=pick(1, 3),
             image_height=patch * pick(1, 2, 3) if fixed else None,
-            image_width=patch * pick(1, 2, 5) if fixed else None,
+            image_width=patch * pick(1, 2, 5, 70) if fixed else None,
             width=heads * pick(4, 5),
             num_layers=pick(1, 2),
             num_heads=heads,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+import pickle
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,19 +27,26 @@ def promises(backend: Any, block: Block, dtype: str, inputs: Mapping[str, np.nda
     extra = [name for name, x in state.items() if id(x) not in named and not name.endswith(COUNTS)]
     given = {name: lift(turned(x, block.inputs[name].axes), layer.built_for) for name, x in inputs.items()}
     output = layer(**given)
-    other = torch.float32 if dtype == "float64" else torch.float64
-    moved = copy.deepcopy(layer).to(other)
-    left = [name for name, x in (*moved.named_parameters(), *moved.named_buffers()) if x.is_floating_point()
-            and x.dtype != other]  # fmt: skip
-    turned_given = {name: x.to(other) if x.is_floating_point() else x for name, x in given.items()}
-    result = moved(**turned_given)
     return {
         "state dict": ", ".join(extra) and f"{', '.join(extra)} is no parameter of the definition",
-        "a copy": "" if torch.equal(copy.deepcopy(layer)(**given), output) else "gives another result",
-        "to(dtype)": (", ".join(left) and f"{', '.join(left)} does not follow")
-        or ("" if result.dtype == other else f"gives {result.dtype} after .to({other})"),
+        "a copy": "" if torch.equal(pickle.loads(pickle.dumps(layer))(**given), output) else "gives another result",
+        "to(dtype)": moved(backend.build(block, "float32"), layer, given, output),
         "second derivative": second(layer, given, Request(True, {}, {})),
     }
+
+
+def moved(other: Any, layer: Any, given: Tensors, output: torch.Tensor) -> str:
+    """How a layer that ran in float32 and was moved then is unlike one that was made so; empty if it is not."""
+    other(**{name: x.float() if x.is_floating_point() else x for name, x in given.items()})
+    other.to(output.dtype).load_state_dict(layer.state_dict())
+    tensors = (*other.named_parameters(), *other.named_buffers())
+    left = [name for name, x in tensors if x.is_floating_point() and x.dtype != output.dtype]
+    if left:
+        return f"{', '.join(left)} does not follow"
+    result = other(**given)
+    if result.dtype != output.dtype:
+        return f"gives {result.dtype} after .to({output.dtype})"
+    return "" if torch.equal(result, output) else "gives another result than a layer that was made in that dtype"
 
 
 def second(layer: Any, given: Tensors, request: Any) -> str:
@@ -53,7 +60,7 @@ def second(layer: Any, given: Tensors, request: Any) -> str:
     first = torch.autograd.grad(output.square().sum(), leaves, create_graph=True, allow_unused=True)
     try:
         total = torch.stack([x.square().sum() for x in first if x is not None]).sum()
-        torch.autograd.grad(total, leaves, allow_unused=True)
+        total.backward()  # everywhere: what is asked for alone passes by a node that refuses
     except RuntimeError as error:
         return str(error)
     return ""
