@@ -121,6 +121,7 @@ def can_fuse(engine: str, case: Case) -> bool:
     return engine == "torch" or not (masked and "bias" in case.shapes)
 
 
+@pytest.mark.slow
 def test_on_jax_the_fused_call_is_for_accelerators() -> None:
     """On a CPU it is slower than step by step; told that this is a GPU the mirror takes it, and agrees."""
     code = """
