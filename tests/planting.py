@@ -51,7 +51,7 @@ def planted(module: str, old: str, new: str) -> Iterator[None]:
 
 
 def differing(engine: str, block: str, count: int, training: bool = False) -> list[Outcome]:
-    """The first three outcomes that differ of ``count`` seeded cases and the large ones; in ``training`` gradients too."""
+    """The first three outcomes that differ, of so many cases and the large ones; gradients too in ``training``."""
     backend, cls = ar.backend(engine), ar.block(block)
     drawn = [*cases(cls, count), *large_cases(cls)]
     if training:

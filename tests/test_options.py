@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
 from typing import Any
 from unittest import mock
 
@@ -117,6 +119,31 @@ def can_fuse(engine: str, case: Case) -> bool:
     masked = "attention_mask" in case.shapes or "key_lengths" in case.shapes
     masked |= any(case.fields[name] is not None for name in ("causal", "window_left", "window_right"))
     return engine == "torch" or not (masked and "bias" in case.shapes)
+
+
+@pytest.mark.slow
+def test_on_jax_the_fused_call_is_for_accelerators() -> None:
+    """On a CPU it is slower than step by step; told that this is a GPU the mirror takes it, and agrees."""
+    code = """
+from unittest import mock
+import numpy as np
+import attn_ref as ar
+from attn_ref.weights import cast
+backend, x = ar.backend("jax"), np.random.default_rng(0).normal(size=(2, 5, 8)).astype("f4")
+import jax, keras
+block = ar.MultiHeadAttention(width=8, num_heads=2, causal="top_left")
+layer = backend.load(backend.build(block, "float32"), cast(block.init(), "float32"))
+results = []
+for device in ("cpu", "gpu"):
+    plain = keras.src.backend.jax.nn.dot_product_attention
+    with mock.patch.object(keras.src.backend.jax.nn, "dot_product_attention", wraps=plain) as call:
+        with mock.patch.object(jax, "default_backend", lambda: device):
+            results.append(backend.run(layer, {"query": x}, observe=False).output)
+    print(call.called)
+np.testing.assert_allclose(*results, atol=1e-5)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.split() == ["False", "True"], done.stderr
 
 
 def resolved(name: str) -> Any:

@@ -331,7 +331,7 @@ def test_a_derivative_has_the_range_of_its_dtype_and_no_less(in_place: bool) -> 
 
 
 def test_advice_about_shapes_is_kept_from_whoever_checks() -> None:
-    """Keras has XLA compile a convolution with groups, shape by shape, which TensorFlow calls expensive."""
+    """TensorFlow calls it expensive when Keras' convolution with groups is compiled, shape by shape."""
     backend, heard = ar.backend("tensorflow"), []
     listener = logging.Handler(logging.WARNING)
     listener.emit = heard.append  # type: ignore[method-assign]

@@ -35,7 +35,7 @@ ORDINARY = 50
 #: the same of an engine that compiles anew for every shape, in a check that names neither mode nor dtype
 COMPILED = 14
 #: of a row's cases so many are held to the contract too
-PROMISED = 8
+PROMISED = 12
 #: processes of such an engine
 WORKERS = 2
 #: what a check that names neither mode nor dtype does besides: (mode, dtype, cases)

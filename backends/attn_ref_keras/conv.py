@@ -12,6 +12,7 @@ class Conv:
     """What surrounds the convolution of a Keras layer."""
 
     strides: tuple[int, ...]
+    groups: int
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Channels last, whatever ``keras.config.image_data_format()`` is."""
@@ -26,14 +27,18 @@ class Conv:
 
     def convolution_op(self, inputs: Any, kernel: Any) -> Any:
         """tf-bfloat16-strided-convolution: by way of float32. (Conv1D does not come by here.)"""
-        convolve: Any = super().convolution_op  # type: ignore[misc]
-        groups = inputs.shape[-1] // kernel.shape[-2]
-        if groups > 1 and keras.backend.backend() == "tensorflow":  # tf-grouped-convolution-compiles: one at a time
-            pairs = zip(ops.split(inputs, groups, axis=-1), ops.split(kernel, groups, axis=-1), strict=True)
-            return ops.concatenate([self.convolution_op(x, k) for x, k in pairs], axis=-1)
         if keras.backend.standardize_dtype(inputs.dtype) != "bfloat16" or max(self.strides) == 1:
+            return self.convolve(inputs, kernel)
+        wide = self.convolve(ops.cast(inputs, "float32"), ops.cast(kernel, "float32"))
+        return ops.cast(wide, inputs.dtype)
+
+    def convolve(self, inputs: Any, kernel: Any) -> Any:
+        """tf-grouped-conv-compiles: group by group."""
+        convolve: Any = super().convolution_op  # type: ignore[misc]
+        if self.groups == 1 or keras.backend.backend() != "tensorflow":
             return convolve(inputs, kernel)
-        return ops.cast(convolve(ops.cast(inputs, "float32"), ops.cast(kernel, "float32")), inputs.dtype)
+        parts = (ops.split(x, self.groups, axis=-1) for x in (inputs, kernel))
+        return ops.concatenate([convolve(x, k) for x, k in zip(*parts, strict=True)], axis=-1)
 
 
 class Conv1D(Conv, keras.layers.Conv1D):

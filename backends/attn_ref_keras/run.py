@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -84,19 +83,10 @@ def execute(engine: str, layer: Any, inputs: Mapping[str, np.ndarray], request: 
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Without advice: Keras' about a softmax over one key, TensorFlow's about a convolution traced for many shapes.
-
-    To a check these are cases like any other; Keras has XLA compile a convolution with groups for every shape.
-    """
-    logger = logging.getLogger("tensorflow")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "You are using a softmax over axis")
-            yield
-    finally:
-        logger.setLevel(level)
+    """Without Keras' advice about a softmax over one key, which to a check is a case like any other."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "You are using a softmax over axis")
+        yield
 
 
 @contextmanager

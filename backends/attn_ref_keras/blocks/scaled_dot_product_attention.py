@@ -82,12 +82,15 @@ class ScaledDotProductAttention(Mirror):
 
     def can_fuse(self, query: Any, value: Any, keep: Any, bias: Any, sinks: Any, training: bool | None) -> bool:
         """Can Keras' fused call do it? It drops no weights, knows neither softcap nor sinks, and masks with -2.4e38, so
-        that a bias below that is kept; on JAX it computes float64 in float32 and refuses unequal widths."""
+        that a bias below that is kept; on JAX it computes float64 in float32 and refuses unequal widths, and on a CPU
+        it is slower there than step by step."""
         plain = self.softcap is None and sinks is None and not (self.drop.rate and training)
-        on_jax = keras.backend.backend() == "jax"
-        same_width = query.shape[-1] == value.shape[-1]
-        if on_jax and (self.compute_dtype == "float64" or not same_width):
-            return False
+        if keras.backend.backend() == "jax":
+            import jax
+
+            same_width = query.shape[-1] == value.shape[-1]
+            if jax.default_backend() == "cpu" or self.compute_dtype == "float64" or not same_width:
+                return False
         return plain and (keep is None or bias is None)
 
     def steps(self, query: Any, key: Any, value: Any, keep: Any, bias: Any, sinks: Any, training: bool | None) -> Any:
