@@ -16,7 +16,7 @@ import attn_ref as ar
 from attn_ref.check.adjoint import compare_gradients
 from attn_ref.check.cases import cases
 from attn_ref.check.compare import Outcome, compare
-from attn_ref.check.covering import large_cases
+from attn_ref.check.covering import planned
 from benchmarks.mutants import PACKAGES, instead
 
 
@@ -51,9 +51,9 @@ def planted(module: str, old: str, new: str) -> Iterator[None]:
 
 
 def differing(engine: str, block: str, count: int, training: bool = False) -> list[Outcome]:
-    """The first three outcomes that differ, of so many cases and the large ones; gradients too in ``training``."""
+    """The first three outcomes that differ, of so many random cases and as many that come first; gradients too in ``training``."""
     backend, cls = ar.backend(engine), ar.block(block)
-    drawn = [*cases(cls, count), *large_cases(cls)]
+    drawn = [*cases(cls, count), *planned(cls)[:count]]
     if training:
         outcomes = (compare_gradients(backend, case, "float64", training=True) for case in drawn)
     else:

@@ -222,7 +222,7 @@ def test_what_ends_the_reader_ends_nothing_else(tmp_path: Path, monkeypatch: pyt
         "import os; os._exit(3)": "crashed on it (exit code 3)",
         "while True: pass": "more than 1 s of processor time",
         "import time; time.sleep(99)": "reading it took longer than 3 s",
-        "x = [bytearray(1 << 28) for _ in range(200)]": "takes more memory than it may",
+        "x = [bytearray(1 << 34) for _ in range(200)]": "takes more memory than it may",
         "raise EOFError('no more')": "EOFError: no more",
         "print('{' * 99); raise SystemExit(0)": "exit code 0",
     }

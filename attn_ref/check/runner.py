@@ -219,8 +219,7 @@ def drawn(cls: type[Block], engine: str, mode: str, count: int, seed: int) -> li
         first = few_of(cls, count)
     else:
         first = few_of(cls, count - count // 4, trains)
-        known = {case.to_json() for case in first}
-        first += [case for case in few_of(cls, count) if case.to_json() not in known]
+        first += [case for case in few_of(cls, count) if case not in first][: count // 4]
     found = [replace(case, seed=seed * 1_000_003 + n) for n, case in enumerate(islice(first, count))]
     more = cases(cls, count, seed, wanted=trains if mode == "training" else None) if len(found) < count else []
     return found + more[len(found) :]
