@@ -16,7 +16,7 @@ import attn_ref as ar
 from attn_ref.check.adjoint import compare_gradients
 from attn_ref.check.cases import cases
 from attn_ref.check.compare import Outcome, compare
-from attn_ref.check.covering import planned
+from attn_ref.check.runner import drawn
 from benchmarks.mutants import PACKAGES, instead
 
 
@@ -51,13 +51,16 @@ def planted(module: str, old: str, new: str) -> Iterator[None]:
 
 
 def differing(engine: str, block: str, count: int, training: bool = False) -> list[Outcome]:
-    """The first three outcomes that differ, of so many random cases and as many that come first; gradients too in ``training``."""
+    """The first three outcomes that differ, of ``count`` random cases and as many that a check draws.
+
+    In ``training`` of gradients too.
+    """
     backend, cls = ar.backend(engine), ar.block(block)
-    drawn = [*cases(cls, count), *planned(cls)[:count]]
+    given = [*cases(cls, count), *drawn(cls, engine, "forward", count, 0)]
     if training:
-        outcomes = (compare_gradients(backend, case, "float64", training=True) for case in drawn)
+        outcomes = (compare_gradients(backend, case, "float64", training=True) for case in given)
     else:
-        outcomes = (compare(backend, case, "float64") for case in drawn)
+        outcomes = (compare(backend, case, "float64") for case in given)
     return list(islice((outcome for outcome in outcomes if outcome.first), 3))
 
 
