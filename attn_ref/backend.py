@@ -7,7 +7,7 @@ more engines: names such as ``torch``, ``tensorflow`` and ``jax`` under which it
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -18,7 +18,7 @@ import numpy as np
 
 from attn_ref.block import Block
 from attn_ref.catalogue import file_of, find
-from attn_ref.inputs import as_array, for_engine
+from attn_ref.doors import as_array, for_engine
 from attn_ref.names import Named, hint
 from attn_ref.tap import Tapped, no_such_tap, silence
 from attn_ref.weights import mismatches
@@ -84,21 +84,6 @@ class Request:
         given = tuple((name, x.shape, x.dtype.kind) for name, x in inputs.items())
         put = (tuple((name, np.shape(t.value), t.labels) for name, t in p.items()) for p in (self.add, self.replace))
         return (self.listens, self.training, self.cotangent is not None, given, *put)
-
-
-class Compiled:
-    """Compiled functions by what they depend on; the one that was not used for the longest time makes room."""
-
-    def __init__(self, most: int = 64) -> None:
-        self.most, self.kept = most, dict[Hashable, Any]()
-
-    def get(self, key: Hashable, make: Callable[[], Any]) -> Any:
-        """The function kept for ``key``, made by ``make`` if there is none."""
-        found = self.kept.pop(key) if key in self.kept else make()
-        self.kept[key] = found
-        if len(self.kept) > self.most:
-            del self.kept[next(iter(self.kept))]
-        return found
 
 
 class Backend(ABC):

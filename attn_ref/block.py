@@ -15,7 +15,8 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from attn_ref import inputs as axes
-from attn_ref.inputs import Input, as_array
+from attn_ref.doors import as_array
+from attn_ref.inputs import Input
 from attn_ref.names import hints, listed
 from attn_ref.tap import scope
 from attn_ref.weights import Param, Weights, initial, mismatches

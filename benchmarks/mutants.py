@@ -26,8 +26,9 @@ import click
 
 import attn_ref as ar
 from attn_ref.check.compare import Outcome
+from attn_ref.check.drawing import Draw, kinds
 from attn_ref.check.report import Row
-from attn_ref.check.runner import Draw, attempted, kinds
+from attn_ref.check.runner import attempted
 from attn_ref.commands.output import console
 
 PACKAGES = {"torch": "attn_ref_torch", "tensorflow": "attn_ref_keras"}

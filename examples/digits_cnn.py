@@ -28,7 +28,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 import attn_ref as ar
-from attn_ref.check.tolerance import LIMIT, Truth, truth
+from attn_ref.check.tolerance import LIMIT, Truth
 from attn_ref.commands.output import console
 
 OUTPUT = Path("demo_output")
@@ -77,7 +77,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     out.print(f"\n[bold]3. The {len(test)} test digits, in four implementations[/]")
     wide = {name: value.astype(np.float64) for name, value in weights.items()}
-    exact = {dtype: truth(block, wide, {"image": test.astype(dtype)}, dtype) for dtype in ("float64", "float32")}
+    exact = {dtype: Truth(block, wide, {"image": test.astype(dtype)}, dtype) for dtype in ("float64", "float32")}
     logits = exact["float64"].taps["output"].value
     runs = {
         ("Keras, as it was trained", "float32"): as_trained,

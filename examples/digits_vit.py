@@ -24,7 +24,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 import attn_ref as ar
-from attn_ref.check.tolerance import LIMIT, truth
+from attn_ref.check.tolerance import LIMIT, Truth
 from attn_ref.commands.output import console
 
 OUTPUT = Path("demo_output")
@@ -70,7 +70,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     out.print(f"\n[bold]3. The {len(test)} test digits in float64, in four implementations[/]")
     wide = {name: value.astype(np.float64) for name, value in weights.items()}
-    exact = truth(block, wide, {"image": test}, "float64")
+    exact = Truth(block, wide, {"image": test}, "float64")
     logits, unit = exact.taps["output"].value, exact.unit["output"]
     runs = {
         "Hugging Face": hugging_face(source, test), "torch": torch_run(block, files["torch"], test),

@@ -16,7 +16,7 @@ import attn_ref as ar
 from attn_ref.check.adjoint import compare_gradients
 from attn_ref.check.cases import cases
 from attn_ref.check.compare import Outcome, compare
-from attn_ref.check.runner import drawn
+from attn_ref.check.drawing import drawn
 from benchmarks.mutants import PACKAGES, instead
 
 

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 import attn_ref as ar
-from attn_ref.check.covering import core, coverage, features, few_of, pairs, planned, possible, random_cases
+from attn_ref.check.covering import coverage, few_of, planned, possible, random_cases
+from attn_ref.check.drawing import BESIDE, COMPILED, kinds
+from attn_ref.check.features import core, features, pairs
 from attn_ref.check.kept import folder, prune
 from attn_ref.check.native import odd, spread
-from attn_ref.check.runner import BESIDE, COMPILED, kinds
 
 BLOCKS = list(ar.blocks())
 #: random blocks that the array was not made from

@@ -10,11 +10,12 @@ import pytest
 from planting import is_model, planted
 
 import attn_ref as ar
-from attn_ref.backend import Compiled
 from attn_ref.check.adjoint import compare_gradients, keep_masks, trains
 from attn_ref.check.cases import Case, cases
 from attn_ref.check.compare import compare
-from attn_ref.check.runner import chosen_engines, drawn
+from attn_ref.check.drawing import drawn
+from attn_ref.check.runner import chosen_engines
+from attn_ref.compiled import Compiled
 
 EAGER = ("torch", "tensorflow")
 QUICK = ("torch-export", "tensorflow-graph", "tensorflow-xla")

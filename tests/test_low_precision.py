@@ -10,7 +10,7 @@ import attn_ref as ar
 from attn_ref.check.adjoint import compare_gradients
 from attn_ref.check.cases import Case, cases
 from attn_ref.check.compare import compare
-from attn_ref.check.tolerance import ROUNDING, truth
+from attn_ref.check.tolerance import ROUNDING, Truth
 from attn_ref.ops.primitive import Noise
 from attn_ref.tap import is_masked
 from attn_ref.weights import rounded, uniform
@@ -133,6 +133,6 @@ def test_what_underflow_costs_is_granted_where_something_large_multiplies_it() -
     block = ar.ScaledDotProductAttention(scale=None)
     x = {"query": np.ones(shapes["query"]), "key": np.array([0.0, -91.0]).reshape(shapes["key"])}
     x["value"] = np.array([0.0, 100.0]).reshape(shapes["value"])
-    right = truth(block, {}, x, "float32")
+    right = Truth(block, {}, x, "float32")
     assert 0 < right.taps["output"].value.max() < 2.0**-126 * 100
     assert right.unit["output"].max() > 2.0**-126 * 50

@@ -13,7 +13,7 @@ import attn_ref as ar
 from attn_ref import ops
 from attn_ref.check.cases import Case
 from attn_ref.check.compare import compare
-from attn_ref.check.tolerance import ROUNDING, deviation, infinities, truth
+from attn_ref.check.tolerance import ROUNDING, Truth, deviation, infinities
 from attn_ref.ops.primitive import Noise
 from attn_ref.port import proof
 from attn_ref.tap import Tapped, apart
@@ -147,22 +147,22 @@ def test_noise_leaves_infinities() -> None:
 
 def test_masking_rounds_nothing() -> None:
     """The unit at ``masked`` is that at the tap before it, and what follows has no noise of its own from there."""
-    right = truth(ar.ScaledDotProductAttention(), {}, {**X, "attention_mask": MASK}, "float64")
+    right = Truth(ar.ScaledDotProductAttention(), {}, {**X, "attention_mask": MASK}, "float64")
     np.testing.assert_array_equal(right.unit["masked"], right.unit["scores"])
     assert np.isneginf(right.taps["masked"].value).any()
     for restart in (None, right.taps):
-        again = truth(ar.ScaledDotProductAttention(), {}, {**X, "attention_mask": MASK}, "float64", restart=restart)
+        again = Truth(ar.ScaledDotProductAttention(), {}, {**X, "attention_mask": MASK}, "float64", restart=restart)
         assert all(np.isfinite(unit).all() and (unit > 0).all() for unit in again.unit.values())
 
 
 def test_an_infinity_anywhere_else_is_a_fault_of_the_definition() -> None:
     put = {"scores": Tapped(np.full((B, H, T, S), -INF), "b h t s")}
     with pytest.raises(FloatingPointError, match="is not finite at tap 'scores'"):
-        truth(ar.ScaledDotProductAttention(), {}, X, "float64", replace=put)
+        Truth(ar.ScaledDotProductAttention(), {}, X, "float64", replace=put)
     for wrong in (INF, np.nan):
         put = {"masked": Tapped(np.full((B, H, T, S), wrong), "b h t s")}
         with pytest.raises(FloatingPointError, match="is not finite at tap 'masked'"), np.errstate(invalid="ignore"):
-            truth(ar.ScaledDotProductAttention(), {}, {**X, "attention_mask": MASK}, "float64", replace=put)
+            Truth(ar.ScaledDotProductAttention(), {}, {**X, "attention_mask": MASK}, "float64", replace=put)
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -17,7 +17,7 @@ from attn_ref.check.adjoint import FlashTaps, compare_gradients
 from attn_ref.check.cases import Case, cases
 from attn_ref.check.compare import Outcome, compare
 from attn_ref.check.gaps import BACKWARD, DELTA, FLASH, gaps_for
-from attn_ref.check.tolerance import truth
+from attn_ref.check.tolerance import Truth
 from attn_ref.ops.activation import gelu_gate
 from attn_ref.ops.primitive import Noise, noisy
 from attn_ref.weights import uniform
@@ -183,7 +183,7 @@ def test_below_a_gap_what_the_reference_restarts_from_is_moved_too() -> None:
     with ar.record() as taps:
         block(weights, **inputs)
     assert abs(taps["attention.scores"].value.item()) < 1e-9
-    unit = truth(block, weights, inputs, "float64", restart=taps).unit["attention.scores"].item()
+    unit = Truth(block, weights, inputs, "float64", restart=taps).unit["attention.scores"].item()
     assert 0.1 < unit / 2.0**-53 < 10
 
 
@@ -298,7 +298,7 @@ def test_a_function_of_one_rounding_moves_by_one_in_every_run(function: Any) -> 
 def test_the_gap_in_the_tanh_of_jax_is_not_granted_to_gelu() -> None:
     """The Keras mirror has it from a sigmoid, which is exact in float64."""
     block = ar.FeedForward(width=3, hidden_width=4, activation="gelu_tanh")
-    used = truth(block, block.init(), {"x": uniform((2, 5, 3), 1, "x")}, "float64").primitives
+    used = Truth(block, block.init(), {"x": uniform((2, 5, 3), 1, "x")}, "float64").primitives
     assert "gelu_gate" in used
     assert "tanh" not in used
 

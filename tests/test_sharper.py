@@ -10,7 +10,7 @@ import attn_ref as ar
 from attn_ref.check.cases import Case, cases
 from attn_ref.check.compare import Outcome, compare
 from attn_ref.check.gaps import Gap, gaps
-from attn_ref.check.tolerance import truth
+from attn_ref.check.tolerance import Truth
 
 FFN, SDPA, MHA = "blocks.feed_forward", "blocks.scaled_dot_product_attention", "blocks.multi_head_attention"
 
@@ -88,7 +88,7 @@ def test_a_row_that_is_tiny_beside_the_others() -> None:
     block = ar.FeedForward(width=2, hidden_width=3)
     w, x = block.init(), np.array([[[1e6, -1e6], [1e-6, 1e-6]]])
     w = {name: value * (0.0 if name.endswith("bias") else 1.0) for name, value in w.items()}
-    right = truth(block, w, {"x": x}, "float64")
+    right = Truth(block, w, {"x": x}, "float64")
     assert right.unit["hidden"].shape == (1, 2)
     assert right.unit["hidden"][0, 1] < 1e-20
     assert right.unit["hidden"][0, 0] > 1e-12

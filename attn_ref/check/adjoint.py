@@ -25,7 +25,7 @@ from attn_ref.check.cases import Case
 from attn_ref.check.compare import FUSED, FUSED_ONLY, Outcome, judge, judge_dtype, not_finite, raised, said_off
 from attn_ref.check.gaps import BACKWARD, DELTA, FLASH, Gap, units
 from attn_ref.check.native import NATIVE, judge_native
-from attn_ref.check.tolerance import LIMIT, OUTPUT, ROUNDING, RUNS, MovedTaps, moved, truth, wide
+from attn_ref.check.tolerance import LIMIT, OUTPUT, ROUNDING, RUNS, MovedTaps, Truth, moved, wide
 from attn_ref.derivative import STEP, jvp
 from attn_ref.ops.primitive import Noise, kinks, noisy
 from attn_ref.tap import Tapped, record, transpose_to
@@ -83,7 +83,7 @@ def _compare_gradients(backend: Backend, case: Case, dtype: str, gaps: tuple[Gap
     except ValueError as refusal:
         return refused(backend, case, dtype, training, refusal)
     masks = keep_masks(block, case, w, x, dtype) if training else {}
-    right = truth(block, weights, inputs, dtype, units(gaps), masks, runs=0)
+    right = Truth(block, weights, inputs, dtype, units(gaps), masks, runs=0)
     outcome = Outcome(case.to_json(), 0.0, "", size=case.size())
     outcome.gaps = tuple(gap.id for gap in gaps if gap.op in right.primitives)
     cotangent = rounded(uniform(right.taps[OUTPUT].value.shape, case.seed, "cotangent"), dtype)

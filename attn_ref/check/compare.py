@@ -12,7 +12,7 @@ from attn_ref.backend import Backend, Run
 from attn_ref.check.cases import Case
 from attn_ref.check.gaps import Gap, units
 from attn_ref.check.numbers import short
-from attn_ref.check.tolerance import LIMIT, OUTPUT, RUNS, SETTLED, Truth, deviation, infinities, truth
+from attn_ref.check.tolerance import LIMIT, OUTPUT, RUNS, SETTLED, Truth, deviation, infinities
 from attn_ref.tap import Tapped, transpose_to
 from attn_ref.wording import printable
 
@@ -81,7 +81,7 @@ def compare(backend: Backend, case: Case, dtype: str, gaps: Iterable[Gap] = (), 
     """
     block, weights, inputs = case.build(), case.weights(dtype), case.inputs(dtype)
     gaps = tuple(gaps)
-    right = truth(block, weights, inputs, dtype, units(gaps), runs=0)
+    right = Truth(block, weights, inputs, dtype, units(gaps), runs=0)
     outcome = Outcome(case.to_json(), 0.0, "", size=case.size())
     outcome.gaps = tuple(gap.id for gap in gaps if gap.op in right.primitives)
     try:
@@ -95,7 +95,7 @@ def compare(backend: Backend, case: Case, dtype: str, gaps: Iterable[Gap] = (), 
         if outcome.first is None:
             judge_dtype(outcome, dtype, gaps, stepped, direct)
         if outcome.first is None and outcome.gaps:  # what a gap left hides nothing that comes after it
-            near = truth(block, weights, inputs, dtype, units(gaps), restart=stepped.taps, runs=0)
+            near = Truth(block, weights, inputs, dtype, units(gaps), restart=stepped.taps, runs=0)
             judge(outcome, near, seen, LIMIT[dtype], RESTARTED)
         if outcome.first is None and case.seed % OFTEN and backend.engine not in backend.shapes:
             judge_trained(outcome, backend, layer, inputs, right, LIMIT[dtype])
@@ -126,7 +126,7 @@ def call_often(
     """Call the same layer with other values of the same sizes, then as at first: it may have kept nothing of either."""
     other = replace(case, seed=case.seed + 1)
     weights, inputs = other.weights(dtype), other.inputs(dtype)
-    wanted = truth(other.build(), weights, inputs, dtype, units(gaps), runs=0)
+    wanted = Truth(other.build(), weights, inputs, dtype, units(gaps), runs=0)
     try:
         for observe in (True, False):
             run = backend.run(backend.load(layer, weights), inputs, observe=observe)
@@ -145,7 +145,7 @@ def call_again(outcome: Outcome, backend: Backend, layer: Any, case: Case, dtype
     """
     other = case.another().within(dtype)
     inputs, weights = other.inputs(dtype), other.weights(dtype)
-    right = truth(other.build(), weights, inputs, dtype, units(gaps), runs=0)
+    right = Truth(other.build(), weights, inputs, dtype, units(gaps), runs=0)
     try:
         run = backend.run(backend.load(layer, weights), inputs, observe=bool(case.seed % 2))
         judge(outcome, right, {**run.taps, OUTPUT: Tapped(run.output, "")}, LIMIT[dtype], ANOTHER)

@@ -16,14 +16,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import cache
 from itertools import combinations, zip_longest
 from typing import Any
 
 from attn_ref.block import Block, Pick
-from attn_ref.check.cases import Case, Shaped, draw
-from attn_ref.inputs import bind, resolve
+from attn_ref.check.cases import Case, draw
+from attn_ref.check.features import Feature, core, features, pairs, relation
 
 #: random blocks among which greedy choices are made
 POOL = 400
@@ -54,9 +54,6 @@ LARGE = (
 COSTLY = 2000
 #: the same of an axis of space, one of several
 WIDE = (33, 65)
-
-#: (what varies, its level): ("causal", "bottom_right"), ("bias", "given"), ("t, s", "t < s")
-Feature = tuple[str, str]
 
 
 class Steered:
@@ -220,82 +217,6 @@ def few_of(cls: type[Block], count: int, wanted: Callable[[Case], bool] | None =
     return found
 
 
-def level(value: Any) -> str:
-    """What of an option's value is told apart: of whole numbers 0, 1 and more, of everything else the value."""
-    if type(value) is int:
-        return str(value) if value in (0, 1) else "< 0" if value < 0 else "> 1"
-    return str(value)
-
-
-def dims_of(case: Case, block: Block) -> dict[str, int]:
-    """The size of every label."""
-    return bind(block, {name: Shaped(shape, block.inputs[name].kind) for name, shape in case.shapes.items()})
-
-
-def relation(case: Case) -> str:
-    """Of queries and keys: "t = 1", "t < s", "t = s" or "t > s"; empty where a block has not both."""
-    dims = dims_of(case, case.build())
-    if "t" not in dims:
-        return ""
-    t = dims["t"]
-    s = dims.get("s", t)
-    return "t = 1" if t == 1 < s else "t = s" if t == s else "t < s" if t < s else "t > s"
-
-
-@cache
-def _features(text: str) -> frozenset[Feature]:
-    case = Case.from_json(text)
-    block = case.build()
-    dims = dims_of(case, block)
-    found = {(name, level(value)) for name, value in case.fields.items()}
-    for name, spec in block.inputs.items():
-        shape = case.shapes.get(name)
-        if spec.optional or spec.default:
-            ranked = spec.broadcast and shape is not None and len(spec.ranks or "more") > 1
-            found.add((name, f"rank {len(shape or ())}" if ranked else "left out" if shape is None else "given"))
-        if shape is not None and (spec.kind != "index" or not (spec.below or spec.upto)):
-            found.add((f"values of {name}", case.styles[name]))
-        if spec.broadcast and shape is not None and len(spec.axes) == 4:
-            b, h, t = (resolve(block, axis, dims) for axis in spec.axes[:3])
-            same = " = ".join(n for n, size in (("b", b), ("h", h), ("t", t)) if [b, h, t].count(size) > 1 != size)
-            found.add(("equal sizes", same or "none"))
-    if case.empty():
-        found.add(("b", "0"))
-    if how := relation(case):
-        found.add(("t, s", how))
-    return frozenset(found)
-
-
-def features(case: Case) -> frozenset[Feature]:
-    """What is chosen in a case."""
-    return _features(replace(case, seed=0).to_json())
-
-
-@cache
-def _core() -> frozenset[str]:
-    from attn_ref.blocks.scaled_dot_product_attention import ScaledDotProductAttention as Attention
-
-    return frozenset([*(field.name for field in fields(Attention)), *Attention.inputs]) - {"query"}
-
-
-def core(case: Case) -> frozenset[Feature]:
-    """What is chosen of attention's own options and inputs, coarser: of numbers their sign, of inputs that they are."""
-    if "causal" not in case.fields:
-        return frozenset()
-    found = {("t, s", relation(case))}
-    for name, value in case.fields.items():
-        if name in _core():
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            found.add((name, ("< 0" if value < 0 else "0" if value == 0 else "> 0") if number else str(value)))
-    block = case.build()
-    found |= {
-        (name, "given" if name in case.shapes else "left out")
-        for name, spec in block.inputs.items()
-        if name in _core() and (spec.optional or spec.default)
-    }
-    return frozenset(found)
-
-
 def first_of(given: Iterable[Case], told: Callable[[Case], set[Any]], before: Iterable[Case] = ()) -> list[Case]:
     """Those of ``given`` that bring anything new of what is ``told`` of them."""
     seen = {what for case in before for what in told(case)}
@@ -334,11 +255,6 @@ class Wanted:
                 return
             self.left &= ~self.masks[best]
             yield best
-
-
-def pairs(found: frozenset[Feature]) -> Iterator[tuple[Feature, Feature]]:
-    """Every two of a case's features."""
-    return combinations(sorted(found), 2)
 
 
 def coverage(cls: type[Block], ran: Iterable[Case]) -> tuple[int, int]:

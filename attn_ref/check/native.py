@@ -24,7 +24,7 @@ from attn_ref.check.cases import Case
 from attn_ref.check.compare import Outcome, judge
 from attn_ref.check.gaps import Gap, units
 from attn_ref.check.numbers import short
-from attn_ref.check.tolerance import LIMIT, OUTPUT, truth, wide
+from attn_ref.check.tolerance import LIMIT, OUTPUT, Truth, wide
 from attn_ref.ops.shape import rates
 from attn_ref.tap import Tapped, record, replace
 from attn_ref.weights import uniform
@@ -54,7 +54,7 @@ def judge_native(outcome: Outcome, backend: Backend, case: Case, dtype: str, gap
             outcome.worst, outcome.worst_at = float("inf"), name
             outcome.differs(name, "value", f"{said}{NATIVE}")
             return
-    right = truth(block, weights, inputs, dtype, units(gaps), keeps, runs=0)
+    right = Truth(block, weights, inputs, dtype, units(gaps), keeps, runs=0)
     judge(outcome, right, {**run.taps, OUTPUT: Tapped(run.output, "")}, LIMIT[dtype], NATIVE)
     copied = copies(block, inputs)
     if outcome.first is None and copied and dtype == "float64" and case.size() <= MOST:

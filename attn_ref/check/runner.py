@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
-from dataclasses import asdict, replace
-from itertools import islice
+from dataclasses import asdict
 from typing import Any
 
 from attn_ref.backend import Backend, MissingBackend, backend, backends
@@ -13,12 +12,12 @@ from attn_ref.block import Block
 from attn_ref.catalogue import block as find_block
 from attn_ref.catalogue import blocks as all_blocks
 from attn_ref.check import TIMEOUT, distribution
-from attn_ref.check.adjoint import compare_gradients, trains
+from attn_ref.check.adjoint import compare_gradients
 from attn_ref.check.apart import Apart, Lost
-from attn_ref.check.cases import Case, cases
+from attn_ref.check.cases import Case
 from attn_ref.check.compare import Outcome, compare
 from attn_ref.check.contract import hold
-from attn_ref.check.covering import coverage, few_of, planned
+from attn_ref.check.drawing import DTYPES, MODES, Draw, kinds
 from attn_ref.check.gaps import gaps_for
 from attn_ref.check.lanes import Inline, Lane, Progress, Steps, carry_out, without_result
 from attn_ref.check.report import Report, Row, environment
@@ -26,23 +25,10 @@ from attn_ref.check.shrink import shrink_rows
 from attn_ref.check.tolerance import LIMIT
 from attn_ref.interrupts import Deaf
 
-MODES = ("forward", "gradient", "training")
-DTYPES = tuple(LIMIT)
-#: so many cases are drawn from the number of shapes that ``Backend.shapes`` gives, and more in proportion
-SHARED = 64
-#: cases of a row, unless it takes more to cover what can occur together
-ORDINARY = 50
-#: the same of an engine that compiles anew for every shape, in a check that names neither mode nor dtype
-COMPILED = 14
 #: of a row's cases so many are held to the contract too
 PROMISED = 12
 #: processes of such an engine
 WORKERS = 2
-#: what a check that names neither mode nor dtype does besides: (mode, dtype, cases)
-BESIDE = (
-    ("gradient", "float64", 10), ("training", "float64", 10),
-    ("forward", "float32", 6), ("forward", "bfloat16", 6), ("forward", "float16", 6),
-)  # fmt: skip
 
 
 class Interrupted(KeyboardInterrupt):
@@ -131,26 +117,6 @@ def end(executors: dict[Any, Executor], *, now: bool) -> None:
                 executor.shutdown(wait, cancel_futures=now)
 
 
-def kinds(
-    engine: str, modes: Sequence[str] | None, dtypes: Sequence[str] | None, cases: int | None
-) -> list[tuple[str, str, int | None]]:
-    """(mode, dtype, how many cases) of an engine's rows; None: as many as it takes."""
-    if modes or dtypes:
-        return [(mode, dtype, cases) for mode in modes or MODES[:1] for dtype in dtypes or DTYPES[:1]]
-    compiles = engine in backends()[engine].shapes
-    main = cases or (COMPILED if compiles else None)
-    beside = [kind for kind in BESIDE if not compiles or kind[1] == "float64"]
-    return [
-        (MODES[0], DTYPES[0], main),
-        *((mode, dtype, few(1 if compiles else count, cases)) for mode, dtype, count in beside),
-    ]
-
-
-def few(count: int, cases: int | None) -> int:
-    """How many cases a row beside the main one has, fewer where fewer than ``ORDINARY`` are asked for."""
-    return count if cases is None else max(1, min(count, count * cases // ORDINARY))
-
-
 def report(rows: list[Row], lanes: Iterable[Lane], draw: Draw, partial: str | None = None) -> Report:
     """What was found so far."""
     for row in rows:
@@ -201,62 +167,6 @@ def require(engine: str) -> type[Backend]:
     if engine not in served or served[engine].version(engine) is None:
         backend(engine)  # raises the error that says so
     return served[engine]
-
-
-def drawn(cls: type[Block], engine: str, mode: str, count: int, seed: int) -> list[Case]:
-    """The cases of one row: first those that cover what can occur together, then random ones.
-
-    An engine that compiles a block whole runs random ones of few shapes. In training it matters to most.
-    """
-    served = backends()[engine]
-    if engine in served.shapes:
-        shapes = served.shapes[engine] * max(count, SHARED) // SHARED
-        vary = mode == "forward" and engine in served.op_by_op
-        return cases(cls, count, seed, shapes, vary=vary, wanted=trains if mode == "training" else None)
-    if mode == "forward":
-        first: Iterable[Case] = planned(cls)
-    elif mode == "gradient":
-        first = few_of(cls, count)
-    else:
-        first = few_of(cls, count - count // 4, trains)
-        first += [case for case in few_of(cls, count) if case not in first][: count // 4]
-    found = [replace(case, seed=seed * 1_000_003 + n) for n, case in enumerate(islice(first, count))]
-    more = cases(cls, count, seed, wanted=trains if mode == "training" else None) if len(found) < count else []
-    return found + more[len(found) :]
-
-
-class Draw:
-    """The cases of a row as texts; what several engines or dtypes run is drawn once."""
-
-    def __init__(self, classes: dict[str, type[Block]], seed: int) -> None:
-        self.classes, self.seed = classes, seed
-        self.kept: dict[Any, list[Case]] = {}
-        self.met: dict[Any, tuple[int, int]] = {}
-
-    def all(self, row: Row) -> int:
-        """How many cases it takes to cover what can occur together; ``ORDINARY`` where that is less."""
-        compiles = row.engine in backends()[row.engine].shapes
-        return ORDINARY if compiles or row.mode != "forward" else max(ORDINARY, len(planned(self.classes[row.block])))
-
-    def key(self, row: Row) -> tuple[Any, ...]:
-        """On what the cases of a row depend."""
-        served = backends()[row.engine]
-        return (row.block, served.shapes.get(row.engine), row.mode, row.engine in served.op_by_op, row.asked)
-
-    def __call__(self, row: Row) -> list[str]:
-        key = self.key(row)
-        if key not in self.kept:
-            self.kept[key] = drawn(self.classes[row.block], row.engine, row.mode, row.asked, self.seed)
-        return [case.within(row.dtype).to_json() for case in self.kept[key]]
-
-    def pairs(self, row: Row) -> tuple[int, int]:
-        """(pairs of option values, inputs and styles that the cases of a row have, those that can occur together)."""
-        if not row.cases:
-            return 0, 0
-        key = (*self.key(row), row.cases)
-        if key not in self.met:
-            self.met[key] = coverage(self.classes[row.block], self.kept[self.key(row)][: row.cases])
-        return self.met[key]
 
 
 def work(engine: str, mode: str, dtype: str, texts: list[str]) -> list[Outcome]:

@@ -77,7 +77,7 @@ def share(pairs: tuple[int, int]) -> str:
 
 def folded(rows: Iterable[Row]) -> list[Row]:
     """Rows as they are; those of a check that names neither mode nor dtype as one where a block agrees on an engine."""
-    from attn_ref.check.runner import BESIDE
+    from attn_ref.check.drawing import BESIDE
 
     rows = list(rows)
     if {(row.mode, row.dtype) for row in rows} - {("forward", "float64")} != {kind[:2] for kind in BESIDE}:

@@ -61,10 +61,15 @@ class MovedTaps(Probe):
 
 
 class Truth:
-    """The reference's values at every tap, output last, the unit of each of its rows, and the primitives used.
+    """The reference in float64 on values of ``dtype``: every tap, output last, the unit of each row, the primitives.
 
-    σ only grows with the runs that it is learnt from, and so does the unit. Whoever compares asks for as many as it
-    takes: with fewer the unit is smaller, and an error in units of it larger, than with all.
+    σ only grows with the ``runs`` with noise that it is learnt from, and so does the unit. Whoever compares asks for
+    as many as it takes (``learn``): with fewer the unit is smaller, and an error in units of it larger, than with all.
+
+    ``units``: primitive -> unit roundoff, where an engine has a known gap. ``replace``: taps that are replaced, as in
+    training. ``restart``: an engine's taps; each value of the reference then follows from the engine's before it.
+    FloatingPointError when the reference gives a NaN or an infinity, other than −∞ where a mask hides a score: a fault
+    of the definition or of the case, never a pass.
     """
 
     def __init__(
@@ -76,6 +81,7 @@ class Truth:
         units: Mapping[str, float] | None = None,
         replace: Mapping[str, Tapped] | None = None,
         restart: Mapping[str, Tapped] | None = None,
+        runs: int = RUNS,
     ) -> None:
         self.block, self.weights, self.inputs = block, wide(weights), wide(inputs)
         self.rounding, self.units, self.replace, self.restart = ROUNDING[dtype], units, replace, restart
@@ -87,13 +93,14 @@ class Truth:
             if not np.all(np.isfinite(value) | (is_masked(name) & np.isneginf(value))):
                 raise FloatingPointError(f"the reference of {type(block).__name__} is not finite at tap {name!r}")
         self.sigma = {name: np.zeros(np.shape(value)[:-1]) for name, (value, _) in self.taps.items()}
+        self.learn(runs)
 
     def _seen(self, noise: Noise) -> dict[str, Tapped]:
         with probe(MovedTaps(noise, self.restart, replace=self.replace)) as heard:
             output = self.block(moved(noise, self.weights), **moved(noise, self.inputs))
         return {**heard.seen, OUTPUT: Tapped(output, "")}
 
-    def learn(self, runs: int = RUNS) -> Truth:
+    def learn(self, runs: int) -> None:
         """Run with noise until there were so many runs."""
         u, tiny = self.rounding
         while self.runs < runs:
@@ -104,7 +111,6 @@ class Truth:
                 self.sigma[name] = np.maximum(self.sigma[name], _largest(apart(value, self.taps[name].value)))
             self.runs += 1
             vars(self).pop("unit", None)
-        return self
 
     @cached_property
     def unit(self) -> dict[str, np.ndarray]:
@@ -120,26 +126,6 @@ class Truth:
                 unit[name] = np.maximum(unit[name], before)
             before = unit[name]
         return unit
-
-
-def truth(
-    block: Block,
-    weights: Mapping[str, np.ndarray],
-    inputs: Mapping[str, np.ndarray],
-    dtype: str,
-    units: Mapping[str, float] | None = None,
-    replace: Mapping[str, Tapped] | None = None,
-    restart: Mapping[str, Tapped] | None = None,
-    runs: int = RUNS,
-) -> Truth:
-    """Run the reference in float64 on values of ``dtype``, exactly once and ``runs`` times with noise.
-
-    ``units``: primitive -> unit roundoff, where an engine has a known gap. ``replace``: taps that are replaced, as in
-    training. ``restart``: an engine's taps; each value of the reference then follows from the engine's before it.
-    FloatingPointError when the reference gives a NaN or an infinity, other than −∞ where a mask hides a score: a fault
-    of the definition or of the case, never a pass.
-    """
-    return Truth(block, weights, inputs, dtype, units, replace, restart).learn(runs)
 
 
 class Still(Noise):

@@ -30,7 +30,8 @@ def command(case: str, engine: str, dtype: str, mode: str, executor: str, timeou
     1: it differs; 2: the request cannot be met.
     """
     from attn_ref.check.cases import Case
-    from attn_ref.check.runner import DTYPES, MODES, known, one_apart
+    from attn_ref.check.drawing import DTYPES, MODES
+    from attn_ref.check.runner import known, one_apart
 
     known("dtype", [dtype], DTYPES)
     known("mode", [mode], MODES)

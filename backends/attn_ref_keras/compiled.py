@@ -8,7 +8,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from attn_ref.backend import Compiled, Request
+from attn_ref.backend import Request
+from attn_ref.compiled import Compiled
 from attn_ref_keras.run import Program, Tensors, blank
 
 KEPT = Compiled()

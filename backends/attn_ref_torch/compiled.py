@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from attn_ref.backend import Compiled, Request
+from attn_ref.backend import Request
+from attn_ref.compiled import Compiled
 from attn_ref_torch.run import Program, Tensors, dtype_of, scoped_calls
 
 KEPT = Compiled()
