@@ -10,7 +10,7 @@ from attn_ref.check.covering import coverage, few_of, planned, possible, random_
 from attn_ref.check.drawing import BESIDE, COMPILED, kinds
 from attn_ref.check.features import core, features, pairs
 from attn_ref.check.kept import folder, prune
-from attn_ref.check.native import odd, spread
+from attn_ref.check.native import copies, odd, spread
 
 BLOCKS = list(ar.blocks())
 #: random blocks that the array was not made from
@@ -129,3 +129,13 @@ def test_the_cache_has_a_switch_and_a_limit(cache, monkeypatch: pytest.MonkeyPat
     assert folder("jax") is None
     monkeypatch.setenv("ATTN_REF_CACHE", "/proc/nothing")
     assert folder("jax") is None
+
+
+def test_copies_take_every_rank_of_a_mask() -> None:
+    """One example many times, whatever is the same for all of it; a mask of rank 0 had no first example."""
+    block = ar.ScaledDotProductAttention(dropout=0.25)
+    x = np.ones((2, 1, 3, 2))
+    for mask in (np.array(True), np.ones((3, 3), bool), np.ones((2, 1, 3, 3), bool)):
+        made = copies(block, {"query": x, "key": x, "value": x, "attention_mask": mask})
+        assert len(made["query"]) >= 1024
+        block({}, **made)

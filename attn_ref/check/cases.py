@@ -129,7 +129,9 @@ def fill(
         bound = index_bound(block, spec, dims)[0] or UNBOUNDED[style]
         least = -dims[spec.downto] if spec.downto else 0
         if style == "in order":
-            return np.arange(values.size).reshape(shape) % (bound - least) + least
+            order = np.arange(values.size).reshape(shape) % (bound - least)
+            # from the top where there is one: lengths and offsets are whole first
+            return bound - 1 - order if index_bound(block, spec, dims)[0] else order + least
         share = np.minimum((values + 1.0) / 2.0 * (bound - least), bound - least - 1)  # of what it may be
         return np.asarray(share).astype(np.int64) + least
     if spec.kind == "real":

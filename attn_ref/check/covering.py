@@ -200,7 +200,9 @@ def few_of(cls: type[Block], count: int, wanted: Callable[[Case], bool] | None =
 
     New is what was not chosen yet, and not together with the style of the first input. ``wanted`` says which are taken.
     """
-    given = [case for case in planned(cls) if case.size() < COSTLY and not (wanted and not wanted(case))]
+    given = [
+        case for case in planned(cls) if case.size() < COSTLY and not case.empty() and (wanted is None or wanted(case))
+    ]
     first = next((name for name, spec in cls.inputs.items() if spec.kind == "real"), next(iter(cls.inputs)))
     told = {id(case): {what for f in features(case) for what in (f, (f, case.styles.get(first)))} for case in given}
     usual = features(planned(cls)[0])

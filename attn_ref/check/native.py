@@ -3,7 +3,7 @@
 With taps on the keep masks that the engine drew are seen: each holds 0 and 1 / (1 − rate) alone, drops about its share,
 and the definition with these very masks gives what the engine gave, tap by tap.
 
-With taps off nothing is seen but what comes out. So one example stands ``COPIES`` times in a batch, and what came of
+With taps off nothing is seen but what comes out. So one example stands thousands of times in a batch, and what came of
 the copies is compared with what the definition gives under as many masks drawn here: the means and the spreads of
 outputs, and of sums of outputs with random signs. A wrong rate, one that is not made up for, a mask that all heads or
 the whole batch share, and no dropout at all change one of them. Both sides are seeded. ``FAR`` standard errors are far
@@ -29,7 +29,8 @@ from attn_ref.ops.shape import rates
 from attn_ref.tap import Tapped, record, replace
 from attn_ref.weights import uniform
 
-COPIES = 1024
+#: of one example: as many as it takes to have so many values, within bounds
+VALUES, FEWEST, MANY = 300_000, 1024, 4096
 SUMS = 48
 #: standard errors
 FAR = 8.0
@@ -75,12 +76,13 @@ def odd(keep: Any, rate: float, dtype: str) -> str:
 
 
 def copies(block: Block, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The first example ``COPIES`` times; nothing where the batch does not come first."""
+    """The first example many times; nothing where the batch does not come first."""
     found = {}
+    count = min(MANY, max(FEWEST, VALUES // max(1, sum(value.size for value in inputs.values()))))
     for name, value in inputs.items():
         spec = block.inputs[name]
         if spec.axes[:1] == ("b",) and value.ndim == len(spec.axes):
-            found[name] = np.repeat(value[:1], COPIES, axis=0)
+            found[name] = np.repeat(value[:1], count, axis=0)
         elif not spec.broadcast and "b" in spec.axes:
             return {}
         else:
