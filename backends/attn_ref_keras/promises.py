@@ -62,7 +62,9 @@ def implicit(layer: Any, given: Mapping[str, Any], output: np.ndarray) -> str:
 
 
 def in_model(block: Block, dtype: str, inputs: Mapping[str, np.ndarray]) -> str:
-    """Does a functional model take any batch?"""
+    """Does a functional model take any batch, where the block has one?"""
+    if block.output_axes.split()[0] != "b":
+        return ""
     sizes = dict.fromkeys(widths(block), 2)
     model = functional(block, dtype, inputs=list(inputs), sizes=sizes)
     return "" if model.output_shape[0] is None else f"its batch is fixed to {model.output_shape[0]}"
