@@ -96,7 +96,9 @@ class Backend(ABC):
     on_request: ClassVar[frozenset[str]] = frozenset()
     #: engine -> how many shapes a check of up to 64 cases draws, where new shapes are compiled; in proportion beyond
     shapes: ClassVar[dict[str, int]] = {}
-    #: those of them whose forward pass is compiled operation by operation, so that options may vary within a shape
+    #: engine -> how many processes of it a check runs at once, 1 where it does not say: where cases take long
+    workers: ClassVar[dict[str, int]] = {}
+    #: engines of ``shapes`` whose forward pass is compiled operation by operation, so that options vary within a shape
     op_by_op: ClassVar[frozenset[str]] = frozenset()
     #: pip's name of what installs it
     extra: ClassVar[str]

@@ -27,8 +27,6 @@ from attn_ref.interrupts import Deaf
 
 #: of a row's cases so many are held to the contract too
 PROMISED = 12
-#: processes of such an engine
-WORKERS = 2
 
 
 class Interrupted(KeyboardInterrupt):
@@ -82,8 +80,8 @@ def run(
         for engine in asked:
             own = [row for row in rows if row.engine == engine]
             names = list(dict.fromkeys(row.block for row in own))
-            count = min(WORKERS if engine in backends()[engine].shapes else 1, len(names))
-            for n in range(count):  # compiling takes so long that it goes on when other engines are done
+            count = min(backends()[engine].workers.get(engine, 1), len(names))
+            for n in range(count):  # so that it goes on with both cores when other engines are done
                 part = [row for row in own if names.index(row.block) % count == n]
                 started[engine, n] = start(engine)
                 executors[engine] = started[engine, 0]

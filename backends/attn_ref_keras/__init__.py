@@ -53,6 +53,7 @@ class Backend(BaseBackend):
     engines = {name: name.partition("-")[0] for name in ("tensorflow", "tensorflow-graph", "tensorflow-xla", "jax")}
     on_request = frozenset({"tensorflow-graph", "tensorflow-xla"})
     shapes = {"tensorflow-graph": 8, "tensorflow-xla": 4, "jax": 8}
+    workers = dict.fromkeys(engines, 2)
     op_by_op = frozenset({"jax"})
     extra = "keras"
 

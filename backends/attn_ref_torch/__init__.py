@@ -32,6 +32,7 @@ class Backend(BaseBackend):
     engines = {"torch": "torch", "torch-compile": "torch", "torch-export": "torch"}
     on_request = frozenset({"torch-compile", "torch-export"})
     shapes = {"torch-compile": 3, "torch-export": 8}
+    workers = dict.fromkeys(shapes, 2)
     extra = "torch"
 
     def build(self, block: Block, dtype: str = "float64") -> Any:
