@@ -35,6 +35,8 @@ STYLES = {
 WIDTHS = {"plain": 1.75, "large": 8.0, "huge": 100.0, "shifted": 1.75}
 #: what an index without a bound is drawn below, by its style: "far" ones are beyond tables and beyond 16 bits
 UNBOUNDED = {"plain": 64, "far": 70_000, "in order": 10_000}
+#: where positions in order begin: beyond the whole numbers that bfloat16 holds
+START = 1000
 #: where they lie: a variance that is computed as E[x²] − E[x]² loses its digits in "shifted" ones
 CENTRES = {"shifted": 100.0}
 #: dtype -> style -> the style in its place, where the dtype has not the range: 100 · 100 · 16 is beyond 65504
@@ -131,7 +133,7 @@ def fill(
         if style == "in order":
             order = np.arange(values.size).reshape(shape) % (bound - least)
             # from the top where there is one: lengths and offsets are whole first
-            return bound - 1 - order if index_bound(block, spec, dims)[0] else order + least
+            return bound - 1 - order if index_bound(block, spec, dims)[0] else order + START
         share = np.minimum((values + 1.0) / 2.0 * (bound - least), bound - least - 1)  # of what it may be
         return np.asarray(share).astype(np.int64) + least
     if spec.kind == "real":

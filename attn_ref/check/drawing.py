@@ -11,7 +11,7 @@ from attn_ref.backend import backends
 from attn_ref.block import Block
 from attn_ref.check.adjoint import trains
 from attn_ref.check.cases import Case, cases
-from attn_ref.check.covering import coverage, few_of, planned
+from attn_ref.check.covering import coverage, few_of, large_cases, planned
 from attn_ref.check.report import Row
 from attn_ref.check.tolerance import LIMIT
 
@@ -26,7 +26,7 @@ COMPILED = 14
 #: what a check that names neither mode nor dtype does besides: (mode, dtype, cases)
 BESIDE = (
     ("gradient", "float64", 10), ("training", "float64", 10),
-    ("forward", "float32", 6), ("forward", "bfloat16", 6), ("forward", "float16", 6),
+    ("forward", "float32", 8), ("forward", "bfloat16", 8), ("forward", "float16", 8),
 )  # fmt: skip
 
 
@@ -50,9 +50,10 @@ def few(count: int, cases: int | None) -> int:
     return count if cases is None else max(1, min(count, count * cases // ORDINARY))
 
 
-def drawn(cls: type[Block], engine: str, mode: str, count: int, seed: int) -> list[Case]:
+def drawn(cls: type[Block], engine: str, mode: str, count: int, seed: int, *, low: bool = False) -> list[Case]:
     """The cases of one row: first those that cover what can occur together, then random ones.
 
+    ``low``: of a row in a low precision, which is short: half of its cases are large ones.
     An engine that compiles a block whole runs random ones of few shapes. In training it matters to most.
     """
     served = backends()[engine]
@@ -60,8 +61,11 @@ def drawn(cls: type[Block], engine: str, mode: str, count: int, seed: int) -> li
         shapes = served.shapes[engine] * max(count, SHARED) // SHARED
         vary = mode == "forward" and engine in served.op_by_op
         return cases(cls, count, seed, shapes, vary=vary, wanted=trains if mode == "training" else None)
-    if mode == "forward":
-        first: Iterable[Case] = planned(cls)
+    if mode == "forward" and low and count < len(planned(cls)):
+        large = list(large_cases(cls))[: count // 2]
+        first: Iterable[Case] = [*few_of(cls, count - len(large)), *large]
+    elif mode == "forward":
+        first = planned(cls)
     elif mode == "gradient":
         first = few_of(cls, count)
     else:
@@ -70,6 +74,11 @@ def drawn(cls: type[Block], engine: str, mode: str, count: int, seed: int) -> li
     found = [replace(case, seed=seed * 1_000_003 + n) for n, case in enumerate(islice(first, count))]
     more = cases(cls, count, seed, wanted=trains if mode == "training" else None) if len(found) < count else []
     return found + more[len(found) :]
+
+
+def low(row: Row) -> bool:
+    """Is it a row of a lower precision than the one that decides meaning?"""
+    return row.dtype != DTYPES[0]
 
 
 class Draw:
@@ -88,12 +97,12 @@ class Draw:
     def key(self, row: Row) -> tuple[Any, ...]:
         """On what the cases of a row depend."""
         served = backends()[row.engine]
-        return (row.block, served.shapes.get(row.engine), row.mode, row.engine in served.op_by_op, row.asked)
+        return (row.block, served.shapes.get(row.engine), row.mode, row.engine in served.op_by_op, row.asked, low(row))
 
     def __call__(self, row: Row) -> list[str]:
         key = self.key(row)
         if key not in self.kept:
-            self.kept[key] = drawn(self.classes[row.block], row.engine, row.mode, row.asked, self.seed)
+            self.kept[key] = drawn(self.classes[row.block], row.engine, row.mode, row.asked, self.seed, low=low(row))
         return [case.within(row.dtype).to_json() for case in self.kept[key]]
 
     def pairs(self, row: Row) -> tuple[int, int]:
