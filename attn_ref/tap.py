@@ -224,6 +224,16 @@ def is_masked(tap: str) -> bool:
     return tap.rpartition(".")[2] == "masked"
 
 
+def is_keep(tap: str) -> bool:
+    """Is this the tap of a dropout's keep?"""
+    return tap.rpartition(".")[2].startswith("keep")
+
+
+def is_statistic(tap: str) -> bool:
+    """Is this the tap of what a batch norm's running mean becomes? It is there in training alone."""
+    return tap.rpartition(".")[2] == "running_mean"
+
+
 def apart(got: Any, want: Any) -> Any:
     """got − want of NumPy arrays of one shape; 0 where both are the same infinity, ±∞ where one of them is finite."""
     return np.subtract(got, want, out=np.zeros(np.shape(want)), where=np.not_equal(got, want))

@@ -28,7 +28,7 @@ from attn_ref.check.native import NATIVE, judge_native
 from attn_ref.check.tolerance import LIMIT, OUTPUT, ROUNDING, RUNS, MovedTaps, Truth, moved, wide
 from attn_ref.derivative import STEP, jvp
 from attn_ref.ops.primitive import Noise, kinks, noisy
-from attn_ref.tap import Tapped, record, transpose_to
+from attn_ref.tap import Tapped, is_keep, is_statistic, record, transpose_to
 from attn_ref.weights import rounded, uniform
 
 RATE = 0.25
@@ -54,12 +54,7 @@ def trains(case: Case) -> bool:
             case.build()(case.weights(), **case.inputs())
     except ValueError:  # a batch norm refuses
         return True
-    return any(is_keep(name) or name.rpartition(".")[2] == "running_mean" for name in taps)
-
-
-def is_keep(tap: str) -> bool:
-    """Is this the tap of a dropout's keep?"""
-    return tap.rpartition(".")[2].startswith("keep")
+    return any(is_keep(name) or is_statistic(name) for name in taps)
 
 
 def compare_gradients(

@@ -13,7 +13,7 @@ from attn_ref.check.cases import Case
 from attn_ref.check.gaps import Gap, units
 from attn_ref.check.numbers import short
 from attn_ref.check.tolerance import LIMIT, OUTPUT, RUNS, SETTLED, Truth, deviation, infinities
-from attn_ref.tap import Tapped, transpose_to
+from attn_ref.tap import Tapped, is_keep, transpose_to
 from attn_ref.wording import printable
 
 #: kind of a difference -> what it says of the mirror
@@ -114,7 +114,7 @@ def judge_trained(
     outcome: Outcome, backend: Backend, layer: Any, inputs: dict[str, np.ndarray], right: Truth, limit: float
 ) -> None:
     """A block that drops nothing and has no batch norm gives in training what it always gives, with taps off too."""
-    if "standardised" in right.primitives or any(name.rpartition(".")[2].startswith("keep") for name in right.taps):
+    if "standardised" in right.primitives or any(map(is_keep, right.taps)):
         return
     run = backend.run(layer, inputs, observe=False, training=True)
     judge(outcome, right, {OUTPUT: Tapped(run.output, "")}, limit, TRAINED)

@@ -26,7 +26,7 @@ from attn_ref.check.gaps import Gap, units
 from attn_ref.check.numbers import short
 from attn_ref.check.tolerance import LIMIT, OUTPUT, Truth, wide
 from attn_ref.ops.shape import rates
-from attn_ref.tap import Tapped, record, replace
+from attn_ref.tap import Tapped, is_statistic, record, replace
 from attn_ref.weights import uniform
 
 #: of one example: as many as it takes to have so many values, within bounds
@@ -44,7 +44,7 @@ def judge_native(outcome: Outcome, backend: Backend, case: Case, dtype: str, gap
     block, weights, inputs = case.build(), case.weights(dtype), case.inputs(dtype)
     with rates() as found, record() as taps:
         block(wide(weights), **wide(inputs))
-    if not found or case.empty() or any(name.rpartition(".")[2] == "running_mean" for name in taps):
+    if not found or case.empty() or any(map(is_statistic, taps)):
         return
     with backend.seeded(case.seed):
         layer = backend.load(backend.build(block, dtype), weights)
@@ -97,11 +97,10 @@ def judge_copies(
     block, weights = case.build(), case.weights(dtype)
     with mode.training(), record() as taps:
         block(wide(weights), **wide(inputs))
-    keeps = {
-        name: Tapped((uniform(taps[name].value.shape, case.seed, "native", name) >= 2 * rate - 1) / (1 - rate), labels)
-        for name, rate in found.items()
-        for labels in (taps[name].labels,)
-    }
+    keeps = {}
+    for name, rate in found.items():
+        ones, labels = taps[name]
+        keeps[name] = Tapped((uniform(ones.shape, case.seed, "native", name) >= 2 * rate - 1) / (1 - rate), labels)
     with mode.training(), replace(keeps):
         wanted = block(wide(weights), **wide(inputs))
     with backend.seeded(case.seed):
@@ -111,10 +110,9 @@ def judge_copies(
         outcome.worst = float("inf")
         outcome.differs(f"{OUTPUT}{NATIVE}", "shape", f"has shape {got.shape}, should have {wanted.shape}")
         return
-    for said in (spread(got, wanted, case.seed),):
-        if said:
-            outcome.worst, outcome.worst_at = float("inf"), OUTPUT
-            outcome.differs(f"{OUTPUT}{NATIVE}", "value", said)
+    if said := spread(got, wanted, case.seed):
+        outcome.worst, outcome.worst_at = float("inf"), OUTPUT
+        outcome.differs(f"{OUTPUT}{NATIVE}", "value", said)
 
 
 def spread(got: np.ndarray, wanted: np.ndarray, seed: int) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from attn_ref.tap import Tapped, apart, transpose_to
+from attn_ref.tap import Tapped, apart, is_keep, transpose_to
 
 #: largest difference that is allowed at a tap, relative to the largest value there; float64 throughout
 BOUND = 1e-9
@@ -96,7 +96,7 @@ def judge(side: str, folder: Path, code: int, reference: Mapping[str, Tapped]) -
         return end
     for name, (wanted, labels) in reference.items():
         # the keep of a dropout is 1 at every end, which says nothing
-        if name in got and not name.rpartition(".")[2].startswith("keep"):
+        if name in got and not is_keep(name):
             end.rows.append(compare(name, transpose_to(got[name], result["labels"].get(name, ""), labels), wanted))
     return end
 
