@@ -18,6 +18,8 @@ from attn_ref.block import Block
 from attn_ref.tap import Probe, Tapped, no_such_tap, probe
 
 STEP = 1e-30
+#: derivatives below it lose digits, since the imaginary part that they are is no normal number
+LEAST = 2.0**-1022 / STEP
 
 
 def jvp(

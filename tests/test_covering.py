@@ -136,6 +136,7 @@ def test_copies_take_every_rank_of_a_mask() -> None:
     block = ar.ScaledDotProductAttention(dropout=0.25)
     x = np.ones((2, 1, 3, 2))
     for mask in (np.array(True), np.ones((3, 3), bool), np.ones((2, 1, 3, 3), bool)):
-        made = copies(block, {"query": x, "key": x, "value": x, "attention_mask": mask})
-        assert len(made["query"]) >= 1024
+        made = copies(block, {"query": x, "key": x, "value": x, "attention_mask": mask}, 1024)
+        assert len(made["query"]) == 1024
         block({}, **made)
+    assert copies(block, {"query": x, "key": x, "value": x}, 1000) == {}, "too few to tell anything"

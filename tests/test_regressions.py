@@ -345,3 +345,12 @@ def test_advice_about_shapes_is_kept_from_whoever_checks() -> None:
     finally:
         logger.removeHandler(listener)
     assert [record.getMessage()[:80] for record in heard] == []
+
+
+def test_a_derivative_that_the_complex_step_cannot_hold_is_no_alarm() -> None:
+    """The weight of a sink 670 below the scores is 1e-288, and its derivative times 1e-30 no normal number."""
+    fields = {"scale": 0.3, "softcap": None, "causal": None, "window_left": None, "window_right": None, "dropout": 0.0}
+    shapes = {"query": (1, 2, 2, 7), "key": (1, 1, 16, 7), "value": (1, 1, 16, 2), "bias": (16,), "sinks": (2,)}
+    styles = {"query": "shifted", "key": "large", "value": "plain", "bias": "huge", "sinks": "huge"}
+    case = Case("ScaledDotProductAttention", fields, shapes, styles, 101000408)
+    agrees(compare_gradients(ar.backend("torch"), case, "float64", gaps_for("torch", "float64")))

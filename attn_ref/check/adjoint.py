@@ -26,7 +26,7 @@ from attn_ref.check.compare import FUSED, FUSED_ONLY, Outcome, judge, judge_dtyp
 from attn_ref.check.gaps import BACKWARD, DELTA, FLASH, Gap, units
 from attn_ref.check.native import NATIVE, judge_native
 from attn_ref.check.tolerance import LIMIT, OUTPUT, ROUNDING, RUNS, MovedTaps, Truth, moved, wide
-from attn_ref.derivative import STEP, jvp
+from attn_ref.derivative import LEAST, STEP, jvp
 from attn_ref.ops.primitive import Noise, kinks, noisy
 from attn_ref.tap import Tapped, is_keep, is_statistic, record, transpose_to
 from attn_ref.weights import rounded, uniform
@@ -239,7 +239,7 @@ def enter(outcome: Outcome, name: str, adjoint: Adjoint, gradient: Any, limit: f
     products = gradient.astype(np.float64) * direction.value
     error, finite = abs(float(np.sum(products)) - adjoint.value), bool(np.isfinite(products).all())
     sizes = float(np.sum(np.abs(products))) if finite else 0.0
-    floor = unit * (sizes + float(np.sum(np.abs(adjoint.u * adjoint.tangent)))) + tiny
+    floor = unit * (sizes + float(np.sum(np.abs(adjoint.u * adjoint.tangent)))) + max(tiny, LEAST)
     # most errors are within one unit after the first run; then the ratio says no more than that they are
     allowance = floor if error <= floor else floor + adjoint.sigma(error - floor)
     if limit * allowance < error < np.inf and outcome.first is None:  # it is a finding, unless eight runs were too few

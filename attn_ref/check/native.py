@@ -29,13 +29,11 @@ from attn_ref.ops.shape import rates
 from attn_ref.tap import Tapped, is_statistic, record, replace
 from attn_ref.weights import uniform
 
-#: of one example: as many as it takes to have so many values, within bounds
-VALUES, FEWEST, MANY = 300_000, 1024, 4096
+#: copies of one example, up to so many; none where fewer than that would have more values at a tap than these
+MANY, FEWEST, VALUES = 4096, 1024, 4_000_000
 SUMS = 48
 #: standard errors
 FAR = 8.0
-#: values of an input, beyond which no copies are made of it
-MOST = 600
 NATIVE = " (dropout as the engine draws it)"
 
 
@@ -57,8 +55,9 @@ def judge_native(outcome: Outcome, backend: Backend, case: Case, dtype: str, gap
             return
     right = Truth(block, weights, inputs, dtype, units(gaps), keeps, runs=0)
     judge(outcome, right, {**run.taps, OUTPUT: Tapped(run.output, "")}, LIMIT[dtype], NATIVE)
-    copied = copies(block, inputs)
-    if outcome.first is None and copied and dtype == "float64" and case.size() <= MOST:
+    values = max(np.size(value) for value, _ in taps.values()) // len(run.output)
+    copied = copies(block, inputs, min(MANY, VALUES // max(1, values)))
+    if outcome.first is None and copied and dtype == "float64":
         judge_copies(outcome, backend, case, dtype, copied, found)
 
 
@@ -75,10 +74,11 @@ def odd(keep: Any, rate: float, dtype: str) -> str:
     return ""
 
 
-def copies(block: Block, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The first example many times; nothing where the batch does not come first."""
+def copies(block: Block, inputs: dict[str, np.ndarray], count: int) -> dict[str, np.ndarray]:
+    """The first example ``count`` times; nothing where these are too few, or the batch does not come first."""
+    if count < FEWEST:
+        return {}
     found = {}
-    count = min(MANY, max(FEWEST, VALUES // max(1, sum(value.size for value in inputs.values()))))
     for name, value in inputs.items():
         spec = block.inputs[name]
         if spec.axes[:1] == ("b",) and value.ndim == len(spec.axes):
