@@ -48,7 +48,7 @@ def test_attention_meets_every_two_of_its_options_alone() -> None:
 
 
 def test_what_comes_alone_is_served_by_fused_kernels() -> None:
-    """torch's takes values as wide as keys: a fault in it hid where widths differed (a scale of 0 with ``is_causal``)."""
+    """torch's takes values as wide as keys: a scale of 0 with ``is_causal`` hid where widths differed."""
     usual = core(planned(ar.ScaledDotProductAttention)[0])
     alone = [case for case in planned(ar.ScaledDotProductAttention) if 1 < len(core(case) - usual) <= 3]
     wide = [case.shapes["value"][-1] == case.shapes["key"][-1] for case in alone]
