@@ -15,11 +15,12 @@ import attn_ref as ar
 from attn_ref import ops
 from attn_ref.check.adjoint import FlashTaps, compare_gradients
 from attn_ref.check.cases import Case, cases
-from attn_ref.check.compare import Outcome, compare
+from attn_ref.check.compare import Outcome, compare, judge
 from attn_ref.check.gaps import BACKWARD, DELTA, FLASH, gaps_for
-from attn_ref.check.tolerance import Truth
+from attn_ref.check.tolerance import LIMIT, RUNS, Truth
 from attn_ref.ops.activation import gelu_gate
 from attn_ref.ops.primitive import Noise, noisy
+from attn_ref.tap import Tapped
 from attn_ref.weights import uniform
 
 ENGINES = ("torch", "tensorflow")
@@ -354,3 +355,20 @@ def test_a_derivative_that_the_complex_step_cannot_hold_is_no_alarm() -> None:
     styles = {"query": "shifted", "key": "large", "value": "plain", "bias": "huge", "sinks": "huge"}
     case = Case("ScaledDotProductAttention", fields, shapes, styles, 101000408)
     agrees(compare_gradients(ar.backend("torch"), case, "float64", gaps_for("torch", "float64")))
+
+
+@pytest.mark.parametrize(("units", "learns"), [(0.0, False), (2.0, False), (8.0, True), (1e6, True)])
+def test_noise_is_learnt_only_as_far_as_a_case_needs(units: float, learns: bool) -> None:
+    """An error within C/4 of the last rounding alone is settled before any run; every other gets what it takes."""
+    block, x = (
+        ar.ScaledDotProductAttention(scale=None),
+        np.ones((1, 1, 1, 1)),
+    )  # one key: rounding moves next to nothing
+    right = Truth(block, {}, {"query": x, "key": x, "value": x}, "float64", runs=0)
+    value, labels = right.taps["weights"]
+    seen = {**right.taps, "weights": Tapped(value + units * right.unit["weights"], labels)}
+    outcome = Outcome("", 0.0, "")
+    judge(outcome, right, seen, LIMIT["float64"])
+    assert bool(right.runs) == learns
+    assert outcome.first == ("weights" if units == 1e6 else None)
+    assert right.runs == RUNS or outcome.first is None, "it differs only after all runs"
