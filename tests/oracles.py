@@ -288,11 +288,11 @@ def encoder_layer(
     *,
     num_heads: int,
     activation: str = "relu",
-    norm_first: bool = False,
+    norm_first: bool | None = False,
     eps: float = 1e-5,
     **_: Any,
 ) -> list:
-    """Post-norm: z = N₁(x + A(x)), y = N₂(z + F(z)). Pre-norm: z = x + A(N₁(x)), y = z + F(N₂(z))."""
+    """Post-norm: z = N₁(x + A(x)), y = N₂(z + F(z)). Pre-norm: z = x + A(N₁(x)), y = z + F(N₂(z)). None: no norms."""
 
     def norm(name: str, x: list) -> list:
         return [[normed(w, name, vector, eps) for vector in sequence] for sequence in x]
@@ -304,6 +304,9 @@ def encoder_layer(
     def feed(x: list) -> list:
         return feed_forward(below(w, "feed_forward"), x, activation=activation)
 
+    if norm_first is None:
+        z = add(x, attend(x))
+        return add(z, feed(z))
     if norm_first:
         z = add(x, attend(norm("attention_norm", x)))
         return add(z, feed(norm("feed_forward_norm", z)))

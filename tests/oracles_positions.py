@@ -9,6 +9,7 @@ from __future__ import annotations
 import cmath
 import math
 from decimal import Decimal, getcontext
+from functools import cache
 from typing import Any
 
 from oracles import rank
@@ -71,6 +72,7 @@ def linear_position_bias(
     ]
 
 
+@cache
 def bucket(offset: int, num_buckets: int, max_distance: int, bidirectional: bool) -> int:
     """One bucket a distance at first, then buckets of equal width in the logarithm, to 60 digits."""
     first, side = 0, num_buckets

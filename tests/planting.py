@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
-import pytest
+from evidence import Fault
 
 import attn_ref as ar
 from attn_ref.check.adjoint import compare_gradients
@@ -18,21 +16,6 @@ from attn_ref.check.cases import cases
 from attn_ref.check.compare import Outcome, compare
 from attn_ref.check.drawing import drawn
 from benchmarks.mutants import PACKAGES, instead
-
-
-@dataclass(frozen=True)
-class Fault:
-    """``torch`` and ``keras``: (what stands in the mirror, what it becomes). Run on ``block``, expected at ``tap``.
-
-    Several taps stand between bars.
-    """
-
-    name: str
-    module: str
-    block: str
-    tap: str
-    torch: tuple[str, str]
-    keras: tuple[str, str]
 
 
 @contextmanager
@@ -64,27 +47,14 @@ def differing(engine: str, block: str, count: int, training: bool = False) -> li
     return list(islice((outcome for outcome in outcomes if outcome.first), 3))
 
 
-def assert_caught(fault: Fault, engine: str, count: int = 40, training: bool = False) -> None:
+def assert_caught_at(fault: Fault, engine: str, block: str, module: str, count: int = 40) -> None:
     """Up to ``count`` cases find the fault, and every one that does names its tap."""
     change = {"torch": fault.torch, "tensorflow": fault.keras}[engine]
-    with planted(f"{PACKAGES[engine]}.{fault.module}", *change):
-        found = differing(engine, fault.block, count, training)
+    with planted(f"{PACKAGES[engine]}.{module}", *change):
+        found = differing(engine, block, count, fault.training)
     assert found, f"{fault.name}: not caught on {engine}"
     named = {outcome.first for outcome in found}
     assert named <= set(fault.tap.split("|")), f"{fault.name}: reported at {named}, planted at {fault.tap}"
-
-
-def on_engines(faults: Iterable[Fault]) -> list[Any]:
-    """Each fault on torch, and on TensorFlow; there the everyday tests have the first of a block, the deep ones all."""
-    known: set[str] = set()
-    found = []
-    for fault in faults:
-        title = f"{fault.block}: {fault.name}"
-        found.append(pytest.param(fault, "torch", id=f"{title}-torch"))
-        marks = [pytest.mark.deep] if fault.block in known else []
-        found.append(pytest.param(fault, "tensorflow", marks=marks, id=f"{title}-tensorflow"))
-        known.add(fault.block)
-    return found
 
 
 def is_model(name: str) -> bool:

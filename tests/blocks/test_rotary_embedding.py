@@ -1,0 +1,75 @@
+"""Evidence of ``RotaryEmbedding``: a scalar loop, and faults that must be caught where they are."""
+
+from __future__ import annotations
+
+from evidence import Fault
+from oracles_positions import rotary_embedding as oracle
+
+__all__ = ["FAULTS", "oracle"]
+
+FAULTS = [
+    Fault(
+        "the other pairing",
+        "rotated",
+        torch=('if self.pairing == "half":', 'if self.pairing != "half":'),
+        keras=('if self.pairing == "half":', 'if self.pairing != "half":'),
+    ),
+    Fault(
+        "base 1000",
+        "angles",
+        torch=("self.base**-exponents", "1000.0**-exponents"),
+        reference=("base=self.base,", "base=1000.0,"),
+        keras=("[self.base ** (-i", "[1000.0 ** (-i"),
+    ),
+    Fault(
+        "positions from 1",
+        "angles",
+        torch=("torch.arange(x.shape[2], device", "torch.arange(1, x.shape[2] + 1, device"),
+        keras=("ops.arange(ops.shape(x)[2])", "ops.arange(1, ops.shape(x)[2] + 1)"),
+    ),
+    Fault(
+        "positions ignored",
+        "angles",
+        torch=("if positions is None:", "if True:"),
+        keras=("if positions is None:", "if True:"),
+    ),
+    Fault(
+        "rotary_width ignored",
+        "angles|raised",
+        torch=("width if rotary_width is None else rotary_width", "width"),
+        keras=("width if rotary_width is None else rotary_width", "width"),
+    ),
+    Fault(
+        "frequencies of the whole width",
+        "angles",
+        torch=("device=x.device) / self.rotary_width", "device=x.device) / self.block.width"),
+        keras=("(-i / self.rotary_width)", "(-i / self.block.width)"),
+    ),
+    Fault(
+        "scaling ignored",
+        "angles",
+        torch=(" / self.scaling", ""),
+        keras=(" / self.scaling", ""),
+    ),
+    Fault(
+        "turned the other way, halves",
+        "rotated",
+        torch=("torch.cat([a * cos - b * sin, a * sin + b * cos]", "torch.cat([a * cos + b * sin, b * cos - a * sin]"),
+        keras=(
+            "ops.concatenate([a * cos - b * sin, a * sin + b * cos]",
+            "ops.concatenate([a * cos + b * sin, b * cos - a * sin]",
+        ),
+    ),
+    Fault(
+        "turned the other way, neighbours",
+        "rotated",
+        torch=("stack([a * cos - b * sin, a * sin + b * cos]", "stack([a * cos + b * sin, b * cos - a * sin]"),
+        keras=("stack([a * cos - b * sin, a * sin + b * cos]", "stack([a * cos + b * sin, b * cos - a * sin]"),
+    ),
+    Fault(
+        "the rest dropped to zero",
+        "rotated",
+        torch=("[turned, rest]", "[turned, 0 * rest]"),
+        keras=("[turned, rest]", "[turned, 0 * rest]"),
+    ),
+]
