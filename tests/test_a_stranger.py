@@ -1,4 +1,4 @@
-"""A stranger adds a block: one NumPy file and one file per backend, and nothing else is edited."""
+"""A stranger adds a block: one NumPy file, one per backend, one of evidence, and nothing else is edited."""
 
 from __future__ import annotations
 
@@ -96,13 +96,53 @@ class MeanOverKeys(Mirror):
         return self.gamma * mean
 """
 
+EVIDENCE = """
+import math
+
+from evidence import Fault
+
+FAULTS = [
+    Fault(
+        "the sum",
+        "mean",
+        reference=("ops.mean(value, axis=1)", "value.sum(axis=1)"),
+        torch=("value.mean(dim=1)", "value.sum(dim=1)"),
+        keras=("ops.mean(value, axis=1)", "ops.sum(value, axis=1)"),
+    ),
+    Fault(
+        "the largest",
+        "mean",
+        torch=("value.mean(dim=1)", "value.amax(dim=1)"),
+        keras=("ops.mean(value, axis=1)", "ops.max(value, axis=1, initial=-1e9)"),
+    ),
+    Fault(
+        "the gate added",
+        "output",
+        torch=("self.gamma * mean", "self.gamma + mean"),
+        keras=("self.gamma * mean", "self.gamma + mean"),
+    ),
+]
+
+
+def oracle(w, value, *, width):
+    return [
+        [w["gamma"][c] * math.fsum(row[c] for row in rows) / len(rows) for c in range(width)] for rows in value
+    ]
+"""
+
 FILES = {
     "attn_ref/blocks/mean_over_keys.py": REFERENCE,
     "backends/attn_ref_torch/blocks/mean_over_keys.py": TORCH,
     "backends/attn_ref_keras/blocks/mean_over_keys.py": KERAS,
+    "tests/blocks/test_mean_over_keys.py": EVIDENCE,
 }
 
 
+#: what is in a clone
+PROJECT = (
+    "attn_ref", "backends", "tests", "benchmarks", "docs", "examples", "tools", "pyproject.toml", "README.md",
+    "Makefile", "CHANGELOG.md", "CONTRIBUTING.md",
+)  # fmt: skip
 KIND = ("--mode", "forward", "--dtype", "float64")
 INLINE = ("--executor", "inline", "--json", "-")
 #: in one process, which imports each framework once
@@ -122,10 +162,13 @@ def run(folder: Path, *command: str, code: int = 0) -> str:
     return done.stdout
 
 
-def test_adding_a_block_is_one_file_and_one_per_backend(tmp_path: Path) -> None:
-    for name in ("attn_ref", "backends", "tests", "pyproject.toml"):
-        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-        copy(ROOT / name, tmp_path / name)
+def test_adding_a_block_is_four_files_under_the_whole_suite(tmp_path: Path) -> None:
+    ignored = shutil.ignore_patterns("_build", "_generated", "__pycache__")
+    for name in PROJECT:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, tmp_path / name, ignore=ignored)
+        else:
+            shutil.copy(ROOT / name, tmp_path / name)
     for name, text in FILES.items():
         (tmp_path / name).write_text(text.lstrip().replace("\\\\", "\\"))
 
@@ -149,7 +192,7 @@ def test_adding_a_block_is_one_file_and_one_per_backend(tmp_path: Path) -> None:
         "--json",
         "report.json",
     )
-    tests = ("tests/test_every_block.py", "-q", "-k", "MeanOverKeys", "-p", "no:cacheprovider")
+    tests = ("tests", "-q", "-k", "MeanOverKeys", "-m", "not deep", "-p", "no:cacheprovider")
     tested = run(tmp_path, "-c", CHECK_AND_TEST, json.dumps(command), json.dumps(tests))
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["ok"]

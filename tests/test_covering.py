@@ -19,8 +19,9 @@ FRESH = 1500
 
 @pytest.mark.parametrize("name", BLOCKS)
 def test_every_pair_that_can_occur_together_does(name: str) -> None:
-    met, of = coverage(ar.block(name), planned(ar.block(name)))
-    assert met == of > 20
+    first = planned(ar.block(name))
+    met, of = coverage(ar.block(name), first)
+    assert met == of >= len(list(pairs(features(first[0])))) > 0
 
 
 @pytest.mark.parametrize("name", ["ScaledDotProductAttention", "EncoderLayer", "CBAM", "VisionTransformer"])
