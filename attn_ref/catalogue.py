@@ -24,6 +24,11 @@ def module_name(block_name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", block_name).lower()
 
 
+def is_model(cls: type) -> bool:
+    """Does a class of a block stand among the models, which are made of many blocks?"""
+    return cls.__module__.startswith("attn_ref.models.")
+
+
 def find(name: str, package: str = "attn_ref") -> type | None:
     """The class ``name`` in the file of its name, in ``package``'s blocks or models; None if there is none."""
     file = file_of(name, package)

@@ -11,6 +11,7 @@ from pathlib import Path
 from evidence import Fault
 
 import attn_ref as ar
+from attn_ref.catalogue import is_model
 from attn_ref.check.adjoint import compare_gradients
 from attn_ref.check.cases import cases
 from attn_ref.check.compare import Outcome, compare
@@ -57,11 +58,6 @@ def assert_caught_at(fault: Fault, engine: str, block: str, module: str, count: 
     assert named <= set(fault.tap.split("|")), f"{fault.name}: reported at {named}, planted at {fault.tap}"
 
 
-def is_model(name: str) -> bool:
-    """Does it hold many blocks, so that its cases take long?"""
-    return ar.block(name).__module__.startswith("attn_ref.models.")
-
-
 def few(name: str, count: int) -> int:
     """How many cases of a block the everyday tests draw: half as many of the models."""
-    return count // 2 if is_model(name) else count
+    return count // 2 if is_model(ar.block(name)) else count

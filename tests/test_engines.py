@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from planting import is_model, planted
+from planting import planted
 
 import attn_ref as ar
+from attn_ref.catalogue import is_model
 from attn_ref.check.adjoint import compare_gradients, keep_masks, trains
 from attn_ref.check.cases import Case, cases
 from attn_ref.check.compare import compare
@@ -30,6 +31,10 @@ def case_of(name: str, **fields: Any) -> Case:
     return next(c for c in found if all(c.fields[key] == value for key, value in fields.items()))
 
 
+def takes_long(name: str) -> bool:
+    return is_model(ar.block(name)) or name.startswith("CBAM")
+
+
 def loaded(engine: str, case: Case) -> tuple[Any, Any]:
     """The engine's backend, and the case's layer."""
     backend = ar.backend(engine)
@@ -42,7 +47,11 @@ def agree(outcome: Any) -> None:
 
 @pytest.mark.parametrize("engine", QUICK)
 @pytest.mark.parametrize(
-    "name", [pytest.param(b, marks=[pytest.mark.deep] if is_model(b) or b.startswith("CBAM") else []) for b in BLOCKS]
+    "name",
+    [
+        pytest.param(b, marks=[pytest.mark.deep] if is_model(ar.block(b)) or b.startswith("CBAM") else [])
+        for b in BLOCKS
+    ],
 )
 def test_every_block_agrees_on_every_engine(name: str, engine: str) -> None:
     """Names, labels and order of the taps too, which ``compare`` holds to the reference's."""

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from planting import is_model
 
 import attn_ref as ar
+from attn_ref.catalogue import is_model
 from attn_ref.check.cases import Case, Seeded, draw
 from attn_ref.check.cases import cases as seeded_cases
 from attn_ref.check.compare import compare
@@ -40,7 +40,7 @@ def test_mirror_agrees_at_every_tap(name: str, engine: str, data: Any) -> None:
 
 
 #: blocks that no seed system is; the others' loops run on JAX in test_seeds.py every day, the models' parts as well
-UNSEEDED = [n for n in ar.blocks() if n not in {row.block for row in ar.seeds().values()} and not is_model(n)]
+UNSEEDED = [n for n in ar.blocks() if n not in {row.block for row in ar.seeds().values()} and not is_model(ar.block(n))]
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def witness(block: ar.Block, other: ar.Block) -> Case | None:
 
 def is_slow(name: str) -> bool:
     """On TensorFlow: a model, or a block of grouped convolutions, which Keras compiles by XLA, shape by shape."""
-    return is_model(name) or name == "SelectiveKernel"
+    return is_model(ar.block(name)) or name == "SelectiveKernel"
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from typing import Any
 
 from attn_ref.backend import backends
 from attn_ref.block import Block
+from attn_ref.catalogue import is_model
 from attn_ref.check.adjoint import trains
 from attn_ref.check.cases import Case, cases
 from attn_ref.check.covering import coverage, few_of, large_cases, planned
@@ -90,9 +91,14 @@ class Draw:
         self.met: dict[Any, tuple[int, int]] = {}
 
     def all(self, row: Row) -> int:
-        """How many cases it takes to cover what can occur together; ``ORDINARY`` where that is less."""
-        compiles = row.engine in backends()[row.engine].shapes
-        return ORDINARY if compiles or row.mode != "forward" else max(ORDINARY, len(planned(self.classes[row.block])))
+        """How many cases it takes to cover what can occur together; of a block ``ORDINARY`` where that is less.
+
+        A model is made of blocks, which have their own cases, and each of its cases takes long.
+        """
+        cls = self.classes[row.block]
+        if row.engine in backends()[row.engine].shapes or row.mode != "forward":
+            return ORDINARY
+        return len(planned(cls)) if is_model(cls) else max(ORDINARY, len(planned(cls)))
 
     def key(self, row: Row) -> tuple[Any, ...]:
         """On what the cases of a row depend."""

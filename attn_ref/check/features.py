@@ -75,15 +75,18 @@ def _core() -> frozenset[str]:
 
 
 def core(case: Case) -> frozenset[Feature]:
-    """What is chosen of attention's own options and inputs, coarser: of numbers their sign, of inputs that they are."""
-    if "causal" not in case.fields:
+    """What is chosen of attention's own options and inputs, coarser: of numbers their sign, of inputs that they are.
+
+    Nothing for a block that only hands some of them on to attention.
+    """
+    block = case.build()
+    if not _core() <= {*case.fields, *block.inputs}:
         return frozenset()
     found = {("t, s", relation(case))}
     for name, value in case.fields.items():
         if name in _core():
             number = isinstance(value, int | float) and not isinstance(value, bool)
             found.add((name, ("< 0" if value < 0 else "0" if value == 0 else "> 0") if number else str(value)))
-    block = case.build()
     found |= {
         (name, "given" if name in case.shapes else "left out")
         for name, spec in block.inputs.items()

@@ -26,7 +26,7 @@ from attn_ref.check.tolerance import LIMIT
 from attn_ref.interrupts import Deaf
 
 #: of a row's cases so many are held to the contract too
-PROMISED = 12
+PROMISED = 6
 
 
 class Interrupted(KeyboardInterrupt):

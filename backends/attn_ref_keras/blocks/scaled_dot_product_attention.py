@@ -95,7 +95,8 @@ class ScaledDotProductAttention(Mirror):
 
     def steps(self, query: Any, key: Any, value: Any, keep: Any, bias: Any, sinks: Any, training: bool | None) -> Any:
         groups = query.shape[1] // key.shape[1]
-        key, value = ops.repeat(key, groups, axis=1), ops.repeat(value, groups, axis=1)
+        if groups > 1:
+            key, value = ops.repeat(key, groups, axis=1), ops.repeat(value, groups, axis=1)
         scores = tap("scores", ops.matmul(query, ops.swapaxes(key, -1, -2)), "b h t s")
         if self.softcap is not None:
             # cast back: Keras on JAX gives float32 for float64 here
