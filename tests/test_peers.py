@@ -17,8 +17,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from test_every_block import witnessed
 
 import attn_ref as ar
+from attn_ref.check.cases import Seeded, draw
 from attn_ref.weights import uniform
 
 TOLERANCE = 1e-12
@@ -388,6 +390,35 @@ def test_keras_cannot_express(keras_mha: Any) -> None:
     peer = keras_mha.build(block, block.init(1))
     with pytest.raises(ValueError, match="cannot express the input bias"):
         keras_mha.run(peer, inputs_of(block, bias=real("bias", 1, 1, T, T)))
+
+
+@pytest.mark.parametrize("name", ["torch_mha", "torch_layer", "keras_mha"])
+def test_a_peer_has_an_option_or_refuses_it(name: str, request: pytest.FixtureRequest) -> None:
+    """Whatever option a block gets: a peer that does not know it would compute something else without a word."""
+    peers = request.getfixturevalue(name)
+    cls = ar.EncoderLayer if name == "torch_layer" else ar.MultiHeadAttention
+    refused = set()
+    for field, _, other in witnessed(cls):
+        w = other.init(1)
+        try:
+            peer = peers.build(other, w)
+        except ValueError as refusal:
+            refused |= {field} if f"{field} = " in str(refusal).partition(" cannot express ")[2] else set()
+            continue
+        given = draw(other, Seeded(field), 1, sizes=lambda label, *options: 5).inputs()
+        given = {n: x for n, x in given.items() if n in peers.INPUTS and n not in ("attention_mask", "bias")}
+        assert error(peers.run(peer, given), other(w, **given)) < 1e-7, field
+    if cls is ar.MultiHeadAttention:
+        assert refused >= {"softcap", "window_left", "window_right", "qk_norm", "rotary", "use_sinks", "num_kv_heads"}
+
+
+@pytest.mark.parametrize("name", ["torch_mha", "keras_mha"])
+def test_a_peer_refuses_inputs_that_it_does_not_know(name: str, request: pytest.FixtureRequest) -> None:
+    peers, block = request.getfixturevalue(name), block_of(2, 16, causal="top_left")
+    peer = peers.build(block, block.init(1))
+    more = {"query_offset": np.array([1] * B), "key_lengths": np.array([1] * B)}
+    with pytest.raises(ValueError, match="cannot express the input query_offset and key_lengths; it takes query, key,"):
+        peers.run(peer, inputs_of(block, **more))
 
 
 def test_peers_of_another_dtype(torch_mha: Any, torch_layer: Any, keras_mha: Any) -> None:

@@ -23,7 +23,16 @@ import keras
 import numpy as np
 
 from attn_ref.blocks.multi_head_attention import MultiHeadAttention
+from attn_ref.expresses import Rules, refuse, refuse_inputs
 from attn_ref_keras.run import lift
+
+NAME = "keras.layers.MultiHeadAttention"
+#: fields of which it takes any value, and inputs that it knows
+ANYTHING = (
+    "width", "num_heads", "key_width", "value_width", "output_width", "head_width", "value_head_width", "use_bias",
+    "dropout",
+)  # fmt: skip
+INPUTS = ("query", "key", "value", "attention_mask")
 
 
 @dataclass(frozen=True)
@@ -36,8 +45,7 @@ class Peer:
 
 def build(block: MultiHeadAttention, weights: Mapping[str, np.ndarray], dtype: str = "float64") -> Peer:
     """The layer with ``block``'s options and canonical ``weights``. ValueError: the fields that it cannot express."""
-    if lines := inexpressible(block):
-        raise ValueError("keras.layers.MultiHeadAttention cannot express " + "; ".join(lines))
+    refuse(NAME, block, ANYTHING, rules(block))
     block.check_weights(weights)
     layer = keras.layers.MultiHeadAttention(
         num_heads=block.num_heads,
@@ -61,22 +69,19 @@ def sublayers(layer: keras.layers.MultiHeadAttention) -> tuple[Any, Any, Any, An
     return layer.query_dense, layer.key_dense, layer.value_dense, layer.output_dense
 
 
-def inexpressible(block: MultiHeadAttention) -> list[str]:
-    """The fields of ``block`` that the layer has no option for, a line each."""
-    rules = {
+def rules(block: MultiHeadAttention) -> Rules:
+    """What values of fields that follow from others, or are not all known, have to be."""
+    return {
         "num_kv_heads": (block.kv_heads == block.num_heads, "num_heads"),
         "output_bias": (block.output_bias == block.use_bias, "use_bias"),
         "scale": (block.scale == "head", "'head'"),
         "causal": (block.causal in (None, "top_left"), "None or 'top_left'"),
     }
-    fields = block.fields()
-    return [f"{name} = {fields[name]!r} (only {rule})" for name, (fits, rule) in rules.items() if not fits]
 
 
 def run(peer: Peer, inputs: Mapping[str, np.ndarray], *, return_scores: bool = False) -> np.ndarray:
     """Run on canonical inputs, True = attend. ``return_scores`` leaves the fused function."""
-    if inputs.get("bias") is not None:
-        raise ValueError("keras.layers.MultiHeadAttention cannot express the input bias (it takes bool masks only)")
+    refuse_inputs(NAME, inputs, INPUTS)
     dtype = peer.layer.compute_dtype
     given = {name: lift(value, dtype) for name, value in peer.block.checked(**inputs).items()}
     query = given["query"]

@@ -22,7 +22,13 @@ import torch
 from torch import Tensor, nn
 
 from attn_ref.blocks.multi_head_attention import MultiHeadAttention
+from attn_ref.expresses import Rules, refuse, refuse_inputs
 from attn_ref_torch.run import lift
+
+NAME = "nn.MultiheadAttention"
+#: fields of which it takes any value, and inputs that it knows
+ANYTHING = ("width", "num_heads", "key_width", "value_width", "use_bias", "dropout", "causal")
+INPUTS = ("query", "key", "value", "attention_mask", "bias")
 
 
 @dataclass(frozen=True)
@@ -35,8 +41,7 @@ class Peer:
 
 def build(block: MultiHeadAttention, weights: Mapping[str, np.ndarray], dtype: str = "float64") -> Peer:
     """The layer with ``block``'s options and canonical ``weights``. ValueError: the fields that it cannot express."""
-    if lines := inexpressible(block):
-        raise ValueError("nn.MultiheadAttention cannot express " + "; ".join(lines))
+    refuse(NAME, block, ANYTHING, rules(block))
     block.check_weights(weights)
     layer = nn.MultiheadAttention(
         block.width,
@@ -52,18 +57,16 @@ def build(block: MultiHeadAttention, weights: Mapping[str, np.ndarray], dtype: s
     return Peer(layer.eval(), block)
 
 
-def inexpressible(block: MultiHeadAttention) -> list[str]:
-    """The fields of ``block`` that the layer has no option for, a line each."""
-    rules = {
-        "num_kv_heads": (block.kv_heads, block.num_heads, "num_heads"),
-        "output_width": (block.output_width or block.width, block.width, "width"),
-        "head_width": (block.d * block.num_heads, block.width, "width / num_heads"),
-        "value_head_width": (block.e, block.d, "head_width"),
-        "output_bias": (block.output_bias, block.use_bias, "use_bias"),
-        "scale": (block.scale, "head", "'head'"),
+def rules(block: MultiHeadAttention) -> Rules:
+    """What values of fields that follow from others have to be."""
+    return {
+        "num_kv_heads": (block.kv_heads == block.num_heads, "num_heads"),
+        "output_width": ((block.output_width or block.width) == block.width, "width"),
+        "head_width": (block.d * block.num_heads == block.width, "width / num_heads"),
+        "value_head_width": (block.e == block.d, "head_width"),
+        "output_bias": (block.output_bias == block.use_bias, "use_bias"),
+        "scale": (block.scale == "head", "'head'"),
     }
-    fields = block.fields()
-    return [f"{name} = {fields[name]!r} (only {rule})" for name, (got, only, rule) in rules.items() if got != only]
 
 
 def state_dict(block: MultiHeadAttention, w: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
@@ -84,6 +87,7 @@ def run(
     peer: Peer, inputs: Mapping[str, np.ndarray], *, need_weights: bool = True, gradients: bool = False
 ) -> np.ndarray:
     """Run on canonical inputs, True = attend. ``gradients`` keeps the layer off its native path."""
+    refuse_inputs(NAME, inputs, INPUTS)
     dtype = peer.layer.out_proj.weight.dtype
     given = {name: lift(value, dtype) for name, value in peer.block.checked(**inputs).items()}
     query = given["query"]

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attn_ref.blocks.encoder_layer import EncoderLayer
+from attn_ref.expresses import Rules, refuse, refuse_inputs
 from attn_ref_torch.peers import multihead_attention
 from attn_ref_torch.run import lift
 
@@ -31,6 +32,11 @@ ACTIVATIONS: dict[str, str | Callable[[Tensor], Tensor]] = {
     "gelu": "gelu",
     "gelu_tanh": partial(F.gelu, approximate="tanh"),
 }
+
+NAME = "nn.TransformerEncoderLayer"
+#: fields of which it takes any value, and inputs that it knows
+ANYTHING = ("width", "num_heads", "hidden_width", "activation", "eps", "dropout")
+INPUTS = ("x", "attention_mask", "bias")
 
 #: the layer's name -> the canonical one, and whether it is transposed
 NAMES = {
@@ -55,13 +61,11 @@ class Peer:
 
 def build(block: EncoderLayer, weights: Mapping[str, np.ndarray], dtype: str = "float64") -> Peer:
     """The layer with ``block``'s options and canonical ``weights``. ValueError: the fields that it cannot express."""
-    if block.attention_dropout != block.dropout:
-        raise ValueError(
-            f"nn.TransformerEncoderLayer cannot express attention_dropout = {block.attention_dropout!r} "
-            f"(only dropout, which is {block.dropout!r})"
-        )
-    if block.norm_first is None:
-        raise ValueError("nn.TransformerEncoderLayer cannot express norm_first = None (only False or True)")
+    rules: Rules = {
+        "attention_dropout": (block.attention_dropout == block.dropout, f"dropout, which is {block.dropout!r}"),
+        "norm_first": (block.norm_first is not None, "False or True"),
+    }
+    refuse(NAME, block, ANYTHING, rules)
     block.check_weights(weights)
     layer = nn.TransformerEncoderLayer(
         block.width,
@@ -71,7 +75,7 @@ def build(block: EncoderLayer, weights: Mapping[str, np.ndarray], dtype: str = "
         activation=ACTIVATIONS[block.activation],
         layer_norm_eps=block.eps,
         batch_first=True,
-        norm_first=block.norm_first,
+        norm_first=bool(block.norm_first),
         dtype=getattr(torch, dtype),
     )
     layer.load_state_dict(state_dict(block, weights))
@@ -91,6 +95,7 @@ def state_dict(block: EncoderLayer, w: Mapping[str, np.ndarray]) -> dict[str, Te
 
 def run(peer: Peer, inputs: Mapping[str, np.ndarray], *, gradients: bool = False) -> np.ndarray:
     """Run on canonical inputs, True = attend. ``gradients`` keeps the layer off its native path."""
+    refuse_inputs(NAME, inputs, INPUTS)
     dtype = peer.layer.linear1.weight.dtype
     given = {name: lift(value, dtype) for name, value in peer.block.checked(**inputs).items()}
     x = given["x"]
