@@ -48,6 +48,8 @@ class Block:
     fixed: ClassVar[dict[str, str]] = {}
     #: field -> the list of parameters whose members it counts: ``num_layers`` -> ``layers``
     counts: ClassVar[dict[str, str]] = {}
+    #: do faults hide where three of its options meet, so that the cases of a check have every three of them?
+    triples: ClassVar[bool] = False
     #: the fields of a small valid block
     example: ClassVar[dict[str, Any]] = {}
     #: field -> a value that, against ``example``, changes the result (or the shape of the parameters); where other

@@ -44,16 +44,36 @@ def file_of(name: str, package: str = "attn_ref") -> Path | None:
 
 
 @cache
-def blocks() -> dict[str, type[Block]]:
-    """Every block by name, in order of name; models after blocks."""
-    found = names.Named[type[Block]]("block")
+def _read() -> tuple[names.Named[type[Block]], dict[str, str]]:
+    """(every block by name, name of a block whose file does not import -> why)."""
+    found, failed = names.Named[type[Block]]("block"), {}
     for folder in FOLDERS:
         package = import_module(f"attn_ref.{folder}")
         for info in sorted(pkgutil.iter_modules(package.__path__), key=lambda info: info.name):
-            module = import_module(f"attn_ref.{folder}.{info.name}")
+            try:
+                module = import_module(f"attn_ref.{folder}.{info.name}")
+            except Exception as error:  # of one file; whoever asks for other blocks need not mind
+                said = f"attn_ref/{folder}/{info.name}.py cannot be imported: {type(error).__name__}: {error}"
+                failed[class_name(info.name)] = " ".join(said.split())
+                continue
             own = [c for c in vars(module).values() if isinstance(c, type) and issubclass(c, Block)]
             found.update({c.__name__: c for c in own if c.__module__ == module.__name__})
-    return found
+    return found, failed
+
+
+def blocks() -> dict[str, type[Block]]:
+    """Every block by name, in order of name; models after blocks. Without those of ``broken``."""
+    return _read()[0]
+
+
+def broken() -> dict[str, str]:
+    """Name of a block whose file cannot be imported -> why. Empty where all is well."""
+    return _read()[1]
+
+
+def class_name(module: str) -> str:
+    """'multi_head_attention' → 'MultiHeadAttention', as far as the name of a file tells."""
+    return "".join(word[:1].upper() + word[1:] for word in module.split("_"))
 
 
 def block(name: str) -> type[Block]:
@@ -65,6 +85,9 @@ def block(name: str) -> type[Block]:
     if not isinstance(name, str):
         raise ValueError(f"a block is found by its name, such as 'FeedForward'; got {name!r}")
     alike = [cls for other, cls in known.items() if names.squeezed(other) == names.squeezed(name)]
+    failed = [why for other, why in broken().items() if names.squeezed(other) == names.squeezed(name)]
+    if not alike and failed:
+        raise ValueError(failed[0])
     if not alike:
         raise ValueError(f"unknown block {name!r}; {names.hint(name, known, texts())}the blocks are {', '.join(known)}")
     return known.get(name, alike[0])

@@ -213,3 +213,46 @@ def test_a_mirror_that_is_missing_is_a_visible_gap(tmp_path: Path) -> None:
     command = ("-m", "attn_ref.cli", "check", "MeanOverKeys", "--engine", "torch", "--cases", "2", *KIND, *INLINE)
     report = json.loads(run(tmp_path, *command, code=1))  # nothing was compared: that is no agreement
     assert [(r["skipped"], r["note"]) for r in report["rows"]] == [(2, "no mirror in attn_ref_torch")]
+
+
+#: commands in one process, which imports torch once: [arguments] -> [exit code, stdout, stderr]
+COMMANDS = """
+import json, sys
+from click.testing import CliRunner
+from attn_ref.cli import cli
+found = []
+for arguments in json.loads(sys.argv[1]):
+    done = CliRunner().invoke(cli, arguments)
+    found.append([done.return_value if done.exception is None else 2, done.stdout, str(done.exception or done.stderr)])
+json.dump(found, sys.stdout)
+"""
+
+
+def test_a_broken_file_does_not_take_down_what_is_about_others(tmp_path: Path) -> None:
+    """One with a fault in its syntax, and attention, on which half of the blocks stand."""
+    for name in ("attn_ref", "backends"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    (tmp_path / "attn_ref/blocks/mean_over_keys.py").write_text("class MeanOverKeys(\n")
+    attention = tmp_path / "attn_ref/blocks/scaled_dot_product_attention.py"
+    attention.write_text(attention.read_text().replace("from attn_ref import ops", "from attn_ref import nothing"))
+    few = ("--engine", "torch", "--cases", "1", *KIND, *INLINE)
+    asked = [
+        ("list", "--json"), ("list",), ("check", "FeedForward", *few), ("check", *few), ("show", "MeanOverKeys"),
+        ("check", "MultiHeadAttention", *few),
+    ]  # fmt: skip
+    listed, plainly, other, every, shown, lost = json.loads(run(tmp_path, "-c", COMMANDS, json.dumps(asked)))
+    why = "attn_ref/blocks/mean_over_keys.py cannot be imported: SyntaxError: '(' was never closed"
+    data = json.loads(listed[1])
+    assert data["broken"]["MeanOverKeys"].startswith(why)
+    assert set(data["broken"]) > {"ScaledDotProductAttention", "MultiHeadAttention", "EncoderLayer", "TextEncoder"}
+    assert {row["name"] for row in data["blocks"]} > {"FeedForward", "CBAM", "NonLocal"}
+    assert why in plainly[2]
+    assert other[0] in (0, None)
+    report = json.loads(every[1])
+    assert not report["ok"]
+    rows = {row["block"]: row for row in report["rows"]}
+    assert rows["FeedForward"]["cases"] == 1
+    assert rows["MeanOverKeys"]["note"].startswith(why)
+    assert rows["MeanOverKeys"]["not_run"] == 1
+    assert why in shown[2]
+    assert "cannot import name 'nothing'" in lost[2]

@@ -69,6 +69,7 @@ class ScaledDotProductAttention(Block):
         "key_lengths": Input("b", kind="index", upto="s", optional=True),  # how many keys are there, of s
     }
     output_axes = "b h t e"
+    triples = True
     example = {}
     witnesses = {
         "scale": 0.3, "softcap": 1.0, "causal": "bottom_right", "window_left": 0, "window_right": 0, "dropout": 0.5,

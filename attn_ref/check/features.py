@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import cache
 from itertools import combinations
 from typing import Any
@@ -67,30 +67,22 @@ def features(case: Case) -> frozenset[Feature]:
     return _features(replace(case, seed=0).to_json())
 
 
-@cache
-def _core() -> frozenset[str]:
-    from attn_ref.blocks.scaled_dot_product_attention import ScaledDotProductAttention as Attention
-
-    return frozenset([*(field.name for field in fields(Attention)), *Attention.inputs]) - {"query"}
-
-
 def core(case: Case) -> frozenset[Feature]:
-    """What is chosen of attention's own options and inputs, coarser: of numbers their sign, of inputs that they are.
+    """What is chosen of options and inputs, coarser: of numbers their sign, of inputs that they are.
 
-    Nothing for a block that only hands some of them on to attention.
+    Nothing for a block whose options need not meet three at a time (``Block.triples``).
     """
     block = case.build()
-    if not _core() <= {*case.fields, *block.inputs}:
+    if not block.triples:
         return frozenset()
     found = {("t, s", relation(case))}
     for name, value in case.fields.items():
-        if name in _core():
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            found.add((name, ("< 0" if value < 0 else "0" if value == 0 else "> 0") if number else str(value)))
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        found.add((name, ("< 0" if value < 0 else "0" if value == 0 else "> 0") if number else str(value)))
     found |= {
         (name, "given" if name in case.shapes else "left out")
         for name, spec in block.inputs.items()
-        if name in _core() and (spec.optional or spec.default)
+        if spec.optional or spec.default
     }
     return frozenset(found)
 

@@ -11,6 +11,7 @@ from attn_ref.backend import Backend, MissingBackend, backend, backends
 from attn_ref.block import Block
 from attn_ref.catalogue import block as find_block
 from attn_ref.catalogue import blocks as all_blocks
+from attn_ref.catalogue import broken
 from attn_ref.check import TIMEOUT, distribution
 from attn_ref.check.adjoint import compare_gradients
 from attn_ref.check.apart import Apart, Lost
@@ -68,7 +69,12 @@ def run(
         for engine in asked
         for mode, dtype, count in kinds(engine, modes, dtypes, cases)
     ]
+    if not blocks:
+        missing = [(name, why, engine) for name, why in broken().items() for engine in asked]
+        rows += [Row(name, engine, MODES[0], DTYPES[0], asked=1, note=why) for name, why, engine in missing]
     for row in rows:
+        if row.note:
+            continue
         row.asked = row.asked or draw.all(row)
         if not backends()[row.engine].mirrors(row.block):
             row.skipped, row.note = row.asked, f"no mirror in {backends()[row.engine].__module__}"

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from attn_ref.catalogue import broken
 from attn_ref.commands.output import console, write_json
 from attn_ref.commands.prose import plain
 
@@ -40,11 +41,14 @@ def command(as_json: bool) -> None:
             "traps": [trap.title for trap in seed(name).traps],
         }
         for name, row in seeds().items()
+        if row.block not in broken()
     ]
     engines = {engine: cls.version(engine) for engine, cls in backends().items()}
     if as_json:
-        write_json({"blocks": rows, "seeds": systems, "engines": engines}, "-")
+        lost = {"broken": broken()} if broken() else {}
+        write_json({"blocks": rows, "seeds": systems, "engines": engines, **lost}, "-")
         return
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -64,6 +68,8 @@ def command(as_json: bool) -> None:
         out.print(f"{system['row']:4}{system['title']}: {system['block']}({options}){deviates}", soft_wrap=True)
     installed = ", ".join(f"{engine} {version or '[dim]not installed[/]'}" for engine, version in engines.items())
     out.print(f"\nengines: {installed}", soft_wrap=True)
+    for name, why in broken().items():
+        console(stderr=True).print(f"[red]{name}[/]: {escape(why)}", soft_wrap=True)
 
 
 def source(block: type) -> str:
