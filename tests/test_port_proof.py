@@ -128,6 +128,28 @@ def test_a_written_file_that_is_wrong_is_caught(tmp_path: Path, monkeypatch: pyt
     assert not (tmp_path / "w.weights.h5").exists()
 
 
+def test_a_difference_too_small_for_a_chosen_bound_is_caught(bert: Path, tmp_path: Path) -> None:
+    """config.json has an eps of 1e-6. Another one in the tenth digit is 1e-14 of a value of 1, and beyond rounding in a
+    sum that cancels: 1e-9 of the largest value, which the porter allowed once, hid it."""
+    report = ar.port.convert(bert, tmp_path / "w.npz", set={"eps": 1.0001e-6}, verify=True)
+    source = ends(report)["source"]
+    assert source.first is not None, source
+    assert source.worst < 1e-9
+    assert source.ratio > 16
+    assert "σ" in next(row.detail for row in source.rows if not row.ok)
+    assert ends(report)["target"].ok
+    assert ar.port.convert(bert, tmp_path / "w.npz", verify=True).ok
+
+
+def test_a_model_whose_values_are_not_finite_is_a_failed_proof(tmp_path: Path) -> None:
+    w = SQUARE.init()
+    w["query.kernel"] = np.full_like(w["query.kernel"], 1e308)
+    ar.port.write(tmp_path / "w.npz", w, {"map": "canonical", "block": "MultiHeadAttention", "fields": SQUARE.fields()})
+    report = ar.port.convert(tmp_path / "w.npz", tmp_path / "w.weights.h5", verify=True)
+    assert not report.ok
+    assert "is not finite at tap" in (ends(report)["target"].failure or "")
+
+
 def test_a_proof_that_cannot_be_run_is_a_failed_proof(bert: Path, tmp_path: Path) -> None:
     """transformers refuses what config.json says about something that the block does not have."""
     source = tiny_bert.change(bert, tmp_path / "odd", initializer_range="wide")

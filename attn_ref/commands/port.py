@@ -106,6 +106,8 @@ def print_proof(proof: Any, out: Any) -> None:
     from rich.markup import escape
     from rich.table import Table
 
+    from attn_ref.check.numbers import short
+
     errors = {end.side: {row.tap: row for row in end.rows} for end in proof.ends}
     table = Table("tap", "largest value", box=None, pad_edge=False, header_style="bold")
     for side in errors:
@@ -120,5 +122,9 @@ def print_proof(proof: Any, out: Any) -> None:
         verdict = f"[red]differs first at {end.first}[/]" if end.first else "all agree"
         if end.failure:
             verdict = f"[red]could not be run[/]: {escape(end.failure)}"
-        counts = f"{len(end.rows)} taps compared, largest relative difference {end.worst:.1e} (bound {proof.bound:g})"
+        counts = (
+            f"{len(end.rows)} taps compared, largest difference {short(end.ratio)} σ (up to {proof.bound:g} σ agrees)"
+        )
         out.print(f"[bold]{end.side}[/] {end.by}: {counts}: {verdict}", soft_wrap=True)
+        if detail := next((row.detail for row in end.rows if row.detail), ""):
+            out.print(f"  {detail}", markup=False, soft_wrap=True)

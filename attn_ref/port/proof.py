@@ -1,29 +1,40 @@
-"""What a proof consists of: the two ends of a conversion against the reference, tap by tap."""
+"""What a proof consists of: the two ends of a conversion against the reference, tap by tap.
+
+They are judged as ``check`` judges an engine, within a tolerance that is derived from rounding.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from attn_ref.tap import Tapped, apart, is_keep, transpose_to
+from attn_ref.check.compare import farthest, misfit, off, settle
+from attn_ref.check.tolerance import LIMIT, Truth, deviation
+from attn_ref.tap import Tapped, is_keep
 
-#: largest difference that is allowed at a tap, relative to the largest value there; float64 throughout
-BOUND = 1e-9
+#: an error up to so many times what rounding explains agrees; float64 throughout
+BOUND = LIMIT["float64"]
 
 
 @dataclass
 class Row:
-    """A tap: the largest difference from the reference, and the largest value of the reference."""
+    """A tap: how far the row of it that is worst is off, and by how much rounding explains that.
+
+    ``scale`` is the largest value of the reference; ``unit`` is σ and what belongs to it, and ``ratio`` error / unit.
+    """
 
     tap: str
     error: float
     scale: float
     ok: bool
+    unit: float = 0.0
+    ratio: float = 0.0
+    #: what is wrong, in words
+    detail: str = ""
 
 
 @dataclass
@@ -51,6 +62,11 @@ class End:
         shares = [row.error / row.scale if row.scale else row.error for row in self.rows]
         return max((share if np.isfinite(share) else float("inf") for share in shares), default=0.0)
 
+    @property
+    def ratio(self) -> float:
+        """The largest difference in units of what rounding explains."""
+        return max((row.ratio for row in self.rows), default=0.0)
+
 
 @dataclass
 class Proof:
@@ -69,8 +85,9 @@ class Proof:
         """The proof as plain data."""
         ends = []
         for end in self.ends:
-            rows = [{**asdict(row), "error": finite(row.error)} for row in end.rows]
-            told = {"taps": len(rows), "worst": finite(end.worst), "first_difference": end.first}
+            rows = [{**asdict(row), "error": finite(row.error), "ratio": finite(row.ratio)} for row in end.rows]
+            worst = {"worst": finite(end.worst), "ratio": finite(end.ratio)}
+            told = {"taps": len(rows), **worst, "first_difference": end.first}
             ends.append({"side": end.side, "by": end.by, "ok": end.ok, **told, "failure": end.failure, "rows": rows})
         return {"ok": self.ok, "bound": self.bound, "seed": self.seed, "inputs": self.inputs, "ends": ends}
 
@@ -80,7 +97,7 @@ def finite(number: float) -> float | None:
     return number if np.isfinite(number) else None
 
 
-def judge(side: str, folder: Path, code: int, reference: Mapping[str, Tapped]) -> End:
+def judge(side: str, folder: Path, code: int, right: Truth) -> End:
     """Compare what the process left in ``folder`` with the reference."""
     if not (folder / "result.json").exists():
         last = (folder / "log").read_text(errors="replace").strip().splitlines()[-1:]
@@ -91,24 +108,25 @@ def judge(side: str, folder: Path, code: int, reference: Mapping[str, Tapped]) -
     with np.load(folder / "taps.npz", allow_pickle=False) as arrays:
         got = {name.removeprefix("tap/"): arrays[name] for name in arrays.files}
     end = End(side, result["by"])
-    if strange := [name for name in got if name not in reference]:
+    if strange := [name for name in got if name not in right.taps]:
         end.failure = f"it has taps that the reference has not: {', '.join(strange)}"
         return end
-    for name, (wanted, labels) in reference.items():
-        # the keep of a dropout is 1 at every end, which says nothing
-        if name in got and not is_keep(name):
-            end.rows.append(compare(name, transpose_to(got[name], result["labels"].get(name, ""), labels), wanted))
+    seen = {name: Tapped(value, result["labels"].get(name, "")) for name, value in got.items()}
+    settle(right, seen, BOUND)
+    # the keep of a dropout is 1 at every end, which says nothing
+    end.rows = [compare(name, seen[name], right) for name in right.taps if name in seen and not is_keep(name)]
     return end
 
 
-def compare(name: str, got: np.ndarray, wanted: np.ndarray) -> Row:
-    """How far ``got`` is from ``wanted``; another shape, NaN and infinity count as infinitely far.
+def compare(name: str, got: Tapped, right: Truth) -> Row:
+    """How far ``got`` is from the reference; another shape, NaN and infinity count as infinitely far.
 
     Where both are the same infinity, as where a mask hides a score, they agree.
     """
-    scale = float(np.max(np.abs(wanted), initial=0.0, where=np.isfinite(wanted)))
-    if got.shape != wanted.shape:
-        return Row(name, float("inf"), scale, False)
-    error = float(np.max(np.abs(apart(got.astype(np.float64), wanted)), initial=0.0))
-    error = error if np.isfinite(error) else float("inf")
-    return Row(name, error, scale, error <= BOUND * scale)
+    want, unit = right.taps[name], right.unit[name]
+    scale = float(np.max(np.abs(want.value), initial=0.0, where=np.isfinite(want.value)))
+    if strange := misfit(got, want):
+        return Row(name, float("inf"), scale, False, float(np.max(unit, initial=0.0)), float("inf"), strange[1])
+    error, share, ratio = farthest(deviation(got, want), unit)
+    said = "" if ratio <= BOUND else off(got, want, error, share, ratio, BOUND)
+    return Row(name, error, scale, ratio <= BOUND, share, ratio, said)

@@ -1,4 +1,4 @@
-"""Seeded inputs of a block for a proof: every input given and different, nothing fully masked."""
+"""Seeded inputs of a block for a proof: a case of ``check`` with every input given and no two sizes alike."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from attn_ref.block import Block
-from attn_ref.inputs import Input, free_labels, resolve
-from attn_ref.weights import uniform
+from attn_ref.check.cases import draw
+from attn_ref.inputs import free_labels
 
 #: label -> size; different ones, so that no swap of axes goes unseen
 SIZES = {"b": 3, "t": 13, "s": 11, "g": 2, "r": 3, "d": 5, "e": 7}
@@ -18,25 +18,17 @@ OTHERS = (9, 15, 17)
 def sample(block: Block, seed: int) -> dict[str, np.ndarray]:
     """An array for every input of ``block``, optional ones too, from a seed."""
     free = [label for label in free_labels(block.inputs.values()) if label not in SIZES]
-    dims = {**SIZES, **dict(zip(free, OTHERS, strict=False))}
-    for label, field in block.limits.items():
-        dims[label] = min(dims[label], getattr(block, field))
-    return {name: draw(block, name, spec, dims, seed) for name, spec in block.inputs.items()}
+    wanted = {**SIZES, **dict(zip(free, OTHERS, strict=False))}
+    limits = {label: getattr(block, field) for label, field in block.limits.items()}
+
+    def size(label: str, *options: int) -> int:
+        return min(wanted.get(label, max(options)), limits.get(label) or wanted[label])
+
+    return draw(block, whole, seed, sizes=size).inputs()
 
 
-def draw(block: Block, name: str, spec: Input, dims: dict[str, int], seed: int) -> np.ndarray:
-    """One input's values."""
-    shape = tuple(resolve(block, axis, dims) or 0 for axis in spec.axes)
-    values: Any = uniform(shape, seed, name)
-    if spec.kind == "index":
-        bound = getattr(block, spec.below) if spec.below else 2
-        return np.minimum((values + 1.0) / 2.0 * bound, bound - 1).astype(np.int64)
-    if spec.kind == "bool" and not spec.broadcast:  # real tokens first, then padding: rows of different lengths
-        rows, last = shape[0], shape[-1]
-        lengths = last - np.arange(rows) * max(1, last // rows)
-        return np.arange(last) < np.maximum(lengths, 1)[:, None]
-    if spec.kind == "bool":
-        values = values > -0.3
-        values[..., 0] = True
-        return values
-    return values
+def whole(*options: Any) -> Any:
+    """Every input given, in its highest rank, no axis of it 1; otherwise the first."""
+    if options == (True, False):  # is an input left out?
+        return False
+    return max(options) if all(type(option) is int for option in options) else options[0]
