@@ -1,7 +1,11 @@
-"""What comes in through a door: arrays of any framework as NumPy arrays that every engine knows, or a clear error."""
+"""What comes in through a door: arrays of any framework as NumPy arrays that every engine knows, or a clear error.
+
+And whether a layer has a door: whether it refuses what its block refuses.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -53,3 +57,31 @@ def for_engine(title: str, name: str, value: Any) -> np.ndarray:
         f"{title}: {name} is of dtype {array.dtype}, and engines take float16, bfloat16, float32, float64, "
         f"integers and bools; {hint}"
     )
+
+
+def refused(block: Any, inputs: Mapping[str, np.ndarray]) -> dict[str, dict[str, Any]]:
+    """What is wrong -> inputs that the block refuses at its door: an axis more, or another batch than the others have.
+
+    Where nobody checks, arithmetic broadcasts both without a word. The values are indices of the first axis.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for name, x in inputs.items():
+        for what, index in (("an axis more", None), ("one example alone", slice(0, 1))):
+            try:
+                block.checked(**{**inputs, name: x[index]})
+            except ValueError:
+                found[f"{name} with {what}"] = {name: index}
+            except IndexError:  # of a mask without axes
+                continue
+    return found
+
+
+def taken(call: Callable[..., Any], given: Mapping[str, Any], block: Any, inputs: Mapping[str, np.ndarray]) -> str:
+    """Which inputs that the block refuses at its door a layer takes; empty if none. ``given``: those of the engine."""
+    for what, changes in refused(block, inputs).items():
+        try:
+            call(**{**given, **{name: given[name][index] for name, index in changes.items()}})
+        except Exception:  # whatever it says: tests hold that to the words of the definition
+            continue
+        return f"it takes {what}, which the definition refuses"
+    return ""

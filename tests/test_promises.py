@@ -36,6 +36,8 @@ BROKEN = [
     ("torch", "blocks.linear_position_bias", "LinearPositionBias", "persistent=False", "persistent=True", "state dict"),
     ("torch", "blocks.feed_forward", "FeedForward", "self.activation = activation",
      "self.activation = activation; self.f = lambda: 1", "promises: "),
+    ("torch", "blocks.feed_forward", "FeedForward", "check(self, x=x)", "pass", "the door"),
+    ("tensorflow", "blocks.feed_forward", "FeedForward", "self.check(x=x)", "pass", "the door"),
     ("tensorflow", "blocks.channel_self_attention", "ChannelSelfAttention", 'initializer="zeros"',
      'initializer="zeros", trainable=False', "what trains"),
 ]  # fmt: skip

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from attn_ref.block import Block
+from attn_ref.doors import taken
 from attn_ref_keras.functional import functional, widths
 
 KINDS = {"bool": "bool", "index": "int32"}
@@ -34,6 +35,7 @@ def kept(backend: Any, block: Block, dtype: str, inputs: Mapping[str, np.ndarray
         "configuration": configuration(layer),
         "implicit mask": implicit(layer, given, output),
         "functional model": in_model(block, dtype, inputs),
+        "the door": taken(layer, given, block, inputs),
     }
 
 

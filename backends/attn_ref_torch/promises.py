@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from attn_ref.block import Block
+from attn_ref.doors import taken
 from attn_ref_torch.codec import places
 from attn_ref_torch.run import Program, Tensors, lift, listening, turned
 
@@ -32,6 +33,7 @@ def promises(backend: Any, block: Block, dtype: str, inputs: Mapping[str, np.nda
         "a copy": "" if torch.equal(pickle.loads(pickle.dumps(layer))(**given), output) else "gives another result",
         "to(dtype)": moved(backend.build(block, "float32"), layer, given, output),
         "second derivative": second(layer, given, Request(True, {}, {})),
+        "the door": taken(layer, given, block, inputs),
     }
 
 
