@@ -10,7 +10,7 @@ import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, dataclass_transform
 
 import numpy as np
 
@@ -18,10 +18,13 @@ from attn_ref import inputs as axes
 from attn_ref.doors import as_array
 from attn_ref.inputs import Input
 from attn_ref.names import hints, listed
+from attn_ref.option import option, options, same, witnesses
 from attn_ref.tap import scope
 from attn_ref.weights import Param, Weights, initial, mismatches
 
-__all__ = ["Block", "Input", "Param", "batch_norm", "conv", "dense", "is_number", "nest", "norm"]
+__all__ = [
+    "Block", "Input", "Param", "batch_norm", "conv", "dense", "is_number", "nest", "norm", "option", "same",
+]  # fmt: skip
 
 #: Attribute names that keras.Layer keeps for itself: a block field cannot have one, or no Keras mirror could exist.
 RESERVED = frozenset(
@@ -32,6 +35,7 @@ RESERVED = frozenset(
 Pick = Callable[..., Any]
 
 
+@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(option,))
 @dataclass(frozen=True, kw_only=True)
 class Block:
     """Base of every definition."""
@@ -53,7 +57,7 @@ class Block:
     #: the fields of a small valid block
     example: ClassVar[dict[str, Any]] = {}
     #: field -> a value that, against ``example``, changes the result (or the shape of the parameters); where other
-    #: fields must be set for it to act, a mapping of all of them
+    #: fields must be set for it to act, a mapping of all of them; those of options that say theirs are added
     witnesses: ClassVar[dict[str, Any]] = {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -63,6 +67,7 @@ class Block:
             raise TypeError(
                 f"{cls.__name__}: {', '.join(sorted(taken))} is reserved by keras.Layer; choose another name"
             )
+        cls.witnesses = {**vars(cls).get("witnesses", {}), **witnesses(cls)}
 
     def __new__(cls, *args: Any, **options: Any) -> Self:
         """TypeError, as Python raises it in ``__init__``, for what is no option; and it says which was meant."""
@@ -94,7 +99,12 @@ class Block:
     @classmethod
     def sample(cls, pick: Pick) -> Self:
         """A valid block, by construction; ``pick(a, b, …)`` chooses one of its arguments."""
-        return cls(**cls.example)
+        return cls(**{**cls.example, **cls.drawn(pick)})
+
+    @classmethod
+    def drawn(cls, pick: Pick) -> dict[str, Any]:
+        """A value for every option that says what is drawn, in order."""
+        return {name: pick(*said.draw) for name, (said, _) in options(cls).items() if said.draw}
 
     # what a block is given --------------------------------------------------------------------------------------------
 
@@ -169,6 +179,18 @@ class Block:
     def fields(self) -> dict[str, Any]:
         """The hyper-parameters by name."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def __post_init__(self) -> None:
+        """Hold every option that says its rule to it. A block that relates options does so after this."""
+        idle: dict[str, list[str]] = {}
+        for name, (said, types) in options(type(self)).items():
+            got = getattr(self, name)
+            if not said.fits(got, types):
+                self.require(False, f"{name} should be {said.words(types)}; got {got!r}")
+            if said.needs:
+                idle.setdefault(said.needs, []).append(name)
+        for needed, names in idle.items():
+            self.require_with(needed, *names)
 
     def require(self, ok: bool, message: str) -> None:
         """Raise ``ValueError(message)``, with the block's name before it, unless ``ok``."""

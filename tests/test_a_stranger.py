@@ -26,7 +26,7 @@ Differences: none known. Source: made up for a test.
 from dataclasses import dataclass
 
 from attn_ref import ops
-from attn_ref.block import Block, Input, Param
+from attn_ref.block import Block, Input, Param, option
 from attn_ref.tap import tap
 
 
@@ -34,20 +34,14 @@ from attn_ref.tap import tap
 class MeanOverKeys(Block):
     """gamma · mean(value)."""
 
-    #: width of the values
-    width: int
+    width: int = option(meaning="width of the values", above=0, witness=4, draw=(3, 5))
 
     inputs = {"value": Input("b s {width}")}
     output_axes = "b c"
     example = {"width": 3}
-    witnesses = {"width": 4}
 
     def params(self):
         return {"gamma": Param((self.width,), "gate")}
-
-    @classmethod
-    def sample(cls, pick):
-        return cls(width=pick(3, 5))
 
     def forward(self, w, value):
         mean = tap("mean", ops.mean(value, axis=1), "b c")
@@ -60,20 +54,28 @@ from torch import nn
 
 from attn_ref.blocks.mean_over_keys import MeanOverKeys as Reference
 from attn_ref.tap import tap
+from attn_ref_torch.checks import check
 
 
 class MeanOverKeys(nn.Module):
-    def __init__(self, *, width: int) -> None:
+    def __init__(
+        self,
+        *,
+        width: int,
+    ) -> None:
         super().__init__()
         self.block = Reference.from_options(locals())
         self.gamma = nn.Parameter(torch.ones(width))
 
     def forward(self, value):
+        check(self, value=value)
         mean = tap("mean", value.mean(dim=1), "b c")
         return self.gamma * mean
 """
 
 KERAS = """
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -84,7 +86,12 @@ from attn_ref_keras.mirror import Mirror
 
 @keras.saving.register_keras_serializable("attn_ref")
 class MeanOverKeys(Mirror):
-    def __init__(self, *, width: int, **kwargs) -> None:
+    def __init__(
+        self,
+        *,
+        width: int,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.block = Reference.from_options(locals())
 
@@ -92,6 +99,7 @@ class MeanOverKeys(Mirror):
         self.gamma = self.add_weight(shape=(self.block.width,), name="gamma")
 
     def call(self, value):
+        self.check(value=value)
         mean = tap("mean", ops.mean(value, axis=1), "b c")
         return self.gamma * mean
 """

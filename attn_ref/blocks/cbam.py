@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from attn_ref.block import Block, Input, Param, Pick, nest
+from attn_ref.block import Block, Input, Param, Pick, nest, option, same
 from attn_ref.blocks.channel_attention import ChannelAttention
 from attn_ref.blocks.spatial_attention import SpatialAttention
 
@@ -33,61 +33,33 @@ from attn_ref.blocks.spatial_attention import SpatialAttention
 class CBAM(Block):
     """Channel attention, then spatial attention."""
 
-    #: channels that come in and out
-    channels: int
-    #: channel attention's bottleneck has channels // reduction values
-    reduction: int = 16
-    #: how many values it has instead; None: channels // reduction
-    reduced_width: int | None = None
-    #: have channel attention's linear layers a bias?
-    use_bias: bool = False
-    #: of spatial attention's convolution; odd
-    kernel_size: int = 7
-    #: does a batch norm follow that convolution?
-    batch_norm: bool = False
-    #: added to the variance in that norm
-    eps: float = 1e-5
-    #: the share of the new value in the norm's running statistics
-    momentum: float = 0.1
-    #: does the running variance follow the batch's unbiased variance?
-    unbiased: bool = True
+    channels: int = option(meaning="channels that come in and out", above=0, witness=12)
+    reduction: int = same(
+        ChannelAttention, "reduction", meaning="channel attention's bottleneck has channels // reduction values"
+    )
+    reduced_width: int | None = same(ChannelAttention, "reduced_width")
+    use_bias: bool = same(ChannelAttention, "use_bias", meaning="have channel attention's linear layers a bias?")
+    kernel_size: int = same(SpatialAttention, "kernel_size", meaning="of spatial attention's convolution; odd")
+    batch_norm: bool = same(SpatialAttention, "batch_norm", meaning="does a batch norm follow that convolution?")
+    eps: float = same(SpatialAttention, "eps")
+    momentum: float = same(SpatialAttention, "momentum")
+    unbiased: bool = same(SpatialAttention, "unbiased")
 
     inputs = {"x": Input("b H W {channels}")}
     output_axes = "b H W c"
     example = {"channels": 8, "reduction": 4, "kernel_size": 3}
-    witnesses = {
-        "channels": 12,
-        "reduction": 2,
-        "reduced_width": 3,
-        "use_bias": True,
-        "kernel_size": 5,
-        "batch_norm": True,
-        "eps": {"batch_norm": True, "eps": 0.1},
-        "momentum": {"batch_norm": True, "momentum": 0.5},
-        "unbiased": {"batch_norm": True, "unbiased": False},
-    }
 
     def __post_init__(self) -> None:
-        _ = self.channel_attention, self.spatial_attention  # their options are checked there
+        super().__post_init__()
+        _ = self.channel_attention, self.spatial_attention  # how their options go together is checked there
 
     @cached_property
     def channel_attention(self) -> ChannelAttention:
-        return ChannelAttention(
-            channels=self.channels,
-            reduction=self.reduction,
-            reduced_width=self.reduced_width,
-            use_bias=self.use_bias,
-        )
+        return ChannelAttention.from_options(self.fields())
 
     @cached_property
     def spatial_attention(self) -> SpatialAttention:
-        return SpatialAttention(
-            kernel_size=self.kernel_size,
-            batch_norm=self.batch_norm,
-            eps=self.eps,
-            momentum=self.momentum,
-            unbiased=self.unbiased,
-        )
+        return SpatialAttention.from_options(self.fields())
 
     def params(self) -> dict[str, Param]:
         return {

@@ -36,7 +36,7 @@ from typing import Any
 import numpy as np
 
 from attn_ref import ops
-from attn_ref.block import Block, Input, Param, Pick, dense, norm
+from attn_ref.block import Block, Input, Param, Pick, dense, norm, option, same
 from attn_ref.blocks.rotary_embedding import RotaryEmbedding
 from attn_ref.blocks.scaled_dot_product_attention import ScaledDotProductAttention
 from attn_ref.tap import tap
@@ -46,52 +46,68 @@ from attn_ref.tap import tap
 class MultiHeadAttention(Block):
     """Self-attention when only ``query`` is given, cross-attention otherwise; ``value`` defaults to ``key``."""
 
-    #: width of the query that comes in
-    width: int
-    #: query heads
-    num_heads: int
-    #: key and value heads; None: as many as query heads
-    num_kv_heads: int | None = None
-    #: width of the key that comes in; None: that of the query
-    key_width: int | None = None
-    #: width of the value that comes in; None: that of the key
-    value_width: int | None = None
-    #: width that comes out; None: that of the query
-    output_width: int | None = None
-    #: width of one head's query and key; None: width // num_heads
-    head_width: int | None = None
-    #: width of one head's value; None: that of its key
-    value_head_width: int | None = None
-    #: have the query, key and value projections a bias?
-    use_bias: bool = True
-    #: has the output projection one?
-    output_bias: bool = True
-    #: norm of every head's query and key, each over head_width: None, "layer" or "rms"
-    qk_norm: str | None = None
-    #: added to the variance (the mean square) in that norm
-    qk_norm_eps: float = 1e-6
-    #: do query and key turn with their positions, and which features are pairs: None, "half" or "interleaved"
-    rotary: str | None = None
-    #: how many features of a head turn; None: all
-    rotary_width: int | None = None
-    #: the base of the angles' frequencies
-    rotary_base: float = 10000.0
-    #: what positions are divided by
-    rotary_scaling: float = 1.0
-    #: of the scores: "head": 1/√head_width; "total": 1/√(num_heads·head_width); a number; None: no scaling
-    scale: float | str | None = "head"
-    #: the bound c of c·tanh(scores / c); None: no bound
-    softcap: float | None = None
-    #: None; "top_left": query i attends keys ≤ i; "bottom_right": keys ≤ i + s − t
-    causal: str | None = None
-    #: how many keys before its own position a query attends to; None: all
-    window_left: int | None = None
-    #: how many keys after its own position; None: all
-    window_right: int | None = None
-    #: has each head a learned logit that takes weight and has no value?
-    use_sinks: bool = False
-    #: share of the attention weights that training drops
-    dropout: float = 0.0
+    width: int = option(meaning="width of the query that comes in", above=0, witness=12)
+    num_heads: int = option(meaning="query heads", above=0, witness=2)
+    num_kv_heads: int | None = option(
+        default=None, meaning="key and value heads; None: as many as query heads", above=0, witness=2
+    )
+    key_width: int | None = option(
+        default=None, meaning="width of the key that comes in; None: that of the query", above=0, witness=6
+    )
+    value_width: int | None = option(
+        default=None, meaning="width of the value that comes in; None: that of the key", above=0, witness=6
+    )
+    output_width: int | None = option(
+        default=None, meaning="width that comes out; None: that of the query", above=0, witness=6
+    )
+    head_width: int | None = option(
+        default=None, meaning="width of one head's query and key; None: width // num_heads", above=0, witness=3
+    )
+    value_head_width: int | None = option(
+        default=None, meaning="width of one head's value; None: that of its key", above=0, witness=3
+    )
+    use_bias: bool = option(default=True, meaning="have the query, key and value projections a bias?", witness=False)
+    output_bias: bool = option(default=True, meaning="has the output projection one?", witness=False)
+    qk_norm: str | None = option(
+        default=None, meaning='norm of every head\'s query and key, each over head_width: None, "layer" or "rms"',
+        choices=("layer", "rms"), witness="layer",
+    )  # fmt: skip
+    qk_norm_eps: float = option(
+        default=1e-6, meaning="added to the variance (the mean square) in that norm", above=0, needs="qk_norm",
+        witness={"qk_norm": "rms", "qk_norm_eps": 0.1},
+    )  # fmt: skip
+    rotary: str | None = option(
+        default=None, choices=("half", "interleaved"), witness="half",
+        meaning='do query and key turn with their positions, and which features are pairs: None, "half" or '
+        '"interleaved"',
+    )  # fmt: skip
+    rotary_width: int | None = option(
+        default=None, meaning="how many features of a head turn; None: all", above=0, needs="rotary",
+        witness={"head_width": 4, "rotary": "half", "rotary_width": 2},
+    )  # fmt: skip
+    rotary_base: float = option(
+        default=10000.0, meaning="the base of the angles' frequencies", above=0, needs="rotary",
+        witness={"head_width": 4, "rotary": "half", "rotary_base": 10.0},
+    )  # fmt: skip
+    rotary_scaling: float = option(
+        default=1.0, meaning="what positions are divided by", above=0, needs="rotary",
+        witness={"rotary": "interleaved", "rotary_scaling": 2.0},
+    )  # fmt: skip
+    scale: float | str | None = same(
+        ScaledDotProductAttention, "scale", draw=("head", "head", "total", 0.3, None, -0.5),
+        meaning='of the scores: "head": 1/√head_width; "total": 1/√(num_heads·head_width); a number; None: no scaling',
+    )  # fmt: skip
+    softcap: float | None = same(ScaledDotProductAttention, "softcap")
+    causal: str | None = same(ScaledDotProductAttention, "causal")
+    window_left: int | None = same(ScaledDotProductAttention, "window_left")
+    window_right: int | None = same(ScaledDotProductAttention, "window_right")
+    use_sinks: bool = option(
+        default=False, meaning="has each head a learned logit that takes weight and has no value?", witness=True,
+        draw=(False, False, True),
+    )  # fmt: skip
+    dropout: float = same(
+        ScaledDotProductAttention, "dropout", meaning="share of the attention weights that training drops"
+    )
 
     inputs = {
         "query": Input("b t {width}"),
@@ -105,27 +121,9 @@ class MultiHeadAttention(Block):
     }
     output_axes = "b t c"
     example = {"width": 8, "num_heads": 4}
-    witnesses = {
-        "width": 12, "num_heads": 2, "num_kv_heads": 2, "key_width": 6, "value_width": 6, "output_width": 6,
-        "head_width": 3, "value_head_width": 3, "use_bias": False, "output_bias": False, "qk_norm": "layer",
-        "qk_norm_eps": {"qk_norm": "rms", "qk_norm_eps": 0.1}, "rotary": "half",
-        "rotary_width": {"head_width": 4, "rotary": "half", "rotary_width": 2},
-        "rotary_base": {"head_width": 4, "rotary": "half", "rotary_base": 10.0},
-        "rotary_scaling": {"rotary": "interleaved", "rotary_scaling": 2.0},
-        "scale": "total", "softcap": 1.0, "causal": "top_left", "window_left": 0, "window_right": 0, "use_sinks": True,
-        "dropout": 0.5,
-    }  # fmt: skip
 
     def __post_init__(self) -> None:
-        self.require_positive("width", "num_heads")
-        self.require_bool("use_bias", "output_bias", "use_sinks")
-        self.require_choice("qk_norm", None, "layer", "rms")
-        self.require_choice("rotary", None, "half", "interleaved")
-        self.require_with("qk_norm", "qk_norm_eps")
-        self.require_with("rotary", "rotary_width", "rotary_base", "rotary_scaling")
-        self.require_above_zero("qk_norm_eps")
-        optional = ("num_kv_heads", "key_width", "value_width", "output_width", "head_width", "value_head_width")
-        self.require_positive(*(name for name in optional if getattr(self, name) is not None))
+        super().__post_init__()
         self.require(
             self.head_width is not None or self.width % self.num_heads == 0,
             f"num_heads = {self.num_heads} does not divide width = {self.width}; give head_width",
@@ -158,10 +156,7 @@ class MultiHeadAttention(Block):
 
     @cached_property
     def attention(self) -> ScaledDotProductAttention:
-        return ScaledDotProductAttention(
-            scale=self.scale, softcap=self.softcap, causal=self.causal, window_left=self.window_left,
-            window_right=self.window_right, dropout=self.dropout,
-        )  # fmt: skip
+        return ScaledDotProductAttention.from_options(self.fields())
 
     @cached_property
     def turn(self) -> RotaryEmbedding | None:
@@ -211,13 +206,7 @@ class MultiHeadAttention(Block):
             rotary_width=None if rotary is None else pick(None, 2),
             rotary_base=10000.0 if rotary is None else pick(10000.0, 100.0),
             rotary_scaling=1.0 if rotary is None else pick(1.0, 4.0),
-            scale=pick("head", "head", "total", 0.3, None, -0.5),
-            softcap=pick(None, None, 1.5, 30.0),
-            causal=pick(None, None, "top_left", "bottom_right"),
-            window_left=pick(None, None, None, 0, 1, 4),
-            window_right=pick(None, None, None, 0, 2),
-            use_sinks=pick(False, False, True),
-            dropout=pick(0.0, 0.25),
+            **cls.drawn(pick),
         )
 
     def forward(

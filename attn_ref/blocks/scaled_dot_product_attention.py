@@ -36,7 +36,7 @@ from typing import Any
 import numpy as np
 
 from attn_ref import ops
-from attn_ref.block import Block, Input, Pick, is_number
+from attn_ref.block import Block, Input, option
 from attn_ref.tap import tap
 
 
@@ -44,18 +44,29 @@ from attn_ref.tap import tap
 class ScaledDotProductAttention(Block):
     """softmax(cap(scale · query · keyᵀ) + bias, over the keys that the masks keep) · value."""
 
-    #: "head": 1/√d; "total": 1/√(h·d); a number; None: no scaling
-    scale: float | str | None = "head"
-    #: the bound c of c·tanh(scores / c); None: no bound
-    softcap: float | None = None
-    #: None; "top_left": query i attends keys ≤ i; "bottom_right": keys ≤ i + s − t
-    causal: str | None = None
-    #: how many keys before its own position a query attends to; None: all
-    window_left: int | None = None
-    #: how many keys after its own position; None: all
-    window_right: int | None = None
-    #: share of the weights that training drops
-    dropout: float = 0.0
+    scale: float | str | None = option(
+        default="head", meaning='"head": 1/√d; "total": 1/√(h·d); a number; None: no scaling',
+        choices=("head", "total"), witness=0.3, draw=("head", "total", 0.3, None, -0.5, 0.0),
+    )  # fmt: skip
+    softcap: float | None = option(
+        default=None, meaning="the bound c of c·tanh(scores / c); None: no bound", above=0, witness=1.0,
+        draw=(None, None, 1.5, 30.0),
+    )  # fmt: skip
+    causal: str | None = option(
+        default=None, meaning='None; "top_left": query i attends keys ≤ i; "bottom_right": keys ≤ i + s − t',
+        choices=("top_left", "bottom_right"), witness="bottom_right", draw=(None, None, "top_left", "bottom_right"),
+    )  # fmt: skip
+    window_left: int | None = option(
+        default=None, meaning="how many keys before its own position a query attends to; None: all", least=0, witness=0,
+        draw=(None, None, None, 0, 1, 4),
+    )  # fmt: skip
+    window_right: int | None = option(
+        default=None, meaning="how many keys after its own position; None: all", least=0, witness=0,
+        draw=(None, None, None, 0, 2),
+    )  # fmt: skip
+    dropout: float = option(
+        default=0.0, meaning="share of the weights that training drops", least=0, below=1, witness=0.5, draw=(0.0, 0.25)
+    )
 
     inputs = {
         "query": Input("b (g r) t d"),
@@ -71,33 +82,6 @@ class ScaledDotProductAttention(Block):
     output_axes = "b h t e"
     triples = True
     example = {}
-    witnesses = {
-        "scale": 0.3, "softcap": 1.0, "causal": "bottom_right", "window_left": 0, "window_right": 0, "dropout": 0.5,
-    }  # fmt: skip
-
-    def __post_init__(self) -> None:
-        self.require(
-            is_number(self.scale) or self.scale in ("head", "total", None),
-            f"scale should be 'head', 'total', a number or None; got {self.scale!r}",
-        )
-        cap = self.softcap
-        self.require(
-            cap is None or (is_number(cap) and cap > 0), f"softcap should be a number above zero or None; got {cap!r}"
-        )
-        self.require_choice("causal", None, "top_left", "bottom_right")
-        self.require_count("window_left", "window_right")
-        self.require_rate("dropout")
-
-    @classmethod
-    def sample(cls, pick: Pick) -> ScaledDotProductAttention:
-        return cls(
-            scale=pick("head", "total", 0.3, None, -0.5, 0.0),
-            softcap=pick(None, None, 1.5, 30.0),
-            causal=pick(None, None, "top_left", "bottom_right"),
-            window_left=pick(None, None, None, 0, 1, 4),
-            window_right=pick(None, None, None, 0, 2),
-            dropout=pick(0.0, 0.25),
-        )
 
     def factor(self, heads: int, width: int) -> float:
         """The number that the scores are multiplied by."""

@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 
 from attn_ref import ops
-from attn_ref.block import Block, Input, Param, Pick, batch_norm, conv
+from attn_ref.block import Block, Input, Param, Pick, batch_norm, conv, option
 from attn_ref.tap import tap
 
 
@@ -38,33 +38,28 @@ from attn_ref.tap import tap
 class SpatialAttention(Block):
     """Mean and maximum over channels, a convolution, a sigmoid gate for every position."""
 
-    #: of the convolution; odd
-    kernel_size: int = 7
-    #: does a batch norm follow the convolution?
-    batch_norm: bool = False
-    #: added to the variance in that norm
-    eps: float = 1e-5
-    #: the share of the new value in the norm's running statistics
-    momentum: float = 0.1
-    #: does the running variance follow the batch's unbiased variance?
-    unbiased: bool = True
+    kernel_size: int = option(default=7, meaning="of the convolution; odd", above=0, witness=5)
+    batch_norm: bool = option(default=False, meaning="does a batch norm follow the convolution?", witness=True)
+    eps: float = option(
+        default=1e-5, meaning="added to the variance in that norm", above=0, needs="batch_norm",
+        witness={"batch_norm": True, "eps": 0.1},
+    )  # fmt: skip
+    momentum: float = option(
+        default=0.1, meaning="the share of the new value in the norm's running statistics", least=0, most=1,
+        needs="batch_norm", witness={"batch_norm": True, "momentum": 0.5},
+    )  # fmt: skip
+    unbiased: bool = option(
+        default=True, meaning="does the running variance follow the batch's unbiased variance?", needs="batch_norm",
+        witness={"batch_norm": True, "unbiased": False},
+    )  # fmt: skip
 
     inputs = {"x": Input("b H W c")}
     output_axes = "b H W c"
     example = {"kernel_size": 3}
-    witnesses = {
-        "kernel_size": 5,
-        "batch_norm": True,
-        "eps": {"batch_norm": True, "eps": 0.1},
-        "momentum": {"batch_norm": True, "momentum": 0.5},
-        "unbiased": {"batch_norm": True, "unbiased": False},
-    }
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self.require_odd("kernel_size")
-        self.require_bool("batch_norm")
-        self.require_batch_norm()
-        self.require_with("batch_norm", "eps", "momentum", "unbiased")
 
     def params(self) -> dict[str, Param]:
         kernel = conv("conv", (self.kernel_size, self.kernel_size), 2, 1, bias=False)

@@ -13,6 +13,7 @@ import click
 
 from attn_ref.commands import formula, prose
 from attn_ref.commands.output import console, write_json
+from attn_ref.option import options
 
 
 @click.command()
@@ -110,7 +111,7 @@ def together(mirrors: dict[str, str]) -> list[tuple[str, str]]:
 
 
 def about(cls: type) -> dict[str, str]:
-    """Field -> what the ``#:`` comment above it says."""
+    """Field -> what it means, as its ``option`` or the ``#:`` comment above it says."""
     said, text, fresh = {}, "", False
     for line in inspect.getsource(cls).splitlines():
         if comment := re.match(r"\s+#: (.*)", line):
@@ -119,6 +120,7 @@ def about(cls: type) -> dict[str, str]:
             said[named[1]], text, fresh = text, "", False
         else:
             text, fresh = "", False
+    said |= {name: option.meaning for name, (option, _) in options(cls).items()}
     return {field.name: prose.plain(said.get(field.name, "")) for field in fields(cls)}
 
 

@@ -19,7 +19,13 @@ class FeedForward(Mirror):
     """Mirror of ``attn_ref.FeedForward``, with the same arguments."""
 
     def __init__(
-        self, *, width: int, hidden_width: int, activation: str = "relu", dropout: float = 0.0, **kwargs: Any
+        self,
+        *,
+        width: int,
+        hidden_width: int,
+        activation: str = "relu",
+        dropout: float = 0.0,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.block = Reference.from_options(locals())

@@ -16,7 +16,13 @@ from attn_ref_keras.mirror import Mirror
 class LinearPositionBias(Mirror):
     """Mirror of ``attn_ref.LinearPositionBias``, with the same arguments. It has no weights."""
 
-    def __init__(self, *, num_heads: int, symmetric: bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        num_heads: int,
+        symmetric: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.block = Reference.from_options(locals())
         self.num_heads, self.symmetric = num_heads, symmetric

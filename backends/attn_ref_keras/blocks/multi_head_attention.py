@@ -71,15 +71,7 @@ class MultiHeadAttention(Mirror):
         }
         self.query_rotary = RotaryEmbedding(pairing=rotary, dtype=policy, **turn) if rotary else None
         self.key_rotary = RotaryEmbedding(pairing=rotary, dtype=policy, **turn) if rotary else None
-        self.attention = ScaledDotProductAttention(
-            scale=scale,
-            softcap=softcap,
-            causal=causal,
-            window_left=window_left,
-            window_right=window_right,
-            dropout=dropout,
-            dtype=policy,
-        )
+        self.attention = ScaledDotProductAttention(**self.block.attention.fields(), dtype=policy)
 
     def build(self, input_shape: Any) -> None:
         for layer, width in zip((self.query, self.key, self.value, self.project), self.widths, strict=True):

@@ -17,7 +17,14 @@ from attn_ref_keras.mirror import Mirror
 class PatchEmbedding(Mirror):
     """Mirror of ``attn_ref.PatchEmbedding``, with the same arguments; images are (b, H, W, channels)."""
 
-    def __init__(self, *, patch: int, channels: int, width: int, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        patch: int,
+        channels: int,
+        width: int,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.block = Reference.from_options(locals())
         self.channels, self.width = channels, width

@@ -14,7 +14,12 @@ class ChannelAttention(nn.Module):
     """Mirror of ``attn_ref.ChannelAttention``, with the same arguments."""
 
     def __init__(
-        self, *, channels: int, reduction: int = 16, reduced_width: int | None = None, use_bias: bool = False
+        self,
+        *,
+        channels: int,
+        reduction: int = 16,
+        reduced_width: int | None = None,
+        use_bias: bool = False,
     ) -> None:
         super().__init__()
         self.block = Reference.from_options(locals())

@@ -14,7 +14,14 @@ from attn_ref_torch.dropout import dropout
 class FeedForward(nn.Module):
     """Mirror of ``attn_ref.FeedForward``, with the same arguments."""
 
-    def __init__(self, *, width: int, hidden_width: int, activation: str = "relu", dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        *,
+        width: int,
+        hidden_width: int,
+        activation: str = "relu",
+        dropout: float = 0.0,
+    ) -> None:
         super().__init__()
         self.block = Reference.from_options(locals())
         self.activation = activation

@@ -15,7 +15,12 @@ class LinearPositionBias(nn.Module):
 
     like: Tensor
 
-    def __init__(self, *, num_heads: int, symmetric: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        num_heads: int,
+        symmetric: bool = False,
+    ) -> None:
         super().__init__()
         self.block = Reference.from_options(locals())
         self.num_heads, self.symmetric = num_heads, symmetric

@@ -67,14 +67,7 @@ class MultiHeadAttention(nn.Module):
         self.query_rotary = RotaryEmbedding(pairing=rotary, **turn) if rotary else None
         self.key_rotary = RotaryEmbedding(pairing=rotary, **turn) if rotary else None
         self.sinks = nn.Parameter(torch.zeros(num_heads)) if use_sinks else None
-        self.attention = ScaledDotProductAttention(
-            scale=scale,
-            softcap=softcap,
-            causal=causal,
-            window_left=window_left,
-            window_right=window_right,
-            dropout=dropout,
-        )
+        self.attention = ScaledDotProductAttention(**self.block.attention.fields())
 
     def forward(
         self,

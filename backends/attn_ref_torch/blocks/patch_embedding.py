@@ -13,7 +13,13 @@ from attn_ref_torch.conv import Conv2d
 class PatchEmbedding(nn.Module):
     """Mirror of ``attn_ref.PatchEmbedding``, with the same arguments; images are (b, channels, H, W)."""
 
-    def __init__(self, *, patch: int, channels: int, width: int) -> None:
+    def __init__(
+        self,
+        *,
+        patch: int,
+        channels: int,
+        width: int,
+    ) -> None:
         super().__init__()
         self.block = Reference.from_options(locals())
         self.project = Conv2d(channels, width, kernel_size=patch, stride=patch)

@@ -18,7 +18,12 @@ class RelativePositionBias(nn.Module):
     starts: Tensor
 
     def __init__(
-        self, *, num_heads: int, num_buckets: int = 32, max_distance: int = 128, bidirectional: bool = True
+        self,
+        *,
+        num_heads: int,
+        num_buckets: int = 32,
+        max_distance: int = 128,
+        bidirectional: bool = True,
     ) -> None:
         super().__init__()
         self.block = Reference.from_options(locals())
