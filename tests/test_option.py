@@ -1,4 +1,4 @@
-"""An option says its rule once: what it may be, in words, what it needs, what acts, what is drawn; and type checkers see it."""
+"""An option says its rule once: what it may be, what it needs, what acts, what is drawn; and type checkers see it."""
 
 from __future__ import annotations
 
