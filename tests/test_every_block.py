@@ -288,7 +288,7 @@ def test_torch_mirror_lives_a_modules_life(name: str) -> None:
     import copy
 
     import torch
-    from attn_ref_torch.run import turned, turned_back
+    from attn_ref_torch.program import turned, turned_back
 
     backend = ar.backend("torch")
     case = next(c for c in seeded_cases(ar.block(name), 40) if all(map(all, c.shapes.values())))

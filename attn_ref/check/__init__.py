@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from attn_ref.check.budget import TIMEOUT
 from attn_ref.names import suggesting
 
 if TYPE_CHECKING:
@@ -12,10 +13,6 @@ if TYPE_CHECKING:
 
     from attn_ref.block import Block
     from attn_ref.check.report import Report
-
-
-#: seconds for one case
-TIMEOUT = 300.0
 
 
 @suggesting

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attn_ref.backend import backends
 from attn_ref.block import Block
@@ -13,8 +13,10 @@ from attn_ref.catalogue import is_model
 from attn_ref.check.adjoint import trains
 from attn_ref.check.cases import Case, cases
 from attn_ref.check.covering import coverage, few_of, large_cases, planned
-from attn_ref.check.report import Row
 from attn_ref.check.tolerance import LIMIT
+
+if TYPE_CHECKING:
+    from attn_ref.check.report import Row
 
 MODES = ("forward", "gradient", "training")
 DTYPES = tuple(LIMIT)

@@ -12,9 +12,10 @@ from attn_ref.block import Block
 from attn_ref.catalogue import block as find_block
 from attn_ref.catalogue import blocks as all_blocks
 from attn_ref.catalogue import broken
-from attn_ref.check import TIMEOUT, distribution
+from attn_ref.check import distribution
 from attn_ref.check.adjoint import compare_gradients
 from attn_ref.check.apart import Apart, Lost
+from attn_ref.check.budget import TIMEOUT
 from attn_ref.check.cases import Case
 from attn_ref.check.compare import Outcome, compare
 from attn_ref.check.contract import hold

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attn_ref.check import told
 from attn_ref.check.gaps import grants
 from attn_ref.check.numbers import short
-from attn_ref.check.report import Report, Row
+
+if TYPE_CHECKING:
+    from attn_ref.check.report import Report, Row
 
 #: the width of what is no terminal
 UNFOLDED = 100_000

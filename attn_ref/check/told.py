@@ -5,13 +5,15 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attn_ref.catalogue import block as find_block
 from attn_ref.check.cases import Case
 from attn_ref.check.compare import FAULTS
 from attn_ref.check.numbers import short
-from attn_ref.check.report import Report
+
+if TYPE_CHECKING:
+    from attn_ref.check.report import Report
 
 #: of the taps before the first that differs, and of those after it, so many are shown in a report
 BEFORE, AFTER = 8, 3

@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from attn_ref import interrupts
-from attn_ref.check import TIMEOUT, check
+from attn_ref.check import check
+from attn_ref.check.budget import TIMEOUT
 from attn_ref.check.html import write_html
 from attn_ref.check.runner import Interrupted
 from attn_ref.check.terminal import print_report

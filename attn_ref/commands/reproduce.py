@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from attn_ref.check import TIMEOUT
+from attn_ref.check.budget import TIMEOUT
 from attn_ref.commands.output import console, write_json
 
 if TYPE_CHECKING:

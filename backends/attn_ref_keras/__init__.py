@@ -77,7 +77,7 @@ class Backend(BaseBackend):
             jax.config.update("jax_enable_x64", True)
 
     def build(self, block: Block, dtype: str = "float64") -> Any:
-        from attn_ref_keras.run import blank
+        from attn_ref_keras.program import blank
 
         layer = self.mirror(block, dtype)(**block.fields(), dtype=dtype)
         with blank():
@@ -133,7 +133,7 @@ class Backend(BaseBackend):
         return slots(layer)
 
     def listening(self, layer: Any) -> AbstractContextManager[None]:
-        from attn_ref_keras.run import listening
+        from attn_ref_keras.program import listening
 
         return listening(layer)
 

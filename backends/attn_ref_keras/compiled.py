@@ -10,7 +10,7 @@ import numpy as np
 
 from attn_ref.backend import Request
 from attn_ref.compiled import Compiled
-from attn_ref_keras.run import Program, Tensors, blank
+from attn_ref_keras.program import Program, Tensors, blank
 
 KEPT = Compiled()
 

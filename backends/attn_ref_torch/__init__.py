@@ -74,7 +74,7 @@ class Backend(BaseBackend):
         return slots(layer)
 
     def listening(self, layer: Any) -> AbstractContextManager[None]:
-        from attn_ref_torch.run import listening
+        from attn_ref_torch.program import listening
 
         return listening(layer)
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from attn_ref.backend import Request
 from attn_ref.compiled import Compiled
-from attn_ref_torch.run import Program, Tensors, dtype_of, scoped_calls
+from attn_ref_torch.program import Program, Tensors, dtype_of, scoped_calls
 
 KEPT = Compiled()
 

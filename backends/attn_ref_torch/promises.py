@@ -12,7 +12,7 @@ import torch
 from attn_ref.block import Block
 from attn_ref.doors import taken
 from attn_ref_torch.codec import places
-from attn_ref_torch.run import Program, Tensors, lift, listening, turned
+from attn_ref_torch.program import Program, Tensors, lift, listening, turned
 
 #: what torch's own batch norm keeps beside its statistics
 COUNTS = "num_batches_tracked"

@@ -24,7 +24,7 @@ import numpy as np
 
 from attn_ref.blocks.multi_head_attention import MultiHeadAttention
 from attn_ref.expresses import Rules, refuse, refuse_inputs
-from attn_ref_keras.run import lift
+from attn_ref_keras.program import lift
 
 NAME = "keras.layers.MultiHeadAttention"
 #: fields of which it takes any value, and inputs that it knows

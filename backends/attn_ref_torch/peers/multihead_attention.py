@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from attn_ref.blocks.multi_head_attention import MultiHeadAttention
 from attn_ref.expresses import Rules, refuse, refuse_inputs
-from attn_ref_torch.run import lift
+from attn_ref_torch.program import lift
 
 NAME = "nn.MultiheadAttention"
 #: fields of which it takes any value, and inputs that it knows

@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from attn_ref.blocks.encoder_layer import EncoderLayer
 from attn_ref.expresses import Rules, refuse, refuse_inputs
 from attn_ref_torch.peers import multihead_attention
-from attn_ref_torch.run import lift
+from attn_ref_torch.program import lift
 
 ACTIVATIONS: dict[str, str | Callable[[Tensor], Tensor]] = {
     "relu": "relu",

@@ -1,0 +1,4 @@
+"""What a case may take."""
+
+#: seconds for one case
+TIMEOUT = 300.0
