@@ -20,7 +20,7 @@ from test_port import command
 
 import attn_ref as ar
 from attn_ref.models.text_encoder import TextEncoder
-from attn_ref.port.files import UNFINISHED
+from attn_ref.places import UNFINISHED
 from attn_ref.port.maps import maps
 
 BLOCK = ar.TextEncoder(

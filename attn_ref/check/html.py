@@ -135,6 +135,6 @@ def _bars(spread: dict[str, int], limit: float) -> str:
 
 def write_html(report: Report, target: str) -> None:
     """Write the page to the file ``target``, beside it first, then renamed."""
-    from attn_ref.port.files import write_text
+    from attn_ref.places import write_text
 
     write_text(target, html(report))

@@ -24,7 +24,7 @@ def check_targets(**targets: str | None) -> None:
     """ValueError, before any work is done, if a report could not be written there, or two go to one file."""
     from pathlib import Path
 
-    from attn_ref.port.files import distinct, refuse_place
+    from attn_ref.places import distinct, refuse_place
 
     paths = {f"--{name} FILE": Path(target) for name, target in targets.items() if target and target != "-"}
     for path in paths.values():
@@ -45,6 +45,6 @@ def write_json(data: Any, target: str) -> None:
     if target == "-":
         click.echo(text)
         return
-    from attn_ref.port.files import write_text
+    from attn_ref.places import write_text
 
     write_text(target, text + "\n")

@@ -12,7 +12,8 @@ import numpy as np
 
 from attn_ref import catalogue
 from attn_ref.block import Block
-from attn_ref.wording import clean, printable
+from attn_ref.places import CheckpointError
+from attn_ref.wording import printable
 
 #: The dtypes of weights. bfloat16 is ``ml_dtypes``', which comes with Keras and with JAX; NumPy has none.
 FLOATS = ("float64", "float32", "float16", "bfloat16")
@@ -27,16 +28,6 @@ SMALL, EXPANSION = 256 << 20, 50
 MOST = 500_000
 #: A tensor's name may have as many characters.
 LONGEST = 1000
-
-
-class CheckpointError(ValueError):
-    """A file, or what it holds, cannot be used: says what was given, the rule, and the way out.
-
-    The text may go to a terminal as it is, whatever a file put into it.
-    """
-
-    def __init__(self, text: str) -> None:
-        super().__init__(clean(text))
 
 
 class Spec(NamedTuple):
@@ -190,12 +181,6 @@ def beyond(cls: type[Block], field: str, value: Any, held: Checkpoint) -> str | 
     if number <= most:
         return None
     return f"{field} = {printable(str(value), 80)}, and the file holds no more than {what}"
-
-
-def regular(path: Path) -> None:
-    """CheckpointError unless ``path`` is a plain file: to open a FIFO waits for ever, and a device has no end."""
-    if path.exists() and not path.is_file():
-        raise CheckpointError(f"{path} is no plain file (a folder, a FIFO, a socket or a device); give a plain file")
 
 
 @contextmanager

@@ -12,7 +12,8 @@ import numpy as np
 
 from attn_ref.block import Block
 from attn_ref.names import suggesting
-from attn_ref.port.files import arrive, beside, distinct, read, write_text, writing
+from attn_ref.places import arrive, beside, distinct, write_text, writing
+from attn_ref.port.files import read
 from attn_ref.port.formats import format_of
 from attn_ref.port.plan import Plan, make_plan
 from attn_ref.port.proof import Proof

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from attn_ref.port.checkpoint import Checkpoint, CheckpointError, Spec, reading, regular
+from attn_ref.places import regular
+from attn_ref.port.checkpoint import Checkpoint, CheckpointError, Spec, reading
 from attn_ref.port.text import dump_json, load_json, parse_json
 
 NAME = "safetensors"
