@@ -124,12 +124,7 @@ class AttentionCNN(Block):
     @classmethod
     def sample(cls, pick: Pick) -> AttentionCNN:
         groups = pick(1, 2, 3)
-        return cls(
-            channels=pick(1, 3),
-            width=groups * pick(4, 5),
-            groups=groups,
-            **cls.drawn(pick),
-        )
+        return cls(channels=pick(1, 3), width=groups * pick(4, 5), groups=groups, **cls.drawn(pick))
 
     def forward(self, w: Any, image: Any) -> np.ndarray:
         x = self.stem(w["stem"], image)

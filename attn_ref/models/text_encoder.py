@@ -51,10 +51,9 @@ class TextEncoder(Block):
         default=1e-12, meaning="added to the variance by every norm", above=0, witness=0.1, draw=(1e-12, 1e-5)
     )
     dropout: float = same(
-        EncoderLayer,
-        "dropout",
+        EncoderLayer, "dropout",
         meaning="share that training drops of embeddings, sub-layers' results and hidden values",
-    )
+    )  # fmt: skip
     attention_dropout: float = same(EncoderLayer, "attention_dropout")
     pooler: bool = option(default=False, meaning="has the checkpoint BERT's pooler?", witness=True)
     pooling: str = option(
