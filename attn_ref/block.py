@@ -7,7 +7,6 @@ Adding one is one file here and one file per backend; tests, command line and do
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, ClassVar, Self, dataclass_transform
@@ -22,9 +21,7 @@ from attn_ref.option import option, options, same, witnesses
 from attn_ref.tap import scope
 from attn_ref.weights import Param, Weights, initial, mismatches
 
-__all__ = [
-    "Block", "Input", "Param", "batch_norm", "conv", "dense", "is_number", "nest", "norm", "option", "same",
-]  # fmt: skip
+__all__ = ["Block", "Input", "Param", "batch_norm", "conv", "dense", "nest", "norm", "option", "same"]
 
 #: Attribute names that keras.Layer keeps for itself: a block field cannot have one, or no Keras mirror could exist.
 RESERVED = frozenset(
@@ -197,11 +194,6 @@ class Block:
         if not ok:
             raise ValueError(f"{type(self).__name__}: {message}")
 
-    def require_choice(self, field: str, *choices: Any) -> None:
-        """Require a field to be one of ``choices``."""
-        got = getattr(self, field)
-        self.require(got in choices, f"{field} should be one of {', '.join(map(repr, choices))}; got {got!r}")
-
     def require_with(self, field: str, *others: str) -> None:
         """Require the ``others`` to be left at their defaults while ``field`` is None or False: they would not act."""
         defaults, got = {f.name: f.default for f in fields(self)}, getattr(self, field)
@@ -209,71 +201,21 @@ class Block:
         absent = got is None or got is False
         self.require(not (absent and acting), f"{', '.join(acting)} needs {field}, which is {got}")
 
-    def require_positive(self, *names: str) -> None:
-        """Require the fields to be integers above zero."""
-        for name in names:
-            got = getattr(self, name)
-            ok = isinstance(got, int) and not isinstance(got, bool) and got > 0
-            self.require(ok, f"{name} should be an integer above zero; got {got!r}")
-
-    def require_count(self, *names: str) -> None:
-        """Require the fields to be integers from zero up, or None."""
-        for name in names:
-            got = getattr(self, name)
-            ok = got is None or (isinstance(got, int) and not isinstance(got, bool) and got >= 0)
-            self.require(ok, f"{name} should be an integer from zero up, or None; got {got!r}")
-
-    def require_bool(self, *names: str) -> None:
-        """Require the fields to be True or False."""
-        for name in names:
-            got = getattr(self, name)
-            self.require(isinstance(got, bool), f"{name} should be True or False; got {got!r}")
-
-    def require_rate(self, *names: str) -> None:
-        """Require the fields to be dropout rates."""
-        for name in names:
-            got = getattr(self, name)
-            ok = is_number(got) and 0 <= got < 1
-            self.require(ok, f"{name} should be a number in [0, 1), the share that is dropped; got {got!r}")
-
-    def require_above_zero(self, *names: str) -> None:
-        """Require the fields to be numbers above zero."""
-        for name in names:
-            got = getattr(self, name)
-            self.require(is_number(got) and got > 0, f"{name} should be a number above zero; got {got!r}")
-
     def require_odd(self, *names: str) -> None:
         """Require the fields to be odd kernel sizes, which k // 2 on every side keeps in place."""
-        self.require_positive(*names)
         for name in names:
             got = getattr(self, name)
             self.require(got % 2 == 1, f"{name} should be odd, so that {name} // 2 pads both sides alike; got {got}")
 
     def require_bottleneck(self) -> None:
         """Require ``channels // reduction``, or the ``reduced_width`` given in its place, to leave something."""
-        self.require_positive("channels", "reduction")
         width = getattr(self, "reduced_width", None)
-        if width is not None:
-            self.require_positive("reduced_width")
         channels, reduction = (getattr(self, name) for name in ("channels", "reduction"))
         self.require(
             width is not None or channels // reduction > 0,
             f"the bottleneck has channels // reduction = {channels} // {reduction} = 0 values; "
             "give a reduction up to channels, or reduced_width",
         )
-
-    def require_batch_norm(self) -> None:
-        """Require the fields ``eps``, ``momentum`` and ``unbiased`` to be those of a batch norm."""
-        self.require_above_zero("eps")
-        momentum = vars(self)["momentum"]
-        share = is_number(momentum) and 0 <= momentum <= 1
-        self.require(share, f"momentum should be a number in [0, 1], the share of the new value; got {momentum!r}")
-        self.require_bool("unbiased")
-
-
-def is_number(value: Any) -> bool:
-    """Is it a finite int or float, and no bool?"""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def dense(name: str, fan_in: int, fan_out: int, *, bias: bool = True) -> dict[str, Param]:

@@ -68,7 +68,7 @@ class Option:
             *named,
             *[self.number("an integer" if "int" in types else "a number")] * bool(types & {"int", "float"}),
         ]
-        found += ["True or False"] * ("bool" in types) + ["None"] * ("None" in types)
+        found += ["True", "False"] * ("bool" in types) + ["None"] * ("None" in types)
         last = ", or " if self.least is not None and len(found) == 2 else " or "
         return found[0] if len(found) == 1 else f"{', '.join(found[:-1])}{last}{found[-1]}"
 

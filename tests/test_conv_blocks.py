@@ -294,7 +294,11 @@ def test_convolution_and_pooling_of_torch(size: tuple[int, int], stride: int, pa
 
 REFUSED = [
     ("SqueezeExcitation", {"channels": 8}, r"channels // reduction = 8 // 16 = 0 values; give a reduction up to"),
-    ("SqueezeExcitation", {"channels": 8, "reduced_width": 0}, "reduced_width should be an integer above zero; got 0"),
+    (
+        "SqueezeExcitation",
+        {"channels": 8, "reduced_width": 0},
+        "reduced_width should be an integer above zero or None; got 0",
+    ),
     ("SqueezeExcitation", {"channels": 16, "gate": "tanh"}, "gate should be one of 'sigmoid', 'hard_sigmoid'"),
     ("ChannelAttention", {"channels": 3, "reduction": 4}, r"channels // reduction = 3 // 4 = 0 values"),
     ("CBAM", {"channels": 3, "reduction": 4}, r"channels // reduction = 3 // 4 = 0 values"),

@@ -233,18 +233,21 @@ def test_keras_attention_is_spatial(use_scale: bool) -> None:
 REFUSED = [
     (lambda: MHA2D(channels=6, num_heads=4), "num_heads = 4 does not divide channels = 6; give head_width"),
     (lambda: MHA2D(channels=6, num_heads=2, output_channels=4, residual=True), "adds channels = 6 channels to 4"),
-    (lambda: MHA2D(channels=6, num_heads=2, output_channels=4, project=False), "output_channels needs project=True"),
+    (
+        lambda: MHA2D(channels=6, num_heads=2, output_channels=4, project=False),
+        "output_channels needs project, which is False",
+    ),
     (lambda: MHA2D(channels=6, num_heads=2, position="sine"), "position should be one of None, 'content'; got 'sine'"),
     (lambda: SAGAN(channels=6, value_head_width=3), "value_head_width = 3 is not channels = 6"),
     (lambda: CHANNEL(channels=6, inner_width=3, project_shortcut=False), "inner_width = 3 is not channels = 6"),
     (lambda: CHANNEL(channels=6, inner_width=3, project_inputs=False), "needs project_inputs=True"),
-    (lambda: NON_LOCAL(channels=6, dimensions=4), "dimensions should be one of 1, 2, 3; got 4"),
+    (lambda: NON_LOCAL(channels=6, dimensions=4), r"dimensions should be an integer in \[1, 3\]; got 4"),
     (lambda: NON_LOCAL(channels=6, pairing="gaussian"), "pairing should be one of 'softmax', 'dot'"),
     (lambda: NON_LOCAL(channels=6, scale="head"), "scale should be 'input', 'inner', a number or None; got 'head'"),
-    (lambda: NON_LOCAL(channels=6, eps=0.1), "eps, momentum and unbiased need batch_norm=True"),
+    (lambda: NON_LOCAL(channels=6, eps=0.1), "eps needs batch_norm, which is False"),
     (
         lambda: NON_LOCAL(channels=6, batch_norm=True, momentum=2.0),
-        "the share of the new value; got 2.0",
+        r"momentum should be a number in \[0, 1\]; got 2.0",
     ),
 ]
 

@@ -27,6 +27,7 @@ SAID = {
     "rate": (Option("", least=0, below=1), "float", "a number in [0, 1)", [0, 0.0, 0.99], [1, -0.1, True, None, "0"]),
     "share": (Option("", least=0, most=1), "float", "a number in [0, 1]", [0, 1, 0.5], [1.1, -1, False]),
     "flag": (Option(""), "bool", "True or False", [True, False], [0, 1, None, "True"]),
+    "flag or none": (Option(""), "bool | None", "True, False or None", [True, False, None], [0, 1.0, "None"]),
     "choice": (Option("", choices=("a", "b")), "str | None", "one of None, 'a', 'b'", ["a", None], ["c", 1, True]),
     "both": (
         Option("", choices=("a",)),

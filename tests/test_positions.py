@@ -209,7 +209,11 @@ def test_a_bias_fits_attention(block: Any) -> None:
         ("RotaryEmbedding", {"width": 5}, "width = 5 is odd, and features turn in pairs; give an even rotary_width"),
         ("RotaryEmbedding", {"width": 8, "rotary_width": 3}, "rotary_width = 3 is odd"),
         ("RotaryEmbedding", {"width": 4, "rotary_width": 6}, "rotary_width = 6 is more than width = 4"),
-        ("RotaryEmbedding", {"width": 8, "rotary_width": 0}, "rotary_width should be an integer above zero; got 0"),
+        (
+            "RotaryEmbedding",
+            {"width": 8, "rotary_width": 0},
+            "rotary_width should be an integer above zero or None; got 0",
+        ),
         ("RotaryEmbedding", {"width": 8, "pairing": "neox"}, "pairing should be one of 'half', 'interleaved'; got 'ne"),
         ("RotaryEmbedding", {"width": 8, "base": 0}, "base should be a number above zero; got 0"),
         ("RotaryEmbedding", {"width": 8, "scaling": float("nan")}, "scaling should be a number above zero; got nan"),

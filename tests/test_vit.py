@@ -100,8 +100,8 @@ def test_options_that_do_not_fit_are_refused() -> None:
         ({"image_width": 10}, "patch = 4 does not divide image_width = 10"),
         ({"class_token": False, "pooling": "class"}, "pooling = 'class' needs class_token = True"),
         ({"norm_first": None, "final_norm": False, "eps": 1e-3}, "eps needs a norm: norm_first or final_norm"),
-        ({"norm_first": "pre"}, "norm_first should be one of False, True, None; got 'pre'"),
-        ({"num_classes": 0}, "num_classes should be an integer above zero; got 0"),
+        ({"norm_first": "pre"}, "norm_first should be True, False or None; got 'pre'"),
+        ({"num_classes": 0}, "num_classes should be an integer above zero or None; got 0"),
     ]:
         with pytest.raises(ValueError) as error:
             build(**options)

@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 
 from attn_ref import ops
-from attn_ref.block import Block, Input, Param, Pick, batch_norm, conv, nest
+from attn_ref.block import Block, Input, Param, batch_norm, conv, nest, option
 from attn_ref.blocks.cbam import CBAM
 from attn_ref.tap import tap
 
@@ -39,42 +39,39 @@ from attn_ref.tap import tap
 class CBAMResidual(Block):
     """Convolution, batch norm, ReLU and CBAM, added to a shortcut of max pooling and a 1 × 1 convolution; ReLU."""
 
-    #: channels that come in
-    channels: int
-    #: channels that come out
-    output_channels: int
-    #: of the first convolution and of spatial attention's; odd
-    kernel_size: int = 3
-    #: of the first convolution and of the pooling
-    stride: int = 2
-    #: channel attention's bottleneck has output_channels // reduction values
-    reduction: int = 4
-    #: added to the variance in the norm
-    eps: float = 1e-5
-    #: the share of the new value in the norm's running statistics
-    momentum: float = 0.1
-    #: does the running variance follow the batch's unbiased variance?
-    unbiased: bool = True
+    channels: int = option(meaning="channels that come in", above=0, witness=5, draw=(1, 3, 5))
+    output_channels: int = option(meaning="channels that come out", above=0, witness=12, draw=(5, 8, 16, 16))
+    kernel_size: int = option(
+        default=3, meaning="of the first convolution and of spatial attention's; odd", above=0, witness=5,
+        draw=(1, 3, 5, 7),
+    )  # fmt: skip
+    stride: int = option(
+        default=2, meaning="of the first convolution and of the pooling", above=0, witness=1, draw=(1, 2, 2, 3)
+    )
+    reduction: int = option(
+        default=4, meaning="channel attention's bottleneck has output_channels // reduction values", above=0, witness=2,
+        draw=(2, 4),
+    )  # fmt: skip
+    eps: float = option(
+        default=1e-5, meaning="added to the variance in the norm", above=0, witness=0.1, draw=(1e-5, 1e-3)
+    )
+    momentum: float = option(
+        default=0.1, meaning="the share of the new value in the norm's running statistics", least=0, most=1,
+        witness=0.5, draw=(0.1, 0.01, 0.3),
+    )  # fmt: skip
+    unbiased: bool = option(
+        default=True, meaning="does the running variance follow the batch's unbiased variance?", witness=False,
+        draw=(True, False),
+    )  # fmt: skip
 
     inputs = {"x": Input("b H W {channels}")}
     output_axes = "b P Q f"
     example = {"channels": 3, "output_channels": 8}
-    witnesses = {
-        "channels": 5,
-        "output_channels": 12,
-        "kernel_size": 5,
-        "stride": 1,
-        "reduction": 2,
-        "eps": 0.1,
-        "momentum": 0.5,
-        "unbiased": False,
-    }
 
     def __post_init__(self) -> None:
-        self.require_positive("channels", "output_channels", "stride")
+        super().__post_init__()
         self.require_odd("kernel_size")
-        self.require_batch_norm()
-        _ = self.attention  # its options are checked there
+        _ = self.attention  # how its options go together is checked there
 
     @cached_property
     def attention(self) -> CBAM:
@@ -87,19 +84,6 @@ class CBAMResidual(Block):
             **nest("attention", self.attention),
             **conv("shortcut", (1, 1), self.channels, self.output_channels),
         }
-
-    @classmethod
-    def sample(cls, pick: Pick) -> CBAMResidual:
-        return cls(
-            channels=pick(1, 3, 5),
-            output_channels=pick(5, 8, 16, 16),
-            kernel_size=pick(1, 3, 5, 7),
-            stride=pick(1, 2, 2, 3),
-            reduction=pick(2, 4),
-            eps=pick(1e-5, 1e-3),
-            momentum=pick(0.1, 0.01, 0.3),
-            unbiased=pick(True, False),
-        )
 
     def forward(self, w: Any, x: Any) -> np.ndarray:
         convolved = ops.conv(x, w["conv.kernel"], w["conv.bias"], stride=self.stride, padding=self.kernel_size // 2)

@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 
 from attn_ref import ops
-from attn_ref.block import Block, Input, Param, Pick, conv
+from attn_ref.block import Block, Input, Param, Pick, conv, option
 from attn_ref.tap import tap
 
 
@@ -39,31 +39,26 @@ from attn_ref.tap import tap
 class ChannelSelfAttention(Block):
     """gate · softmax(queryᵀ · key) · value + shortcut over the channels of ``x``."""
 
-    #: channels that come in
-    channels: int
-    #: channels of query, key and value, and so of what comes out; None: channels
-    inner_width: int | None = None
-    #: are query, key and value convolutions of x? otherwise they are x
-    project_inputs: bool = True
-    #: is the shortcut a convolution of x? otherwise it is x
-    project_shortcut: bool = True
-    #: softmax of max − score instead of the score
-    invert: bool = False
-    #: have the convolutions a bias?
-    use_bias: bool = True
+    channels: int = option(meaning="channels that come in", above=0, witness=6)
+    inner_width: int | None = option(
+        default=None, meaning="channels of query, key and value, and so of what comes out; None: channels", above=0,
+        witness=3,
+    )  # fmt: skip
+    project_inputs: bool = option(
+        default=True, meaning="are query, key and value convolutions of x? otherwise they are x", witness=False
+    )
+    project_shortcut: bool = option(
+        default=True, meaning="is the shortcut a convolution of x? otherwise it is x", witness=False
+    )
+    invert: bool = option(default=False, meaning="softmax of max − score instead of the score", witness=True)
+    use_bias: bool = option(default=True, meaning="have the convolutions a bias?", witness=False)
 
     inputs = {"x": Input("b H W {channels}")}
     output_axes = "b H W c"
     example = {"channels": 4}
-    witnesses = {
-        "channels": 6, "inner_width": 3, "project_inputs": False, "project_shortcut": False, "invert": True,
-        "use_bias": False,
-    }  # fmt: skip
 
     def __post_init__(self) -> None:
-        self.require_positive("channels")
-        self.require_positive(*(["inner_width"] if self.inner_width is not None else []))
-        self.require_bool("project_inputs", "project_shortcut", "invert", "use_bias")
+        super().__post_init__()
         told = f"inner_width = {self.inner} is not channels = {self.channels}"
         self.require(self.project_inputs or self.inner == self.channels, f"{told}, which needs project_inputs=True")
         self.require(self.project_shortcut or self.inner == self.channels, f"{told}, which needs project_shortcut=True")

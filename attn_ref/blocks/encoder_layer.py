@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 
 from attn_ref import ops
-from attn_ref.block import Block, Input, Param, Pick, nest, norm
+from attn_ref.block import Block, Input, Param, Pick, nest, norm, option, same
 from attn_ref.blocks.feed_forward import FeedForward
 from attn_ref.blocks.multi_head_attention import MultiHeadAttention
 from attn_ref.tap import tap
@@ -39,22 +39,24 @@ from attn_ref.tap import tap
 class EncoderLayer(Block):
     """Attention and feed-forward, with residuals, and norms after (post-norm) or before (pre-norm) them or none."""
 
-    #: width that comes in and out
-    width: int
-    #: attention heads
-    num_heads: int
-    #: width inside the feed-forward network
-    hidden_width: int
-    #: of the feed-forward network: "relu", "gelu" (error function) or "gelu_tanh"
-    activation: str = "relu"
-    #: False: post-norm; True: pre-norm; None: there are no norms
-    norm_first: bool | None = False
-    #: added to the variance by both norms
-    eps: float = 1e-5
-    #: share that training drops of both sub-layers' results and of the hidden values
-    dropout: float = 0.0
-    #: share that training drops of the attention weights
-    attention_dropout: float = 0.0
+    width: int = option(meaning="width that comes in and out", above=0, witness=12)
+    num_heads: int = option(meaning="attention heads", above=0, witness=2)
+    hidden_width: int = option(meaning="width inside the feed-forward network", above=0, witness=16)
+    activation: str = same(
+        FeedForward, "activation", draw=(),
+        meaning='of the feed-forward network: "relu", "gelu" (error function) or "gelu_tanh"',
+    )  # fmt: skip
+    norm_first: bool | None = option(
+        default=False, meaning="False: post-norm; True: pre-norm; None: there are no norms", witness=True
+    )
+    eps: float = option(default=1e-5, meaning="added to the variance by both norms", above=0, witness=0.1)
+    dropout: float = same(
+        FeedForward, "dropout", meaning="share that training drops of both sub-layers' results and of the hidden values"
+    )
+    attention_dropout: float = option(
+        default=0.0, meaning="share that training drops of the attention weights", least=0, below=1, witness=0.5,
+        draw=(0.0, 0.25),
+    )  # fmt: skip
 
     inputs = {
         "x": Input("b t {width}"),
@@ -63,20 +65,13 @@ class EncoderLayer(Block):
     }
     output_axes = "b t c"
     example = {"width": 8, "num_heads": 4, "hidden_width": 12}
-    witnesses = {
-        "width": 12, "num_heads": 2, "hidden_width": 16, "activation": "gelu", "norm_first": True, "eps": 0.1,
-        "dropout": 0.5, "attention_dropout": 0.5,
-    }  # fmt: skip
 
     def __post_init__(self) -> None:
-        self.require_positive("width", "num_heads")
-        self.require_choice("norm_first", False, True, None)
+        super().__post_init__()
         self.require(self.norm_first is not None or self.eps == 1e-5, "eps needs norms; norm_first is None")
         self.require(
             self.width % self.num_heads == 0, f"num_heads = {self.num_heads} does not divide width = {self.width}"
         )
-        self.require_above_zero("eps")
-        _ = self.attention, self.feed_forward  # their options are checked there
 
     @cached_property
     def attention(self) -> MultiHeadAttention:
@@ -84,9 +79,7 @@ class EncoderLayer(Block):
 
     @cached_property
     def feed_forward(self) -> FeedForward:
-        return FeedForward(
-            width=self.width, hidden_width=self.hidden_width, activation=self.activation, dropout=self.dropout
-        )
+        return FeedForward.from_options(self.fields())
 
     def params(self) -> dict[str, Param]:
         normed = self.norm_first is not None
@@ -107,8 +100,7 @@ class EncoderLayer(Block):
             activation=pick("relu", "gelu", "gelu_tanh"),
             norm_first=norm_first,
             eps=1e-5 if norm_first is None else pick(1e-12, 1e-6, 1e-5, 1e-3),
-            dropout=pick(0.0, 0.25),
-            attention_dropout=pick(0.0, 0.25),
+            **cls.drawn(pick),
         )
 
     def forward(self, w: Any, x: Any, attention_mask: Any = None, bias: Any = None) -> np.ndarray:

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from attn_ref import ops
-from attn_ref.block import Block, Input, Param, Pick, dense
+from attn_ref.block import Block, Input, Param, dense, option
 from attn_ref.tap import tap
 
 
@@ -31,36 +31,23 @@ from attn_ref.tap import tap
 class FeedForward(Block):
     """Linear, activation, linear."""
 
-    #: width that comes in and out
-    width: int
-    #: width between the two linear layers
-    hidden_width: int
-    #: "relu", "gelu" (error function) or "gelu_tanh"
-    activation: str = "relu"
-    #: share of the hidden values that training drops
-    dropout: float = 0.0
+    width: int = option(meaning="width that comes in and out", above=0, witness=6, draw=(5, 8))
+    hidden_width: int = option(meaning="width between the two linear layers", above=0, witness=8, draw=(7, 16))
+    activation: str = option(
+        default="relu", meaning='"relu", "gelu" (error function) or "gelu_tanh"', choices=tuple(ops.ACTIVATIONS),
+        witness="gelu", draw=("relu", "gelu", "gelu_tanh"),
+    )  # fmt: skip
+    dropout: float = option(
+        default=0.0, meaning="share of the hidden values that training drops", least=0, below=1, witness=0.5,
+        draw=(0.0, 0.25),
+    )  # fmt: skip
 
     inputs = {"x": Input("b t {width}")}
     output_axes = "b t c"
     example = {"width": 8, "hidden_width": 12}
-    witnesses = {"width": 6, "hidden_width": 8, "activation": "gelu", "dropout": 0.5}
-
-    def __post_init__(self) -> None:
-        self.require_positive("width", "hidden_width")
-        self.require_choice("activation", *ops.ACTIVATIONS)
-        self.require_rate("dropout")
 
     def params(self) -> dict[str, Param]:
         return {**dense("expand", self.width, self.hidden_width), **dense("reduce", self.hidden_width, self.width)}
-
-    @classmethod
-    def sample(cls, pick: Pick) -> FeedForward:
-        return cls(
-            width=pick(5, 8),
-            hidden_width=pick(7, 16),
-            activation=pick("relu", "gelu", "gelu_tanh"),
-            dropout=pick(0.0, 0.25),
-        )
 
     def forward(self, w: Any, x: Any) -> np.ndarray:
         hidden = tap("hidden", ops.linear(x, w["expand.kernel"], w["expand.bias"]), "b t f")

@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 
 from attn_ref import ops
-from attn_ref.block import Block, Input, Pick
+from attn_ref.block import Block, Input, option
 from attn_ref.tap import tap
 
 
@@ -39,10 +39,14 @@ from attn_ref.tap import tap
 class LinearPositionBias(Block):
     """A bias for the scores from positions alone; keys stand where the queries do unless it is said otherwise."""
 
-    #: heads of the attention, each with its own slope
-    num_heads: int
-    #: does a key after its query lose as much as one as far before it?
-    symmetric: bool = False
+    num_heads: int = option(
+        meaning="heads of the attention, each with its own slope", above=0, witness=4,
+        draw=(1, 2, 3, 5, 8, 12, 16, 40),
+    )  # fmt: skip
+    symmetric: bool = option(
+        default=False, meaning="does a key after its query lose as much as one as far before it?", witness=True,
+        draw=(True, False),
+    )  # fmt: skip
 
     inputs = {
         "query_positions": Input("t", kind="index"),
@@ -50,15 +54,6 @@ class LinearPositionBias(Block):
     }
     output_axes = "h t s"
     example = {"num_heads": 3}
-    witnesses = {"num_heads": 4, "symmetric": True}
-
-    def __post_init__(self) -> None:
-        self.require_positive("num_heads")
-        self.require_bool("symmetric")
-
-    @classmethod
-    def sample(cls, pick: Pick) -> LinearPositionBias:
-        return cls(num_heads=pick(1, 2, 3, 5, 8, 12, 16, 40), symmetric=pick(True, False))
 
     def forward(self, w: Any, query_positions: Any, key_positions: Any = None) -> np.ndarray:
         key_positions = query_positions if key_positions is None else key_positions

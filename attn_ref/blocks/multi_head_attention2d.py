@@ -34,7 +34,7 @@ from typing import Any
 import numpy as np
 
 from attn_ref import ops
-from attn_ref.block import Block, Input, Param, Pick, conv
+from attn_ref.block import Block, Input, Param, Pick, conv, option, same
 from attn_ref.blocks.scaled_dot_product_attention import ScaledDotProductAttention
 from attn_ref.tap import tap
 
@@ -43,57 +43,51 @@ from attn_ref.tap import tap
 class MultiHeadAttention2d(Block):
     """Self-attention of the pixels of ``x``."""
 
-    #: channels that come in
-    channels: int
-    #: heads
-    num_heads: int
-    #: width of one head's query and key; None: channels // num_heads
-    head_width: int | None = None
-    #: width of one head's value; None: that of its key
-    value_head_width: int | None = None
-    #: channels that the output projection gives; None: those that come in
-    output_channels: int | None = None
-    #: of the scores: "head": 1/√head_width; "total": 1/√(num_heads·head_width); a number; None: no scaling
-    scale: float | str | None = "head"
-    #: of query, key and value: None or "relu"
-    activation: str | None = None
-    #: None; "content": relu of a 1 × 1 convolution of x is added to x first
-    position: str | None = None
-    #: is there an output projection?
-    project: bool = True
-    #: is x added to what comes out?
-    residual: bool = False
-    #: have the convolutions a bias?
-    use_bias: bool = True
-    #: share of the attention weights that training drops
-    dropout: float = 0.0
+    channels: int = option(meaning="channels that come in", above=0, witness=6)
+    num_heads: int = option(meaning="heads", above=0, witness=4)
+    head_width: int | None = option(
+        default=None, meaning="width of one head's query and key; None: channels // num_heads", above=0, witness=3
+    )
+    value_head_width: int | None = option(
+        default=None, meaning="width of one head's value; None: that of its key", above=0, witness=3
+    )
+    output_channels: int | None = option(
+        default=None, meaning="channels that the output projection gives; None: those that come in", above=0,
+        needs="project", witness=6,
+    )  # fmt: skip
+    scale: float | str | None = same(
+        ScaledDotProductAttention, "scale", witness="total", draw=("head", "head", "total", 0.3, None, -0.5),
+        meaning='of the scores: "head": 1/√head_width; "total": 1/√(num_heads·head_width); a number; None: no scaling',
+    )  # fmt: skip
+    activation: str | None = option(
+        default=None, meaning='of query, key and value: None or "relu"', choices=("relu",), witness="relu",
+        draw=(None, "relu"),
+    )  # fmt: skip
+    position: str | None = option(
+        default=None, meaning='None; "content": relu of a 1 × 1 convolution of x is added to x first',
+        choices=("content",), witness="content", draw=(None, "content"),
+    )  # fmt: skip
+    project: bool = option(default=True, meaning="is there an output projection?", witness=False)
+    residual: bool = option(default=False, meaning="is x added to what comes out?", witness=True)
+    use_bias: bool = option(default=True, meaning="have the convolutions a bias?", witness=False, draw=(True, False))
+    dropout: float = same(
+        ScaledDotProductAttention, "dropout", meaning="share of the attention weights that training drops"
+    )
 
     inputs = {"x": Input("b H W {channels}")}
     output_axes = "b H W c"
     example = {"channels": 4, "num_heads": 2}
-    witnesses = {
-        "channels": 6, "num_heads": 4, "head_width": 3, "value_head_width": 3, "output_channels": 6, "scale": "total",
-        "activation": "relu", "position": "content", "project": False, "residual": True, "use_bias": False,
-        "dropout": 0.5,
-    }  # fmt: skip
 
     def __post_init__(self) -> None:
-        self.require_positive("channels", "num_heads")
-        optional = ("head_width", "value_head_width", "output_channels")
-        self.require_positive(*(name for name in optional if getattr(self, name) is not None))
-        self.require_bool("project", "residual", "use_bias")
-        self.require_choice("activation", None, "relu")
-        self.require_choice("position", None, "content")
+        super().__post_init__()
         self.require(
             self.head_width is not None or self.channels % self.num_heads == 0,
             f"num_heads = {self.num_heads} does not divide channels = {self.channels}; give head_width",
         )
-        self.require(self.project or self.output_channels is None, "output_channels needs project=True")
         self.require(
             not self.residual or self.width_out == self.channels,
             f"residual adds channels = {self.channels} channels to {self.width_out}; they should be as many",
         )
-        _ = self.attention  # its options are checked there
 
     @property
     def d(self) -> int:
@@ -109,7 +103,7 @@ class MultiHeadAttention2d(Block):
 
     @cached_property
     def attention(self) -> ScaledDotProductAttention:
-        return ScaledDotProductAttention(scale=self.scale, dropout=self.dropout)
+        return ScaledDotProductAttention.from_options(self.fields())
 
     def params(self) -> dict[str, Param]:
         heads, bias = self.num_heads, self.use_bias
@@ -131,13 +125,9 @@ class MultiHeadAttention2d(Block):
             head_width=pick(None, None, 2, 5) if free else None,
             value_head_width=pick(None, None, 2, 5) if free else None,
             output_channels=pick(None, 6) if project and not residual else None,
-            scale=pick("head", "head", "total", 0.3, None, -0.5),
-            activation=pick(None, "relu"),
-            position=pick(None, "content"),
             project=project,
             residual=residual,
-            use_bias=pick(True, False),
-            dropout=pick(0.0, 0.25),
+            **cls.drawn(pick),
         )
 
     def forward(self, w: Any, x: Any) -> np.ndarray:

@@ -36,7 +36,7 @@ from typing import Any
 import numpy as np
 
 from attn_ref import ops
-from attn_ref.block import Block, Input, Param, Pick, batch_norm, conv, is_number
+from attn_ref.block import Block, Input, Param, Pick, batch_norm, conv, option
 from attn_ref.tap import tap
 
 
@@ -44,52 +44,45 @@ from attn_ref.tap import tap
 class NonLocal(Block):
     """x + norm(conv(softmax(θ · φᵀ) · g)) over the positions of ``x``; its axes follow from ``dimensions``."""
 
-    #: channels
-    channels: int
-    #: of space: 1, 2 or 3
-    dimensions: int = 2
-    #: channels of θ, φ and g; None: channels // 2, at least 1
-    inner_width: int | None = None
-    #: what weighs: "softmax" of the scores, or the scores themselves divided by the number of keys, "dot"
-    pairing: str = "softmax"
-    #: of the scores: "input": 1/√channels; "inner": 1/√inner_width; a number; None: no scaling
-    scale: float | str | None = None
-    #: are φ and g the largest of every window of 2?
-    sub_sample: bool = False
-    #: is there a batch norm before x is added?
-    batch_norm: bool = False
-    #: added to the variance in it
-    eps: float = 1e-5
-    #: share of the new value in its running statistics
-    momentum: float = 0.1
-    #: does its running variance follow the batch's unbiased variance?
-    unbiased: bool = True
-    #: have the convolutions a bias?
-    use_bias: bool = True
+    channels: int = option(meaning="channels", above=0, witness=6, draw=(1, 4, 6, 16))
+    dimensions: int = option(default=2, meaning="of space: 1, 2 or 3", least=1, most=3, witness=3, draw=(2, 1, 2, 3))
+    inner_width: int | None = option(
+        default=None, meaning="channels of θ, φ and g; None: channels // 2, at least 1", above=0, witness=3,
+        draw=(None, None, 1, 3),
+    )  # fmt: skip
+    pairing: str = option(
+        default="softmax", choices=("softmax", "dot"), witness="dot", draw=("softmax", "dot"),
+        meaning='what weighs: "softmax" of the scores, or the scores themselves divided by the number of keys, "dot"',
+    )  # fmt: skip
+    scale: float | str | None = option(
+        default=None, choices=("input", "inner"), witness="input", draw=(None, None, "input", "inner", 0.3, -0.5),
+        meaning='of the scores: "input": 1/√channels; "inner": 1/√inner_width; a number; None: no scaling',
+    )  # fmt: skip
+    sub_sample: bool = option(
+        default=False, meaning="are φ and g the largest of every window of 2?", witness=True, draw=(False, True)
+    )
+    batch_norm: bool = option(default=False, meaning="is there a batch norm before x is added?", witness=True)
+    eps: float = option(
+        default=1e-5, meaning="added to the variance in it", above=0, needs="batch_norm",
+        witness={"batch_norm": True, "eps": 0.1},
+    )  # fmt: skip
+    momentum: float = option(
+        default=0.1, meaning="share of the new value in its running statistics", least=0, most=1, needs="batch_norm",
+        witness={"batch_norm": True, "momentum": 0.5},
+    )  # fmt: skip
+    unbiased: bool = option(
+        default=True, meaning="does its running variance follow the batch's unbiased variance?", needs="batch_norm",
+        witness={"batch_norm": True, "unbiased": False},
+    )  # fmt: skip
+    use_bias: bool = option(default=True, meaning="have the convolutions a bias?", witness=False)
 
     inputs = {"x": Input("b H W {channels}")}  # with 2 dimensions; every block has its own, see __post_init__
     output_axes = "b H W c"
     least = {"H": "pool_size", "W": "pool_size"}
     example = {"channels": 4}
-    witnesses = {
-        "channels": 6, "dimensions": 3, "inner_width": 3, "pairing": "dot", "scale": "input", "sub_sample": True,
-        "batch_norm": True, "eps": {"batch_norm": True, "eps": 0.1},
-        "momentum": {"batch_norm": True, "momentum": 0.5}, "unbiased": {"batch_norm": True, "unbiased": False},
-        "use_bias": False,
-    }  # fmt: skip
 
     def __post_init__(self) -> None:
-        self.require_positive("channels", *(["inner_width"] if self.inner_width is not None else []))
-        self.require_choice("dimensions", 1, 2, 3)
-        self.require_choice("pairing", "softmax", "dot")
-        self.require_bool("sub_sample", "batch_norm", "use_bias")
-        self.require_batch_norm()
-        self.require(
-            is_number(self.scale) or self.scale in ("input", "inner", None),
-            f"scale should be 'input', 'inner', a number or None; got {self.scale!r}",
-        )
-        acting = (self.eps, self.momentum, self.unbiased) != (1e-5, 0.1, True)
-        self.require(self.batch_norm or not acting, "eps, momentum and unbiased need batch_norm=True")
+        super().__post_init__()
         space = " ".join("DHW"[3 - self.dimensions :])
         vars(self).update(inputs={"x": Input(f"b {space} {{channels}}")}, output_axes=f"b {space} c")
 
@@ -117,12 +110,7 @@ class NonLocal(Block):
     def sample(cls, pick: Pick) -> NonLocal:
         norm = pick(False, True)
         return cls(
-            channels=pick(1, 4, 6, 16),
-            dimensions=pick(2, 1, 2, 3),
-            inner_width=pick(None, None, 1, 3),
-            pairing=pick("softmax", "dot"),
-            scale=pick(None, None, "input", "inner", 0.3, -0.5),
-            sub_sample=pick(False, True),
+            **cls.drawn(pick),
             batch_norm=norm,
             eps=pick(1e-5, 1e-3) if norm else 1e-5,
             momentum=pick(0.1, 0.01, 1.0) if norm else 0.1,

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from attn_ref import ops
-from attn_ref.block import Block, Input, Param, Pick, conv
+from attn_ref.block import Block, Input, Param, conv, option
 from attn_ref.tap import tap
 
 
@@ -33,27 +33,16 @@ from attn_ref.tap import tap
 class PatchEmbedding(Block):
     """A convolution with stride = kernel = patch, and its results as a row of tokens."""
 
-    #: side of a patch, in pixels
-    patch: int
-    #: channels of the image
-    channels: int
-    #: width of a token
-    width: int
+    patch: int = option(meaning="side of a patch, in pixels", above=0, witness=2, draw=(1, 2, 3, 4))
+    channels: int = option(meaning="channels of the image", above=0, witness=3, draw=(1, 3, 4))
+    width: int = option(meaning="width of a token", above=0, witness=6, draw=(5, 8))
 
     inputs = {"image": Input("b (H {patch}) (W {patch}) {channels}")}
     output_axes = "b t c"
     example = {"patch": 3, "channels": 2, "width": 8}
-    witnesses = {"patch": 2, "channels": 3, "width": 6}
-
-    def __post_init__(self) -> None:
-        self.require_positive("patch", "channels", "width")
 
     def params(self) -> dict[str, Param]:
         return conv("project", (self.patch, self.patch), self.channels, self.width)
-
-    @classmethod
-    def sample(cls, pick: Pick) -> PatchEmbedding:
-        return cls(patch=pick(1, 2, 3, 4), channels=pick(1, 3, 4), width=pick(5, 8))
 
     def forward(self, w: Any, image: Any) -> np.ndarray:
         patches = ops.conv(image, w["project.kernel"], w["project.bias"], stride=self.patch)

@@ -33,7 +33,7 @@ from typing import Any
 import numpy as np
 
 from attn_ref import ops
-from attn_ref.block import Block, Input, Param, Pick
+from attn_ref.block import Block, Input, Param, option
 from attn_ref.tap import tap
 
 
@@ -41,14 +41,18 @@ from attn_ref.tap import tap
 class RelativePositionBias(Block):
     """A learned bias for the scores; keys stand where the queries do unless it is said otherwise."""
 
-    #: heads of the attention, each with its own column of the table
-    num_heads: int
-    #: rows of the table
-    num_buckets: int = 32
-    #: from this distance on, at the latest, all share the last bucket
-    max_distance: int = 128
-    #: have keys after their query buckets of their own? False: they all count as distance 0
-    bidirectional: bool = True
+    num_heads: int = option(
+        meaning="heads of the attention, each with its own column of the table", above=0, witness=4, draw=(1, 2, 3, 5)
+    )
+    num_buckets: int = option(default=32, meaning="rows of the table", above=0, witness=8, draw=(32, 4, 6, 12, 20))
+    max_distance: int = option(
+        default=128, meaning="from this distance on, at the latest, all share the last bucket", above=0, witness=20,
+        draw=(128, 17, 24, 45, 300),
+    )  # fmt: skip
+    bidirectional: bool = option(
+        default=True, witness=False, draw=(True, False),
+        meaning="have keys after their query buckets of their own? False: they all count as distance 0",
+    )  # fmt: skip
 
     inputs = {
         "query_positions": Input("t", kind="index"),
@@ -56,11 +60,9 @@ class RelativePositionBias(Block):
     }
     output_axes = "h t s"
     example = {"num_heads": 3}
-    witnesses = {"num_heads": 4, "num_buckets": 8, "max_distance": 20, "bidirectional": False}
 
     def __post_init__(self) -> None:
-        self.require_positive("num_heads", "num_buckets", "max_distance")
-        self.require_bool("bidirectional")
+        super().__post_init__()
         sides, n = (2, self.num_buckets) if self.bidirectional else (1, self.num_buckets)
         self.require(
             n >= 2 * sides and n % sides == 0,
@@ -75,15 +77,6 @@ class RelativePositionBias(Block):
 
     def params(self) -> dict[str, Param]:
         return {"table.embedding": Param((self.num_buckets, self.num_heads))}
-
-    @classmethod
-    def sample(cls, pick: Pick) -> RelativePositionBias:
-        return cls(
-            num_heads=pick(1, 2, 3, 5),
-            num_buckets=pick(32, 4, 6, 12, 20),
-            max_distance=pick(128, 17, 24, 45, 300),
-            bidirectional=pick(True, False),
-        )
 
     def forward(self, w: Any, query_positions: Any, key_positions: Any = None) -> np.ndarray:
         key_positions = query_positions if key_positions is None else key_positions

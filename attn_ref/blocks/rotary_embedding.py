@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 
 from attn_ref import ops
-from attn_ref.block import Block, Input, Pick
+from attn_ref.block import Block, Input, Pick, option
 from attn_ref.tap import tap
 
 
@@ -38,16 +38,21 @@ from attn_ref.tap import tap
 class RotaryEmbedding(Block):
     """Turns the features of a query or a key, after it was split into heads, by its positions."""
 
-    #: width of one head
-    width: int
-    #: how many of its features turn, the first ones; None: all
-    rotary_width: int | None = None
-    #: "half": feature i turns with i + rotary_width/2; "interleaved": 2i with 2i + 1
-    pairing: str = "half"
-    #: the larger, the slower the last pairs turn
-    base: float = 10000.0
-    #: what positions are divided by
-    scaling: float = 1.0
+    width: int = option(meaning="width of one head", above=0, witness=6)
+    rotary_width: int | None = option(
+        default=None, meaning="how many of its features turn, the first ones; None: all", above=0, witness=4
+    )
+    pairing: str = option(
+        default="half", meaning='"half": feature i turns with i + rotary_width/2; "interleaved": 2i with 2i + 1',
+        choices=("half", "interleaved"), witness="interleaved", draw=("half", "interleaved"),
+    )  # fmt: skip
+    base: float = option(
+        default=10000.0, meaning="the larger, the slower the last pairs turn", above=0, witness=100.0,
+        draw=(10000.0, 10000.0, 500000.0, 100.0),
+    )  # fmt: skip
+    scaling: float = option(
+        default=1.0, meaning="what positions are divided by", above=0, witness=2.5, draw=(1.0, 1.0, 2.5)
+    )
 
     inputs = {
         "x": Input("b h t {width}"),
@@ -55,17 +60,14 @@ class RotaryEmbedding(Block):
     }
     output_axes = "b h t d"
     example = {"width": 8}
-    witnesses = {"width": 6, "rotary_width": 4, "pairing": "interleaved", "base": 100.0, "scaling": 2.5}
 
     def __post_init__(self) -> None:
-        self.require_positive("width", *(["rotary_width"] if self.rotary_width is not None else []))
+        super().__post_init__()
         name = "width" if self.rotary_width is None else "rotary_width"
         self.require(
             self.r % 2 == 0, f"{name} = {self.r} is odd, and features turn in pairs; give an even rotary_width"
         )
         self.require(self.r <= self.width, f"rotary_width = {self.r} is more than width = {self.width}")
-        self.require_choice("pairing", "half", "interleaved")
-        self.require_above_zero("base", "scaling")
 
     @property
     def r(self) -> int:
@@ -77,9 +79,7 @@ class RotaryEmbedding(Block):
         return cls(
             width=turning + rest,
             rotary_width=turning if rest else None,
-            pairing=pick("half", "interleaved"),
-            base=pick(10000.0, 10000.0, 500000.0, 100.0),
-            scaling=pick(1.0, 1.0, 2.5),
+            **cls.drawn(pick),
         )
 
     def forward(self, w: Any, x: Any, positions: Any = None) -> np.ndarray:

@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 
 from attn_ref import ops
-from attn_ref.block import Block, Input, Param, Pick, batch_norm, conv, dense
+from attn_ref.block import Block, Input, Param, Pick, batch_norm, conv, dense, option
 from attn_ref.tap import tap
 
 
@@ -37,51 +37,40 @@ from attn_ref.tap import tap
 class SelectiveKernel(Block):
     """Grouped convolutions of several sizes; their sum decides how much of each comes out, for every channel."""
 
-    #: channels that come in and out
-    channels: int
-    #: how many kernels there are: 3, 5, 7 … wide
-    branches: int = 2
-    #: of the convolutions; divides channels
-    groups: int = 32
-    #: the bottleneck has max(channels // reduction, min_width) values
-    reduction: int = 16
-    #: how many it has at least
-    min_width: int = 32
-    #: of the convolutions
-    stride: int = 1
-    #: have the convolutions a bias?
-    use_bias: bool = False
-    #: is the bottleneck normed and rectified?
-    bottleneck_norm: bool = True
-    #: added to the variance in the norms
-    eps: float = 1e-5
-    #: the share of the new value in the norms' running statistics
-    momentum: float = 0.1
-    #: do the running variances follow the batch's unbiased variance?
-    unbiased: bool = True
+    channels: int = option(meaning="channels that come in and out", above=0, witness=12)
+    branches: int = option(
+        default=2, meaning="how many kernels there are: 3, 5, 7 … wide", above=0, witness=3, draw=(2, 2, 3, 1)
+    )
+    groups: int = option(default=32, meaning="of the convolutions; divides channels", above=0, witness=4)
+    reduction: int = option(
+        default=16, meaning="the bottleneck has max(channels // reduction, min_width) values", above=0, witness=2,
+        draw=(2, 4),
+    )  # fmt: skip
+    min_width: int = option(default=32, meaning="how many it has at least", above=0, witness=5, draw=(1, 2, 5))
+    stride: int = option(default=1, meaning="of the convolutions", above=0, witness=2, draw=(1, 1, 2, 3))
+    use_bias: bool = option(default=False, meaning="have the convolutions a bias?", witness=True, draw=(False, True))
+    bottleneck_norm: bool = option(
+        default=True, meaning="is the bottleneck normed and rectified?", witness=False, draw=(True, False)
+    )
+    eps: float = option(
+        default=1e-5, meaning="added to the variance in the norms", above=0, witness=0.1, draw=(1e-5, 1e-3)
+    )
+    momentum: float = option(
+        default=0.1, meaning="the share of the new value in the norms' running statistics", least=0, most=1,
+        witness=0.5, draw=(0.1, 0.01, 0.3),
+    )  # fmt: skip
+    unbiased: bool = option(
+        default=True, meaning="do the running variances follow the batch's unbiased variance?", witness=False,
+        draw=(True, False),
+    )  # fmt: skip
 
     inputs = {"x": Input("b H W {channels}")}
     output_axes = "b P Q c"
     counts = {"branches": "convs"}
     example = {"channels": 8, "groups": 2, "reduction": 4, "min_width": 1}
-    witnesses = {
-        "channels": 12,
-        "branches": 3,
-        "groups": 4,
-        "reduction": 2,
-        "min_width": 5,
-        "stride": 2,
-        "use_bias": True,
-        "bottleneck_norm": False,
-        "eps": 0.1,
-        "momentum": 0.5,
-        "unbiased": False,
-    }
 
     def __post_init__(self) -> None:
-        self.require_positive("channels", "branches", "groups", "reduction", "min_width", "stride")
-        self.require_bool("use_bias", "bottleneck_norm")
-        self.require_batch_norm()
+        super().__post_init__()
         self.require(
             self.channels % self.groups == 0, f"groups = {self.groups} does not divide channels = {self.channels}"
         )
@@ -106,19 +95,7 @@ class SelectiveKernel(Block):
     @classmethod
     def sample(cls, pick: Pick) -> SelectiveKernel:
         groups = pick(1, 2, 3)
-        return cls(
-            channels=groups * pick(2, 4),
-            branches=pick(2, 2, 3, 1),
-            groups=groups,
-            reduction=pick(2, 4),
-            min_width=pick(1, 2, 5),
-            stride=pick(1, 1, 2, 3),
-            use_bias=pick(False, True),
-            bottleneck_norm=pick(True, False),
-            eps=pick(1e-5, 1e-3),
-            momentum=pick(0.1, 0.01, 0.3),
-            unbiased=pick(True, False),
-        )
+        return cls(channels=groups * pick(2, 4), groups=groups, **cls.drawn(pick))
 
     def forward(self, w: Any, x: Any) -> np.ndarray:
         features = [self.branch(w, x, m) for m in range(self.branches)]

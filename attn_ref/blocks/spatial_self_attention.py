@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 
 from attn_ref import ops
-from attn_ref.block import Block, Input, Param, Pick, conv
+from attn_ref.block import Block, Input, Param, Pick, conv, option
 from attn_ref.tap import tap
 
 
@@ -39,32 +39,28 @@ from attn_ref.tap import tap
 class SpatialSelfAttention(Block):
     """gate · softmax(query · keyᵀ) · value + x over the pixels of ``x``."""
 
-    #: channels
-    channels: int
-    #: width of query and key; None: channels // 8, at least 1
-    head_width: int | None = None
-    #: width of the value; None: channels
-    value_head_width: int | None = None
-    #: are keys and values the largest of every 2 × 2 window?
-    sub_sample: bool = False
-    #: is there an output projection?
-    project: bool = False
-    #: have the convolutions a bias?
-    use_bias: bool = True
+    channels: int = option(meaning="channels", above=0, witness=6)
+    head_width: int | None = option(
+        default=None, meaning="width of query and key; None: channels // 8, at least 1", above=0, witness=3
+    )
+    value_head_width: int | None = option(
+        default=None, meaning="width of the value; None: channels", above=0,
+        witness={"project": True, "value_head_width": 2},
+    )  # fmt: skip
+    sub_sample: bool = option(
+        default=False, meaning="are keys and values the largest of every 2 × 2 window?", witness=True,
+        draw=(False, True),
+    )  # fmt: skip
+    project: bool = option(default=False, meaning="is there an output projection?", witness=True)
+    use_bias: bool = option(default=True, meaning="have the convolutions a bias?", witness=False, draw=(True, False))
 
     inputs = {"x": Input("b H W {channels}")}
     output_axes = "b H W c"
     least = {"H": "pool_size", "W": "pool_size"}
     example = {"channels": 4}
-    witnesses = {
-        "channels": 6, "head_width": 3, "value_head_width": {"project": True, "value_head_width": 2},
-        "sub_sample": True, "project": True, "use_bias": False,
-    }  # fmt: skip
 
     def __post_init__(self) -> None:
-        self.require_positive("channels")
-        self.require_positive(*(n for n in ("head_width", "value_head_width") if getattr(self, n) is not None))
-        self.require_bool("sub_sample", "project", "use_bias")
+        super().__post_init__()
         self.require(
             self.project or self.e == self.channels,
             f"value_head_width = {self.e} is not channels = {self.channels}, so what is added to x needs project=True",
@@ -98,9 +94,8 @@ class SpatialSelfAttention(Block):
             channels=pick(1, 4, 6, 16),
             head_width=pick(None, None, 1, 3),
             value_head_width=pick(None, 2, 5) if project else None,
-            sub_sample=pick(False, True),
             project=project,
-            use_bias=pick(True, False),
+            **cls.drawn(pick),
         )
 
     def forward(self, w: Any, x: Any) -> np.ndarray:

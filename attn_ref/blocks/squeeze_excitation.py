@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from attn_ref import ops
-from attn_ref.block import Block, Input, Param, Pick, dense
+from attn_ref.block import Block, Input, Param, dense, option
 from attn_ref.tap import tap
 
 
@@ -36,32 +36,27 @@ from attn_ref.tap import tap
 class SqueezeExcitation(Block):
     """Mean over space, a bottleneck of two linear layers, a gate for every channel."""
 
-    #: channels that come in and out
-    channels: int
-    #: the bottleneck has channels // reduction values
-    reduction: int = 16
-    #: how many values it has instead; None: channels // reduction
-    reduced_width: int | None = None
-    #: have the linear layers a bias?
-    use_bias: bool = True
-    #: "sigmoid", or "hard_sigmoid": relu6(x + 3) / 6
-    gate: str = "sigmoid"
+    channels: int = option(meaning="channels that come in and out", above=0, witness=12, draw=(5, 8, 12))
+    reduction: int = option(
+        default=16, meaning="the bottleneck has channels // reduction values", above=0, witness=2, draw=(2, 4)
+    )
+    reduced_width: int | None = option(
+        default=None, meaning="how many values it has instead; None: channels // reduction", above=0, witness=3,
+        draw=(None, None, 3, 7),
+    )  # fmt: skip
+    use_bias: bool = option(default=True, meaning="have the linear layers a bias?", witness=False, draw=(True, False))
+    gate: str = option(
+        default="sigmoid", meaning='"sigmoid", or "hard_sigmoid": relu6(x + 3) / 6', choices=tuple(ops.GATES),
+        witness="hard_sigmoid", draw=("sigmoid", "hard_sigmoid"),
+    )  # fmt: skip
 
     inputs = {"x": Input("b H W {channels}")}
     output_axes = "b H W c"
     example = {"channels": 8, "reduction": 4}
-    witnesses = {
-        "channels": 12,
-        "reduction": 2,
-        "reduced_width": 3,
-        "use_bias": False,
-        "gate": "hard_sigmoid",
-    }
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self.require_bottleneck()
-        self.require_bool("use_bias")
-        self.require_choice("gate", *ops.GATES)
 
     @property
     def bottleneck(self) -> int:
@@ -72,16 +67,6 @@ class SqueezeExcitation(Block):
             **dense("reduce", self.channels, self.bottleneck, bias=self.use_bias),
             **dense("expand", self.bottleneck, self.channels, bias=self.use_bias),
         }
-
-    @classmethod
-    def sample(cls, pick: Pick) -> SqueezeExcitation:
-        return cls(
-            channels=pick(5, 8, 12),
-            reduction=pick(2, 4),
-            reduced_width=pick(None, None, 3, 7),
-            use_bias=pick(True, False),
-            gate=pick("sigmoid", "hard_sigmoid"),
-        )
 
     def forward(self, w: Any, x: Any) -> np.ndarray:
         squeezed = tap("squeezed", ops.mean(x, axis=(1, 2)), "b c")

@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 
 from attn_ref import ops
-from attn_ref.block import Block, Input, Param, Pick, dense, nest
+from attn_ref.block import Block, Input, Param, Pick, dense, nest, option, same
 from attn_ref.blocks.cbam_residual import CBAMResidual
 from attn_ref.blocks.non_local import NonLocal
 from attn_ref.blocks.selective_kernel import SelectiveKernel
@@ -41,44 +41,36 @@ from attn_ref.tap import tap
 class AttentionCNN(Block):
     """CBAM residual block, selective kernel, squeeze-and-excitation, non-local block, mean, head."""
 
-    #: channels of the image
-    channels: int
-    #: channels of the features
-    width: int
-    #: width of the linear head
-    num_classes: int
-    #: of the first block's convolution
-    stride: int = 2
-    #: how many kernels the selective kernel has: 3, 5, 7 … wide
-    branches: int = 2
-    #: of its convolutions; divides width
-    groups: int = 1
-    #: the bottlenecks of the first three blocks have width // reduction values
-    reduction: int = 4
-    #: are the non-local block's keys the largest of every window of 2?
-    sub_sample: bool = False
-    #: added to the variance in every batch norm
-    eps: float = 1e-5
-    #: the share of the new value in the running statistics
-    momentum: float = 0.1
-    #: do the running variances follow the batch's unbiased variance?
-    unbiased: bool = True
+    channels: int = option(meaning="channels of the image", above=0, witness=3)
+    width: int = option(meaning="channels of the features", above=0, witness=12)
+    num_classes: int = option(meaning="width of the linear head", above=0, witness=3, draw=(3, 7))
+    stride: int = same(CBAMResidual, "stride", meaning="of the first block's convolution")
+    branches: int = same(
+        SelectiveKernel, "branches", meaning="how many kernels the selective kernel has: 3, 5, 7 … wide", draw=(2, 2, 3)
+    )
+    groups: int = option(default=1, meaning="of its convolutions; divides width", above=0, witness=4)
+    reduction: int = same(
+        CBAMResidual, "reduction", meaning="the bottlenecks of the first three blocks have width // reduction values"
+    )
+    sub_sample: bool = same(
+        NonLocal, "sub_sample", meaning="are the non-local block's keys the largest of every window of 2?",
+        draw=(True, False),
+    )  # fmt: skip
+    eps: float = same(CBAMResidual, "eps", meaning="added to the variance in every batch norm")
+    momentum: float = same(CBAMResidual, "momentum", meaning="the share of the new value in the running statistics")
+    unbiased: bool = same(
+        CBAMResidual, "unbiased", meaning="do the running variances follow the batch's unbiased variance?"
+    )
 
     inputs = {"image": Input("b H W {channels}")}
     output_axes = "b k"
     counts = {"branches": "selective_kernel.convs"}
     least = {"H": "least_size", "W": "least_size"}
     example = {"channels": 1, "width": 8, "num_classes": 5}
-    witnesses = {
-        "channels": 3, "width": 12, "num_classes": 3, "stride": 1, "branches": 3, "groups": 4, "reduction": 2,
-        "sub_sample": True, "eps": 0.1, "momentum": 0.5, "unbiased": False,
-    }  # fmt: skip
 
     def __post_init__(self) -> None:
-        self.require_positive("channels", "width", "num_classes", "stride")
-        self.require_bool("sub_sample")
-        self.require_batch_norm()
-        _ = self.stem, self.selective_kernel, self.squeeze_excitation, self.non_local  # their options: checked there
+        super().__post_init__()
+        _ = self.stem, self.selective_kernel  # how their options go together is checked there
 
     @property
     def least_size(self) -> int:
@@ -132,19 +124,7 @@ class AttentionCNN(Block):
     @classmethod
     def sample(cls, pick: Pick) -> AttentionCNN:
         groups = pick(1, 2, 3)
-        return cls(
-            channels=pick(1, 3),
-            width=groups * pick(4, 5),
-            num_classes=pick(3, 7),
-            stride=pick(1, 2, 2, 3),
-            branches=pick(2, 2, 3),
-            groups=groups,
-            reduction=pick(2, 4),
-            sub_sample=pick(True, False),
-            eps=pick(1e-5, 1e-3),
-            momentum=pick(0.1, 0.01, 0.3),
-            unbiased=pick(True, False),
-        )
+        return cls(channels=pick(1, 3), width=groups * pick(4, 5), groups=groups, **cls.drawn(pick))
 
     def forward(self, w: Any, image: Any) -> np.ndarray:
         x = self.stem(w["stem"], image)

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from attn_ref import ops
-from attn_ref.block import Block, Input, Param, Pick, dense, nest, norm
+from attn_ref.block import Block, Input, Param, Pick, dense, nest, norm, option, same
 from attn_ref.blocks.encoder_layer import EncoderLayer
 from attn_ref.tap import tap
 
@@ -36,32 +36,30 @@ from attn_ref.tap import tap
 class TextEncoder(Block):
     """Embeddings, encoder layers, pooling."""
 
-    #: how many tokens there are
-    vocab_size: int
-    #: how many positions there are
-    max_length: int
-    #: how many segments there are (BERT's token types)
-    num_segments: int
-    #: width of every token
-    width: int
-    #: encoder layers
-    num_layers: int
-    #: attention heads of each
-    num_heads: int
-    #: width inside the feed-forward networks
-    hidden_width: int
-    #: "gelu" (error function), "gelu_tanh" or "relu"
-    activation: str = "gelu"
-    #: added to the variance by every norm
-    eps: float = 1e-12
-    #: share that training drops of embeddings, sub-layers' results and hidden values
-    dropout: float = 0.0
-    #: share that training drops of the attention weights
-    attention_dropout: float = 0.0
-    #: has the checkpoint BERT's pooler?
-    pooler: bool = False
-    #: what comes out: "none": every token; "mean": over real tokens; "pooler"
-    pooling: str = "none"
+    vocab_size: int = option(meaning="how many tokens there are", above=0, witness=13)
+    max_length: int = option(meaning="how many positions there are", above=0, witness=8)
+    num_segments: int = option(meaning="how many segments there are (BERT's token types)", above=0, witness=3)
+    width: int = option(meaning="width of every token", above=0, witness=12)
+    num_layers: int = option(meaning="encoder layers", above=0, witness=1, draw=(1, 2))
+    num_heads: int = option(meaning="attention heads of each", above=0, witness=2)
+    hidden_width: int = option(meaning="width inside the feed-forward networks", above=0, witness=16, draw=(7, 16))
+    activation: str = option(
+        default="gelu", meaning='"gelu" (error function), "gelu_tanh" or "relu"', choices=tuple(ops.ACTIVATIONS),
+        witness="relu", draw=("gelu", "relu", "gelu_tanh"),
+    )  # fmt: skip
+    eps: float = option(
+        default=1e-12, meaning="added to the variance by every norm", above=0, witness=0.1, draw=(1e-12, 1e-5)
+    )
+    dropout: float = same(
+        EncoderLayer, "dropout",
+        meaning="share that training drops of embeddings, sub-layers' results and hidden values",
+    )  # fmt: skip
+    attention_dropout: float = same(EncoderLayer, "attention_dropout")
+    pooler: bool = option(default=False, meaning="has the checkpoint BERT's pooler?", witness=True)
+    pooling: str = option(
+        default="none", meaning='what comes out: "none": every token; "mean": over real tokens; "pooler"',
+        choices=("none", "mean", "pooler"), witness="mean",
+    )  # fmt: skip
 
     inputs = {
         "token_ids": Input("b t", kind="index", below="vocab_size"),
@@ -75,23 +73,15 @@ class TextEncoder(Block):
         "vocab_size": 11, "max_length": 7, "num_segments": 2, "width": 8, "num_layers": 2, "num_heads": 4,
         "hidden_width": 12,
     }  # fmt: skip
-    witnesses = {
-        "vocab_size": 13, "max_length": 8, "num_segments": 3, "width": 12, "num_layers": 1, "num_heads": 2,
-        "hidden_width": 16, "activation": "relu", "eps": 0.1, "dropout": 0.5, "attention_dropout": 0.5, "pooler": True,
-        "pooling": "mean",
-    }  # fmt: skip
 
     def __post_init__(self) -> None:
-        self.require_positive("vocab_size", "max_length", "num_segments", "num_layers")
-        self.require_bool("pooler")
-        self.require_choice("pooling", "none", "mean", "pooler")
+        super().__post_init__()
         self.require(self.pooler or self.pooling != "pooler", "pooling = 'pooler' needs pooler = True")
-        _ = self.layers  # their options are checked there
+        _ = self.layers  # how their options go together is checked there
 
     @cached_property
     def layers(self) -> tuple[EncoderLayer, ...]:
-        names = ("width", "num_heads", "hidden_width", "activation", "eps", "dropout", "attention_dropout")
-        return (EncoderLayer(**{name: getattr(self, name) for name in names}),) * self.num_layers
+        return (EncoderLayer.from_options(self.fields()),) * self.num_layers
 
     def params(self) -> dict[str, Param]:
         return {
@@ -111,13 +101,8 @@ class TextEncoder(Block):
             max_length=pick(6, 9),
             num_segments=pick(1, 2, 3),
             width=heads * pick(4, 5),
-            num_layers=pick(1, 2),
             num_heads=heads,
-            hidden_width=pick(7, 16),
-            activation=pick("gelu", "relu", "gelu_tanh"),
-            eps=pick(1e-12, 1e-5),
-            dropout=pick(0.0, 0.25),
-            attention_dropout=pick(0.0, 0.25),
+            **cls.drawn(pick),
             pooler=pooler,
             pooling=pick("none", "mean", "pooler" if pooler else "mean"),
         )

@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 
 from attn_ref import ops
-from attn_ref.block import Block, Input, Param, Pick, dense, nest, norm
+from attn_ref.block import Block, Input, Param, Pick, dense, nest, norm, option, same
 from attn_ref.blocks.encoder_layer import EncoderLayer
 from attn_ref.blocks.patch_embedding import PatchEmbedding
 from attn_ref.tap import tap
@@ -42,42 +42,45 @@ from attn_ref.tap import tap
 class VisionTransformer(Block):
     """Patches, class token, positions, encoder layers, norm, pooling, head."""
 
-    #: side of a patch, in pixels
-    patch: int
-    #: channels of the image
-    channels: int = 3
-    #: height of the image in pixels; None: any
-    image_height: int | None = None
-    #: width of the image in pixels; None: any
-    image_width: int | None = None
-    #: width of every token
-    width: int
-    #: encoder layers
-    num_layers: int
-    #: attention heads of each
-    num_heads: int
-    #: width inside the feed-forward networks
-    hidden_width: int
-    #: "gelu" (error function), "gelu_tanh" or "relu"
-    activation: str = "gelu"
-    #: is there a learned token before those of the patches?
-    class_token: bool = True
-    #: are learned positions added? That takes image_height and image_width
-    positions: bool = True
-    #: of the encoder layers: True: pre-norm; False: post-norm; None: no norms
-    norm_first: bool | None = True
-    #: is there a norm after the last layer?
-    final_norm: bool = True
-    #: added to the variance by every norm
-    eps: float = 1e-6
-    #: "class": the class token; "mean": over patches; "none": every token
-    pooling: str = "class"
-    #: width of the linear head; None: there is none
-    num_classes: int | None = None
-    #: share that training drops of embedded tokens, sub-layers' results and hidden values
-    dropout: float = 0.0
-    #: share that training drops of the attention weights
-    attention_dropout: float = 0.0
+    patch: int = option(meaning="side of a patch, in pixels", above=0, witness=2)
+    channels: int = option(default=3, meaning="channels of the image", above=0, witness=2)
+    image_height: int | None = option(
+        default=None, meaning="height of the image in pixels; None: any", above=0, witness=16
+    )
+    image_width: int | None = option(
+        default=None, meaning="width of the image in pixels; None: any", above=0, witness=8
+    )
+    width: int = option(meaning="width of every token", above=0, witness=12)
+    num_layers: int = option(meaning="encoder layers", above=0, witness=1)
+    num_heads: int = option(meaning="attention heads of each", above=0, witness=2)
+    hidden_width: int = option(meaning="width inside the feed-forward networks", above=0, witness=16)
+    activation: str = option(
+        default="gelu", meaning='"gelu" (error function), "gelu_tanh" or "relu"', choices=tuple(ops.ACTIVATIONS),
+        witness="relu",
+    )  # fmt: skip
+    class_token: bool = option(
+        default=True, meaning="is there a learned token before those of the patches?", witness=False
+    )
+    positions: bool = option(
+        default=True, meaning="are learned positions added? That takes image_height and image_width", witness=False
+    )
+    norm_first: bool | None = option(
+        default=True, meaning="of the encoder layers: True: pre-norm; False: post-norm; None: no norms", witness=False
+    )
+    final_norm: bool = option(default=True, meaning="is there a norm after the last layer?", witness=False)
+    eps: float = option(default=1e-6, meaning="added to the variance by every norm", above=0, witness=0.1)
+    pooling: str = option(
+        default="class", meaning='"class": the class token; "mean": over patches; "none": every token',
+        choices=("class", "mean", "none"), witness="none",
+    )  # fmt: skip
+    num_classes: int | None = option(
+        default=None, meaning="width of the linear head; None: there is none", above=0, witness=3, draw=(None, 3, 7)
+    )
+    dropout: float = same(
+        EncoderLayer, "dropout",
+        meaning="share that training drops of embedded tokens, sub-layers' results and hidden values",
+    )  # fmt: skip
+    attention_dropout: float = same(EncoderLayer, "attention_dropout")
 
     inputs = {"image": Input("b (H {patch}) (W {patch}) {channels}")}
     output_axes = "b t c | b c"
@@ -87,31 +90,21 @@ class VisionTransformer(Block):
         "patch": 4, "image_height": 8, "image_width": 12, "width": 8, "num_layers": 2, "num_heads": 4,
         "hidden_width": 12, "pooling": "mean", "num_classes": 5,
     }  # fmt: skip
-    witnesses = {
-        "patch": 2, "channels": 2, "image_height": 16, "image_width": 8, "width": 12, "num_layers": 1, "num_heads": 2,
-        "hidden_width": 16, "activation": "relu", "class_token": False, "positions": False, "norm_first": False,
-        "final_norm": False, "eps": 0.1, "pooling": "none", "num_classes": 3, "dropout": 0.5, "attention_dropout": 0.5,
-    }  # fmt: skip
 
     def __post_init__(self) -> None:
-        self.require_positive("patch", "num_layers")
-        self.require_bool("class_token", "positions", "final_norm")
-        self.require_choice("pooling", "class", "mean", "none")
+        super().__post_init__()
         self.require(self.class_token or self.pooling != "class", "pooling = 'class' needs class_token = True")
         for name in ("image_height", "image_width"):
             size = getattr(self, name)
             if size is None:
                 self.require(not self.positions, f"learned positions need {name}; give it, or positions = False")
             else:
-                self.require_positive(name)
                 self.require(size % self.patch == 0, f"patch = {self.patch} does not divide {name} = {size}")
-        if self.num_classes is not None:
-            self.require_positive("num_classes")
         self.require(
             self.norm_first is not None or self.final_norm or self.eps == 1e-6,
             "eps needs a norm: norm_first or final_norm",
         )
-        _ = self.patch_embedding, self.layers  # their options are checked there
+        _ = self.layers  # how their options go together is checked there
 
     @property
     def rows(self) -> int | None:
@@ -130,7 +123,7 @@ class VisionTransformer(Block):
 
     @cached_property
     def patch_embedding(self) -> PatchEmbedding:
-        return PatchEmbedding(patch=self.patch, channels=self.channels, width=self.width)
+        return PatchEmbedding.from_options(self.fields())
 
     @cached_property
     def layers(self) -> tuple[EncoderLayer, ...]:
@@ -175,9 +168,7 @@ class VisionTransformer(Block):
             final_norm=final_norm,
             eps=pick(1e-12, 1e-6, 1e-5) if normed else 1e-6,
             pooling=pick("class" if class_token else "mean", "mean", "none"),
-            num_classes=pick(None, 3, 7),
-            dropout=pick(0.0, 0.25),
-            attention_dropout=pick(0.0, 0.25),
+            **cls.drawn(pick),
         )
 
     def forward(self, w: Any, image: Any) -> np.ndarray:
