@@ -49,3 +49,9 @@ def test_a_broken_promise_is_told(engine: str, module: str, block: str, old: str
         outcome = held(engine, block, 1)[0]
     assert outcome.fault == "contract"
     assert outcome.detail.startswith(promise)
+
+
+def test_a_torch_mirror_shows_its_options() -> None:
+    text = str(ar.backend("torch").build(ar.EncoderLayer(width=8, num_heads=2, hidden_width=12, eps=1e-3)))
+    assert "width=8, num_heads=2, hidden_width=12, eps=0.001\n" in text
+    assert "(attention): MultiHeadAttention(\n    width=8, num_heads=2\n" in text

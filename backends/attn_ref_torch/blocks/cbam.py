@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from attn_ref.blocks.cbam import CBAM as Reference
 from attn_ref_torch.blocks.channel_attention import ChannelAttention
 from attn_ref_torch.blocks.spatial_attention import SpatialAttention
 from attn_ref_torch.checks import check
+from attn_ref_torch.mirror import Mirror
 
 
-class CBAM(nn.Module):
+class CBAM(Mirror):
     """Mirror of ``attn_ref.CBAM``, with the same arguments."""
 
     def __init__(

@@ -11,9 +11,10 @@ from attn_ref_torch.batch_norm import BatchNorm, batch_norm
 from attn_ref_torch.blocks.cbam import CBAM
 from attn_ref_torch.checks import check
 from attn_ref_torch.conv import Conv2d
+from attn_ref_torch.mirror import Mirror
 
 
-class CBAMResidual(nn.Module):
+class CBAMResidual(Mirror):
     """Mirror of ``attn_ref.CBAMResidual``, with the same arguments."""
 
     def __init__(

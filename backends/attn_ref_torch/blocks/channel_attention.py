@@ -8,9 +8,10 @@ from torch.nn import functional as F
 from attn_ref.blocks.channel_attention import ChannelAttention as Reference
 from attn_ref.tap import scope, tap
 from attn_ref_torch.checks import check
+from attn_ref_torch.mirror import Mirror
 
 
-class ChannelAttention(nn.Module):
+class ChannelAttention(Mirror):
     """Mirror of ``attn_ref.ChannelAttention``, with the same arguments."""
 
     def __init__(

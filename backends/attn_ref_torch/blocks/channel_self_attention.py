@@ -8,9 +8,10 @@ from torch import Tensor, nn
 from attn_ref.blocks.channel_self_attention import ChannelSelfAttention as Reference
 from attn_ref.tap import tap
 from attn_ref_torch.checks import check
+from attn_ref_torch.mirror import Mirror
 
 
-class ChannelSelfAttention(nn.Module):
+class ChannelSelfAttention(Mirror):
     """Mirror of ``attn_ref.ChannelSelfAttention``, with the same arguments."""
 
     def __init__(

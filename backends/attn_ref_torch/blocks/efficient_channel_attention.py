@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from attn_ref.blocks.efficient_channel_attention import EfficientChannelAttention as Reference
 from attn_ref.tap import tap
 from attn_ref_torch.checks import check
+from attn_ref_torch.mirror import Mirror
 
 
-class EfficientChannelAttention(nn.Module):
+class EfficientChannelAttention(Mirror):
     """Mirror of ``attn_ref.EfficientChannelAttention``, with the same arguments; images are (b, channels, H, W)."""
 
     def __init__(

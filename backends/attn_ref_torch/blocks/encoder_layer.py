@@ -10,9 +10,10 @@ from attn_ref_torch.blocks.feed_forward import FeedForward
 from attn_ref_torch.blocks.multi_head_attention import MultiHeadAttention
 from attn_ref_torch.checks import check
 from attn_ref_torch.dropout import dropout
+from attn_ref_torch.mirror import Mirror
 
 
-class EncoderLayer(nn.Module):
+class EncoderLayer(Mirror):
     """Mirror of ``attn_ref.EncoderLayer``, with the same arguments."""
 
     def __init__(

@@ -9,9 +9,10 @@ from attn_ref.blocks.feed_forward import FeedForward as Reference
 from attn_ref.tap import tap
 from attn_ref_torch.checks import check
 from attn_ref_torch.dropout import dropout
+from attn_ref_torch.mirror import Mirror
 
 
-class FeedForward(nn.Module):
+class FeedForward(Mirror):
     """Mirror of ``attn_ref.FeedForward``, with the same arguments."""
 
     def __init__(

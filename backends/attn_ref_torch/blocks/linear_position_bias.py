@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from attn_ref.blocks.linear_position_bias import LinearPositionBias as Reference
 from attn_ref.tap import tap
 from attn_ref_torch.checks import check
+from attn_ref_torch.mirror import Mirror
 
 
-class LinearPositionBias(nn.Module):
+class LinearPositionBias(Mirror):
     """Mirror of ``attn_ref.LinearPositionBias``, with the same arguments. Its dtype is what ``.to(dtype)`` says."""
 
     like: Tensor

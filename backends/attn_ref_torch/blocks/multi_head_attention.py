@@ -12,9 +12,10 @@ from attn_ref.tap import tap
 from attn_ref_torch.blocks.rotary_embedding import RotaryEmbedding
 from attn_ref_torch.blocks.scaled_dot_product_attention import ScaledDotProductAttention
 from attn_ref_torch.checks import check
+from attn_ref_torch.mirror import Mirror
 
 
-class MultiHeadAttention(nn.Module):
+class MultiHeadAttention(Mirror):
     """Mirror of ``attn_ref.MultiHeadAttention``, with the same arguments."""
 
     def __init__(

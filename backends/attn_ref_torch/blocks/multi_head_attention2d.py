@@ -9,9 +9,10 @@ from attn_ref.blocks.multi_head_attention2d import MultiHeadAttention2d as Refer
 from attn_ref.tap import tap
 from attn_ref_torch.blocks.scaled_dot_product_attention import ScaledDotProductAttention
 from attn_ref_torch.checks import check
+from attn_ref_torch.mirror import Mirror
 
 
-class MultiHeadAttention2d(nn.Module):
+class MultiHeadAttention2d(Mirror):
     """Mirror of ``attn_ref.MultiHeadAttention2d``, with the same arguments."""
 
     def __init__(

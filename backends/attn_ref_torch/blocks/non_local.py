@@ -12,13 +12,14 @@ from attn_ref.tap import probing, tap
 from attn_ref_torch.batch_norm import BatchNorm
 from attn_ref_torch.batch_norm import batch_norm as normalise
 from attn_ref_torch.checks import check
+from attn_ref_torch.mirror import Mirror
 
 CONVS: dict[int, Any] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 POOLS: dict[int, Any] = {1: nn.MaxPool1d, 2: nn.MaxPool2d, 3: nn.MaxPool3d}
 FUSED = "torch.nn.functional.scaled_dot_product_attention"
 
 
-class NonLocal(nn.Module):
+class NonLocal(Mirror):
     """Mirror of ``attn_ref.NonLocal``, with the same arguments."""
 
     def __init__(

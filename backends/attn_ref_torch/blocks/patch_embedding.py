@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from attn_ref.blocks.patch_embedding import PatchEmbedding as Reference
 from attn_ref.tap import tap
 from attn_ref_torch.checks import check
 from attn_ref_torch.conv import Conv2d
+from attn_ref_torch.mirror import Mirror
 
 
-class PatchEmbedding(nn.Module):
+class PatchEmbedding(Mirror):
     """Mirror of ``attn_ref.PatchEmbedding``, with the same arguments; images are (b, channels, H, W)."""
 
     def __init__(

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from attn_ref.blocks.relative_position_bias import RelativePositionBias as Reference
 from attn_ref.tap import tap
 from attn_ref_torch.checks import check
+from attn_ref_torch.mirror import Mirror
 
 
-class RelativePositionBias(nn.Module):
+class RelativePositionBias(Mirror):
     """Mirror of ``attn_ref.RelativePositionBias``, with the same arguments."""
 
     starts: Tensor

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from attn_ref.blocks.rotary_embedding import RotaryEmbedding as Reference
 from attn_ref.tap import tap
 from attn_ref_torch.checks import check
+from attn_ref_torch.mirror import Mirror
 
 
-class RotaryEmbedding(nn.Module):
+class RotaryEmbedding(Mirror):
     """Mirror of ``attn_ref.RotaryEmbedding``, with the same arguments. It holds no tensors."""
 
     def __init__(

@@ -12,12 +12,13 @@ from attn_ref.blocks.scaled_dot_product_attention import ScaledDotProductAttenti
 from attn_ref.tap import probing, tap
 from attn_ref_torch.checks import check
 from attn_ref_torch.dropout import dropout
+from attn_ref_torch.mirror import Mirror
 
 #: taken whenever no tap is listened to; it knows neither softcap nor sinks
 FUSED = "torch.nn.functional.scaled_dot_product_attention"
 
 
-class ScaledDotProductAttention(nn.Module):
+class ScaledDotProductAttention(Mirror):
     """Mirror of ``attn_ref.ScaledDotProductAttention``, with the same arguments."""
 
     def __init__(

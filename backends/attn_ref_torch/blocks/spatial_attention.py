@@ -10,9 +10,10 @@ from attn_ref.tap import tap
 from attn_ref_torch.batch_norm import BatchNorm
 from attn_ref_torch.batch_norm import batch_norm as run_norm
 from attn_ref_torch.checks import check
+from attn_ref_torch.mirror import Mirror
 
 
-class SpatialAttention(nn.Module):
+class SpatialAttention(Mirror):
     """Mirror of ``attn_ref.SpatialAttention``, with the same arguments."""
 
     def __init__(

@@ -9,11 +9,12 @@ from torch.nn import functional as F
 from attn_ref.blocks.spatial_self_attention import SpatialSelfAttention as Reference
 from attn_ref.tap import probing, tap
 from attn_ref_torch.checks import check
+from attn_ref_torch.mirror import Mirror
 
 FUSED = "torch.nn.functional.scaled_dot_product_attention"
 
 
-class SpatialSelfAttention(nn.Module):
+class SpatialSelfAttention(Mirror):
     """Mirror of ``attn_ref.SpatialSelfAttention``, with the same arguments."""
 
     def __init__(

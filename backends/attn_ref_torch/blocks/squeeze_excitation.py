@@ -8,9 +8,10 @@ from torch.nn import functional as F
 from attn_ref.blocks.squeeze_excitation import SqueezeExcitation as Reference
 from attn_ref.tap import tap
 from attn_ref_torch.checks import check
+from attn_ref_torch.mirror import Mirror
 
 
-class SqueezeExcitation(nn.Module):
+class SqueezeExcitation(Mirror):
     """Mirror of ``attn_ref.SqueezeExcitation``, with the same arguments."""
 
     def __init__(

@@ -11,9 +11,10 @@ from attn_ref_torch.blocks.non_local import NonLocal
 from attn_ref_torch.blocks.selective_kernel import SelectiveKernel
 from attn_ref_torch.blocks.squeeze_excitation import SqueezeExcitation
 from attn_ref_torch.checks import check
+from attn_ref_torch.mirror import Mirror
 
 
-class AttentionCNN(nn.Module):
+class AttentionCNN(Mirror):
     """Mirror of ``attn_ref.AttentionCNN``, with the same arguments; images are (b, channels, H, W)."""
 
     def __init__(

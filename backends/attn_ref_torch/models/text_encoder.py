@@ -10,9 +10,10 @@ from attn_ref.tap import tap
 from attn_ref_torch.blocks.encoder_layer import EncoderLayer
 from attn_ref_torch.checks import check
 from attn_ref_torch.dropout import dropout
+from attn_ref_torch.mirror import Mirror
 
 
-class TextEncoder(nn.Module):
+class TextEncoder(Mirror):
     """Mirror of ``attn_ref.TextEncoder``, with the same arguments."""
 
     def __init__(

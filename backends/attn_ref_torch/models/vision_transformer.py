@@ -11,9 +11,10 @@ from attn_ref_torch.blocks.encoder_layer import EncoderLayer
 from attn_ref_torch.blocks.patch_embedding import PatchEmbedding
 from attn_ref_torch.checks import check
 from attn_ref_torch.dropout import dropout as drop
+from attn_ref_torch.mirror import Mirror
 
 
-class VisionTransformer(nn.Module):
+class VisionTransformer(Mirror):
     """Mirror of ``attn_ref.VisionTransformer``, with the same arguments; images are (b, channels, H, W)."""
 
     def __init__(
