@@ -42,6 +42,11 @@ def test_attention_meets_every_two_of_its_options_alone() -> None:
     for other in ("attention_mask", "bias", "query_offset", "key_lengths"):
         assert any(c.get("causal") == "bottom_right" and c.get(other) == "given" for c in alone), other
         assert any(c.get("causal") == "top_left" and c.get(other) == "given" for c in alone), other
+    several = [case for case in planned(cls) if case.shapes["query"][2] > 1]
+    for causal in ("top_left", "bottom_right"):
+        for other in ("attention_mask", "bias", "query_offset", "key_lengths"):
+            found = [core(case) for case in several if {("causal", causal), (other, "given")} <= core(case)]
+            assert any(len(c - plain) <= 3 for c in found), f"{causal} and {other} alone, of several queries"
     for relation in ("t < s", "t = s", "t > s", "t = 1"):
         assert any(
             dict(core(c))["causal"] == "bottom_right" and dict(core(c))["t, s"] == relation for c in planned(cls)
