@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 MODES = ("forward", "gradient", "training")
 DTYPES = tuple(LIMIT)
-#: so many cases are drawn from the number of shapes that ``Backend.shapes`` gives, and more in proportion
+#: so many cases are drawn from the number of shapes that ``Backend.shapes`` gives; more and fewer in proportion, but no
+#: less than half of the shapes
 SHARED = 64
 #: cases of a row, unless it takes more to cover what can occur together
 ORDINARY = 50
@@ -61,7 +62,7 @@ def drawn(cls: type[Block], engine: str, mode: str, count: int, seed: int, *, lo
     """
     served = backends()[engine]
     if engine in served.shapes:
-        shapes = served.shapes[engine] * max(count, SHARED) // SHARED
+        shapes = max(1, served.shapes[engine] * max(count, SHARED // 2) // SHARED)
         vary = mode == "forward" and engine in served.op_by_op
         return cases(cls, count, seed, shapes, vary=vary, wanted=trains if mode == "training" else None)
     if mode == "forward" and low and count < len(planned(cls)):
