@@ -1,4 +1,4 @@
-"""The README's Python is run as it stands, each snippet in a process of its own."""
+"""The Python of the README and of the pages is run as it stands, each snippet in a process of its own."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SNIPPETS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+PAGES = [ROOT / "README.md", ROOT / "docs" / "check.md", ROOT / "docs" / "port.md"]
+SNIPPETS = [text for page in PAGES for text in re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)]
 
 
 def test_there_are_snippets() -> None:
