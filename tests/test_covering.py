@@ -24,6 +24,13 @@ def test_every_pair_that_can_occur_together_does(name: str) -> None:
     assert met == of >= len(list(pairs(features(first[0])))) > 0
 
 
+@pytest.mark.parametrize("name", BLOCKS)
+def test_every_option_varies(name: str) -> None:
+    """An option that is the same in all cases is not checked."""
+    fixed = [f for f in ar.block(name).witnesses if len({str(case.fields[f]) for case in planned(ar.block(name))}) < 2]
+    assert fixed == []
+
+
 @pytest.mark.parametrize("name", ["ScaledDotProductAttention", "EncoderLayer", "CBAM", "VisionTransformer"])
 def test_few_pairs_of_other_random_blocks_are_missing(name: str) -> None:
     """What can occur together is learnt from a few hundred blocks; of many more hardly a pair is new."""
