@@ -63,7 +63,7 @@ FAULTS = [
         reference=('w["project.kernel"]', 'w["project.kernel"][::-1, ::-1]'),
         torch=(
             "self.project(image)",
-            "nn.functional.conv2d(image, self.project.weight.flip(2, 3), self.project.bias, self.project.stride)",
+            "self.project._conv_forward(image, self.project.weight.flip(2, 3), self.project.bias)",
         ),
         keras=(
             "self.project(image)",
