@@ -132,12 +132,26 @@ def call_often(
     weights, inputs = other.weights(dtype), other.inputs(dtype)
     wanted = Truth(other.build(), weights, inputs, dtype, units(gaps), runs=0)
     try:
-        run = backend.run(backend.load(layer, weights), inputs, observe=listens)
-        judge(outcome, wanted, {**run.taps, OUTPUT: Tapped(run.output, "")}, LIMIT[dtype], SAME_SIZES)
-        run = backend.run(backend.load(layer, case.weights(dtype)), case.inputs(dtype), observe=not listens)
-        judge(outcome, right, {**run.taps, OUTPUT: Tapped(run.output, "")}, LIMIT[dtype], ONCE_MORE)
+        judge_call(outcome, backend, backend.load(layer, weights), inputs, wanted, LIMIT[dtype], SAME_SIZES, listens)
+        layer, inputs = backend.load(layer, case.weights(dtype)), case.inputs(dtype)
+        judge_call(outcome, backend, layer, inputs, right, LIMIT[dtype], ONCE_MORE, not listens)
     except Exception as error:
         raised(outcome, error, ONCE_MORE)
+
+
+def judge_call(
+    outcome: Outcome, backend: Backend, layer: Any, inputs: dict[str, np.ndarray], right: Truth, limit: float,
+    where: str, listens: bool,
+) -> None:  # fmt: skip
+    """One more call, with taps on or off. Where it differs with taps off, one with taps on may tell the place."""
+    run = backend.run(layer, inputs, observe=listens)
+    seen = {**run.taps, OUTPUT: Tapped(run.output, "")}
+    trial = Outcome(outcome.case, 0.0, "")
+    judge(trial, right, seen, limit, where)
+    if trial.first and not listens:
+        run = backend.run(layer, inputs, observe=True)
+        judge(outcome, right, {**run.taps, OUTPUT: Tapped(run.output, "")}, limit, where)
+    judge(outcome, right, seen, limit, where)
 
 
 def call_again(outcome: Outcome, backend: Backend, layer: Any, case: Case, dtype: str, gaps: Iterable[Gap]) -> Outcome:
