@@ -129,8 +129,10 @@ def test_a_written_file_that_is_wrong_is_caught(tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_difference_too_small_for_a_chosen_bound_is_caught(bert: Path, tmp_path: Path) -> None:
-    """config.json has an eps of 1e-6. Another one in the tenth digit is 1e-14 of a value of 1, and beyond rounding in a
-    sum that cancels: 1e-9 of the largest value, which the porter allowed once, hid it."""
+    """An eps of 1.0001e-6 for 1e-6 changes values by 1e-10 of the largest, and by 700,000 σ.
+
+    The porter allowed 1e-9 of the largest value once, which hid it.
+    """
     report = ar.port.convert(bert, tmp_path / "w.npz", set={"eps": 1.0001e-6}, verify=True)
     source = ends(report)["source"]
     assert source.first is not None, source
