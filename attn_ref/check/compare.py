@@ -146,11 +146,11 @@ def judge_call(
     """One more call, with taps on or off. Where it differs with taps off, one with taps on may tell the place."""
     run = backend.run(layer, inputs, observe=listens)
     seen = {**run.taps, OUTPUT: Tapped(run.output, "")}
-    trial = Outcome(outcome.case, 0.0, "")
-    judge(trial, right, seen, limit, where)
-    if trial.first and not listens:
-        run = backend.run(layer, inputs, observe=True)
-        judge(outcome, right, {**run.taps, OUTPUT: Tapped(run.output, "")}, limit, where)
+    if not listens:
+        judge(trial := Outcome(outcome.case, 0.0, ""), right, seen, limit, where)
+        if trial.first:
+            run = backend.run(layer, inputs, observe=True)
+            judge(outcome, right, {**run.taps, OUTPUT: Tapped(run.output, "")}, limit, where)
     judge(outcome, right, seen, limit, where)
 
 
@@ -220,18 +220,22 @@ def judge(outcome: Outcome, right: Truth, seen: dict[str, Tapped], limit: float,
     for name, want in right.taps.items():
         if name not in seen:
             continue
-        if strange := misfit(seen[name], want):
-            error, unit, ratio, said = float("inf"), float(np.max(right.unit[name], initial=0.0)), float("inf"), strange
-        else:
-            error, unit, ratio = farthest(deviation(seen[name], want), right.unit[name])
-            said = ("value", "") if ratio <= limit else ("value", off(seen[name], want, error, unit, ratio, limit))
-            if not np.isfinite(error) and np.isnan(seen[name].value).any():
-                error = float("nan")
+        error, unit, ratio, *said = measured(seen[name], want, right.unit[name], limit)
+        if said[0] == "value" and not np.isfinite(error) and np.isnan(seen[name].value).any():
+            error = float("nan")
         outcome.rows.append((name + where, error, unit, ratio <= limit))
         if ratio > outcome.worst:
             outcome.worst, outcome.worst_at = ratio, name
         if ratio > limit:
             outcome.differs(name + SAID.get(where, where), *said)
+
+
+def measured(got: Tapped, want: Tapped, units: np.ndarray, limit: float) -> tuple[float, float, float, str, str]:
+    """(error, its unit, error / unit, fault, detail) of the row of a tap that is worst; no detail within ``limit``."""
+    if strange := misfit(got, want):
+        return float("inf"), float(np.max(units, initial=0.0)), float("inf"), *strange
+    error, unit, ratio = farthest(deviation(got, want), units)
+    return error, unit, ratio, "value", "" if ratio <= limit else off(got, want, error, unit, ratio, limit)
 
 
 def settle(right: Truth, seen: dict[str, Tapped], limit: float) -> None:

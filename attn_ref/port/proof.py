@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from attn_ref.check.compare import farthest, misfit, off, settle
-from attn_ref.check.tolerance import LIMIT, Truth, deviation
+from attn_ref.check.compare import measured, settle
+from attn_ref.check.tolerance import LIMIT, Truth
 from attn_ref.tap import Tapped, is_keep
 
 #: an error up to so many times what rounding explains agrees; float64 throughout
@@ -125,8 +125,5 @@ def compare(name: str, got: Tapped, right: Truth) -> Row:
     """
     want, unit = right.taps[name], right.unit[name]
     scale = float(np.max(np.abs(want.value), initial=0.0, where=np.isfinite(want.value)))
-    if strange := misfit(got, want):
-        return Row(name, float("inf"), scale, False, float(np.max(unit, initial=0.0)), float("inf"), strange[1])
-    error, share, ratio = farthest(deviation(got, want), unit)
-    said = "" if ratio <= BOUND else off(got, want, error, share, ratio, BOUND)
+    error, share, ratio, _, said = measured(got, want, unit, BOUND)
     return Row(name, error, scale, ratio <= BOUND, share, ratio, said)

@@ -22,7 +22,8 @@ def sample(block: Block, seed: int) -> dict[str, np.ndarray]:
     limits = {label: getattr(block, field) for label, field in block.limits.items()}
 
     def size(label: str, *options: int) -> int:
-        return min(wanted.get(label, max(options)), limits.get(label) or wanted[label])
+        size = wanted.get(label, max(options))
+        return min(size, limits.get(label) or size)
 
     return draw(block, whole, seed, sizes=size).inputs()
 
