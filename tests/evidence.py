@@ -18,7 +18,7 @@ import importlib
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -36,8 +36,13 @@ PLACELESS = {"raised", "missing", "order", "accepted"}
 Change = tuple[str, str]
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Changes:
+@dataclass(frozen=True)
+class Fault:
+    """What is planted, and the tap at which it must show; several taps stand between bars."""
+
+    name: str
+    tap: str
+    _: KW_ONLY
     #: what stands in a file, and what it becomes
     torch: Change
     keras: Change
@@ -46,14 +51,6 @@ class _Changes:
     module: str = ""
     #: does it show in training alone?
     training: bool = False
-
-
-@dataclass(frozen=True)
-class Fault(_Changes):
-    """What is planted, and the tap at which it must show; several taps stand between bars."""
-
-    name: str
-    tap: str
 
 
 @dataclass(frozen=True)
@@ -110,6 +107,37 @@ def evidence(block: str) -> Evidence:
     if not any(fault.reference for fault in faults):
         raise LookupError(f"{file.name} has no fault with a reference: one must be planted in the definition too")
     return said
+
+
+def inside(block: str, name: str, scope: str) -> Fault:
+    """A fault of another block's mirrors, as it shows in a block that has that block at ``scope``."""
+    (fault,) = [fault for fault in evidence(block).faults if fault.name == name]
+    return replace(fault, tap=f"{scope}.{fault.tap}", module=fault.module or own_module(block))
+
+
+def norm_faults(norm: str) -> list[Fault]:
+    """Faults of the batch norm of each backend, which show in training in the statistics of ``norm``."""
+    return [
+        Fault(
+            "the other convention for the running variance",
+            f"{norm}.running_variance",
+            torch=("if not self.training or self.unbiased:", "if True:"),
+            keras=("if training and self.unbiased:", "if training and not self.unbiased:"),
+            module="batch_norm",
+            training=True,
+        ),
+        Fault(
+            "momentum is the share of the old value",
+            f"{norm}.running_mean",
+            torch=("momentum=momentum)", "momentum=1.0 - momentum)"),
+            keras=(
+                "super().__init__(momentum=1.0 - momentum, **kwargs)",
+                "super().__init__(momentum=momentum, **kwargs)",
+            ),
+            module="batch_norm",
+            training=True,
+        ),
+    ]
 
 
 def ask(oracle: Callable[..., Any], w: dict[str, np.ndarray], inputs: dict[str, np.ndarray], fields: Any) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import Any
 import oracles_conv
 import oracles_maps
 import pytest
-from evidence import Fault
+from evidence import Fault, inside
 from oracles import below, dense
 from test_oracles import assert_close, lists, real
 
@@ -76,21 +76,7 @@ FAULTS = [
         torch=("self.head(pooled)", "nn.functional.linear(pooled, self.head.weight)"),
         keras=("self.head(pooled)", "keras.ops.matmul(pooled, self.head.kernel)"),
     ),
-    Fault(
-        "the kernel flipped",
-        "stem.convolved",
-        reference=('w["conv.kernel"]', 'w["conv.kernel"][::-1, ::-1]'),
-        torch=(
-            "self.conv(x)",
-            "F.conv2d(x, self.conv.weight.flip(2, 3), self.conv.bias, self.conv.stride, self.conv.padding)",
-        ),
-        keras=(
-            "self.conv(padded(x, self.kernel_size // 2))",
-            "self.conv.stateless_call([ops.flip(self.conv.kernel, (0, 1)), self.conv.bias], [], "
-            "padded(x, self.kernel_size // 2))[0]",
-        ),
-        module="blocks.cbam_residual",
-    ),
+    inside("CBAMResidual", "the kernel flipped", "stem"),
 ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evidence import Fault
+from evidence import Fault, inside, norm_faults
 from oracles_conv import cbam as oracle
 
 __all__ = ["CASES", "FAULTS", "oracle"]
@@ -63,28 +63,6 @@ FAULTS = [
         torch=("reduced_width=reduced_width, use_bias=use_bias", "reduced_width=reduced_width"),
         keras=("            use_bias=use_bias,\n", ""),
     ),
-    Fault(
-        "the other convention for the running variance",
-        "spatial_attention.norm.running_variance",
-        torch=("if not self.training or self.unbiased:", "if True:"),
-        keras=("if training and self.unbiased:", "if training and not self.unbiased:"),
-        module="batch_norm",
-        training=True,
-    ),
-    Fault(
-        "momentum is the share of the old value",
-        "spatial_attention.norm.running_mean",
-        torch=("momentum=momentum)", "momentum=1.0 - momentum)"),
-        keras=("super().__init__(momentum=1.0 - momentum, **kwargs)", "super().__init__(momentum=momentum, **kwargs)"),
-        module="batch_norm",
-        training=True,
-    ),
-    Fault(
-        "the kernel flipped",
-        "spatial_attention.convolved",
-        reference=('w["conv.kernel"]', 'w["conv.kernel"][::-1, ::-1]'),
-        torch=("self.conv(pooled)", "self.conv(pooled.flip(2, 3)).flip(2, 3)"),
-        keras=("self.conv(pooled)", "ops.flip(self.conv(ops.flip(pooled, (1, 2))), (1, 2))"),
-        module="blocks.spatial_attention",
-    ),
+    *norm_faults("spatial_attention.norm"),
+    inside("SpatialAttention", "the kernel flipped", "spatial_attention"),
 ]

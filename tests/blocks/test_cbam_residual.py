@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evidence import Fault
+from evidence import Fault, norm_faults
 from oracles_conv import cbam_residual as oracle
 
 __all__ = ["CASES", "FAULTS", "oracle"]
@@ -53,22 +53,6 @@ FAULTS = [
         keras=("ops.relu(normed)", "normed"),
     ),
     Fault(
-        "the other convention for the running variance",
-        "norm.running_variance",
-        torch=("if not self.training or self.unbiased:", "if True:"),
-        keras=("if training and self.unbiased:", "if training and not self.unbiased:"),
-        module="batch_norm",
-        training=True,
-    ),
-    Fault(
-        "momentum is the share of the old value",
-        "norm.running_mean",
-        torch=("momentum=momentum)", "momentum=1.0 - momentum)"),
-        keras=("super().__init__(momentum=1.0 - momentum, **kwargs)", "super().__init__(momentum=momentum, **kwargs)"),
-        module="batch_norm",
-        training=True,
-    ),
-    Fault(
         "the kernel flipped",
         "convolved",
         reference=('w["conv.kernel"]', 'w["conv.kernel"][::-1, ::-1]'),
@@ -82,4 +66,5 @@ FAULTS = [
             "padded(x, self.kernel_size // 2))[0]",
         ),
     ),
+    *norm_faults("norm"),
 ]

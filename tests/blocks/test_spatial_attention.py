@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evidence import Fault
+from evidence import Fault, norm_faults
 from oracles_conv import spatial_attention as oracle
 
 __all__ = ["CASES", "FAULTS", "oracle"]
@@ -33,26 +33,11 @@ FAULTS = [
         keras=("ops.sigmoid(gate)", "gate"),
     ),
     Fault(
-        "the other convention for the running variance",
-        "norm.running_variance",
-        torch=("if not self.training or self.unbiased:", "if True:"),
-        keras=("if training and self.unbiased:", "if training and not self.unbiased:"),
-        module="batch_norm",
-        training=True,
-    ),
-    Fault(
-        "momentum is the share of the old value",
-        "norm.running_mean",
-        torch=("momentum=momentum)", "momentum=1.0 - momentum)"),
-        keras=("super().__init__(momentum=1.0 - momentum, **kwargs)", "super().__init__(momentum=momentum, **kwargs)"),
-        module="batch_norm",
-        training=True,
-    ),
-    Fault(
         "the running statistics while training",
         "norm.running_mean|accepted",
         torch=('run_norm(self.norm, gate, "norm")', "self.norm.eval()(gate)"),
         keras=('run_norm(self.norm, gate, "norm", training)', "self.norm(gate)"),
         training=True,
     ),
+    *norm_faults("norm"),
 ]

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import oracles
-from evidence import Fault
+from evidence import Fault, inside
 from test_patch_embedding import oracle as patch_embedding
 
 __all__ = ["CASES", "FAULTS", "oracle"]
@@ -92,18 +92,5 @@ FAULTS = [
         reference=('tap("pooled", x[:, 0]', 'tap("pooled", x[:, -1]'),
         keras=('tap("pooled", x[:, 0]', 'tap("pooled", x[:, -1]'),
     ),
-    Fault(
-        "the kernel flipped",
-        "patch_embedding.projected",
-        reference=('w["project.kernel"]', 'w["project.kernel"][::-1, ::-1]'),
-        torch=(
-            "self.project(image)",
-            "self.project._conv_forward(image, self.project.weight.flip(2, 3), self.project.bias)",
-        ),
-        keras=(
-            "self.project(image)",
-            "self.project.stateless_call([ops.flip(self.project.kernel, (0, 1)), self.project.bias], [], image)[0]",
-        ),
-        module="blocks.patch_embedding",
-    ),
+    inside("PatchEmbedding", "the kernel flipped", "patch_embedding"),
 ]
