@@ -22,11 +22,11 @@ from typing import TYPE_CHECKING, Any
 # before the function of the same name is bound below: a later import would bind the folder
 import attn_ref.blocks  # noqa: F401
 from attn_ref import attention, names
-from attn_ref.backend import MissingBackend, backend, backends
 from attn_ref.block import Block, Input, Param
 from attn_ref.catalogue import block, blocks, find, texts
 from attn_ref.check import check
 from attn_ref.derivative import jvp
+from attn_ref.engines import MissingBackend, backend, backends
 from attn_ref.kv_cache import KVCache
 from attn_ref.mode import training
 from attn_ref.seeds import seed, seeds

@@ -1,4 +1,4 @@
-"""Backends: what a framework must do to mirror the blocks, and how they are found.
+"""Backends: what a framework must do to mirror the blocks. ``engines`` finds them.
 
 A backend is a package with a class ``Backend`` and an entry point in the group ``attn_ref.backends``. It serves one or
 more engines: names such as ``torch``, ``tensorflow`` and ``jax`` under which its mirrors can run.
@@ -10,7 +10,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cache
 from importlib.util import find_spec
 from typing import Any, ClassVar
 
@@ -23,22 +22,8 @@ from attn_ref.names import Named, hint
 from attn_ref.tap import Tapped, no_such_tap, silence
 from attn_ref.weights import mismatches
 
-GROUP = "attn_ref.backends"
 #: of a mirror's parameters
 DTYPES = ("float64", "float32", "bfloat16", "float16")
-
-
-class MissingBackend(RuntimeError, ImportError):
-    """An engine whose framework is not installed."""
-
-
-@contextmanager
-def needing(package: str, extra: str) -> Iterator[None]:
-    """Around an ``import`` of ``package``'s framework: MissingBackend with what installs it if it is not there."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        raise MissingBackend(f"{package} needs {error.name}: pip install 'attn_ref[{extra}]'") from error
 
 
 @dataclass
@@ -269,40 +254,3 @@ def _holds(target: str, value: np.ndarray) -> bool:
     if target in wider and str(source) in wider:
         return wider.index(target) >= wider.index(str(source))
     return False
-
-
-@cache
-def backends() -> dict[str, type[Backend]]:
-    """Engine -> the backend class that serves it, installed or not, in order of entry point. Imports no framework."""
-    from importlib.metadata import entry_points  # here, because importing it takes half as long as NumPy
-
-    found = Named[type[Backend]]("engine")
-    for point in sorted(entry_points(group=GROUP), key=lambda point: point.name != "torch"):
-        cls = point.load()
-        found.update(dict.fromkeys(cls.engines, cls))
-    return found
-
-
-def _engine_hint(name: str, known: Mapping[str, type[Backend]]) -> str:
-    if name.casefold() == "numpy":
-        return "NumPy is the reference itself, so call the block: block(w, …); "
-    serving = [e for e, cls in known.items() if name.casefold() == cls.name and e not in cls.on_request]
-    if serving and name.casefold() not in known:
-        return f"the mirrors of {name} run on {' or '.join(serving)}; "
-    return hint(name, known)
-
-
-@cache
-def backend(engine: str) -> Backend:
-    """The backend that serves ``engine``. ValueError if there is none, MissingBackend if it is not installed."""
-    known = backends()
-    if engine not in known:
-        told = _engine_hint(str(engine), known)
-        raise ValueError(f"unknown engine {engine!r}; {told}the engines are {', '.join(known)}")
-    cls = known[engine]
-    if cls.version(engine) is None:
-        extra = "jax" if cls.engines[engine] == "jax" else cls.extra
-        raise MissingBackend(
-            f"engine {engine!r} needs {cls.engines[engine]}, which is not installed: pip install 'attn_ref[{extra}]'"
-        )
-    return cls(engine)

@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 
 from attn_ref import mode, traps
-from attn_ref.backend import Run, backend
+from attn_ref.backend import Run
 from attn_ref.block import Block
 from attn_ref.catalogue import block as find_block
+from attn_ref.engines import backend
 from attn_ref.tap import Probe, Tapped, probe
 from attn_ref.traps import Trap
 

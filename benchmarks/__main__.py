@@ -15,9 +15,9 @@ from typing import Any
 
 import click
 
-from attn_ref.backend import backend
 from attn_ref.check.report import environment
 from attn_ref.commands.output import check_targets, console, write_json
+from attn_ref.engines import backend
 from benchmarks.timing import QUICK, Effort, Row
 
 #: group -> the module of it, and what its process needs in its environment

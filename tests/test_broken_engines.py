@@ -16,12 +16,12 @@ import pytest
 from fake_engines import BLOCKS, arguments, environment
 
 import attn_ref as ar
-from attn_ref.backend import backends
 from attn_ref.check import apart, lanes
 from attn_ref.check.cases import Case, cases
 from attn_ref.check.compare import FAULTS
 from attn_ref.check.covering import planned
 from attn_ref.check.runner import one_apart
+from attn_ref.engines import backends
 
 #: the command, with limits that a test can wait for
 COMMAND = "from attn_ref.check import apart; apart.START = 4.0; from attn_ref.cli import main; main()"

@@ -18,9 +18,9 @@ from pathlib import Path
 import click
 
 import attn_ref as ar
-from attn_ref.backend import backends
 from attn_ref.block import Block
 from attn_ref.catalogue import file_of
+from attn_ref.engines import backends
 
 #: after the options, for what the framework's own layers take
 MORE = {"attn_ref_torch": "", "attn_ref_keras": "        **kwargs: Any,\n"}

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from attn_ref.backend import backends
 from attn_ref.block import Block
 from attn_ref.catalogue import block as find_block
+from attn_ref.engines import backends
 
 FRAMEWORKS = ("torch", "keras", "tensorflow", "jax", "flax")
 

@@ -7,13 +7,13 @@ from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from attn_ref.backend import backends
 from attn_ref.block import Block
 from attn_ref.catalogue import is_model
 from attn_ref.check.adjoint import trains
 from attn_ref.check.cases import Case, cases
 from attn_ref.check.covering import coverage, few_of, large_cases, planned
 from attn_ref.check.tolerance import LIMIT
+from attn_ref.engines import backends
 
 if TYPE_CHECKING:
     from attn_ref.check.report import Row

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
-from attn_ref.backend import backends
 from attn_ref.check.apart import Apart, Lost, NotStarted
 from attn_ref.check.cases import Case
 from attn_ref.check.compare import Outcome
 from attn_ref.check.report import Row
+from attn_ref.engines import backends
 
 #: so many cases in a row may cost the worker; the rest of their row is not run
 ENOUGH = 3

@@ -7,7 +7,7 @@ from concurrent.futures import Executor
 from dataclasses import asdict
 from typing import Any
 
-from attn_ref.backend import Backend, MissingBackend, backend, backends
+from attn_ref.backend import Backend
 from attn_ref.block import Block
 from attn_ref.catalogue import block as find_block
 from attn_ref.catalogue import blocks as all_blocks
@@ -25,6 +25,7 @@ from attn_ref.check.lanes import Inline, Lane, Progress, Steps, carry_out, witho
 from attn_ref.check.report import Report, Row, environment
 from attn_ref.check.shrink import shrink_rows
 from attn_ref.check.tolerance import LIMIT
+from attn_ref.engines import MissingBackend, backend, backends
 from attn_ref.interrupts import Deaf
 
 #: of a row's cases so many are held to the contract too, of a model fewer, since each takes long

@@ -73,8 +73,8 @@ def answered(function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[bool,
 def start(engine: str, most: int) -> None:
     """Take the engine before anything else imports a framework."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from attn_ref.backend import backend
     from attn_ref.check.kept import folder
+    from attn_ref.engines import backend
 
     served = backend(engine)
     if kept := folder(engine):

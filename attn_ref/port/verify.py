@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from attn_ref.backend import MissingBackend
 from attn_ref.check.gaps import gaps_for, units
 from attn_ref.check.tolerance import Truth
 from attn_ref.child import command
+from attn_ref.engines import MissingBackend
 from attn_ref.port.checkpoint import Checkpoint
 from attn_ref.port.mapping import Map, Variant
 from attn_ref.port.plan import Plan

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.metadata import version
 
-from attn_ref.backend import backend
+from attn_ref.engines import backend
 from attn_ref.port.ends import Job, Outcome
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from attn_ref.backend import needing
 from attn_ref.block import Block
 from attn_ref.catalogue import find, module_name
+from attn_ref.engines import needing
 from attn_ref.inputs import Input, resolve, spatial
 
 with needing("attn_ref_keras", "keras"):

@@ -7,7 +7,7 @@ from importlib.metadata import version
 import torch
 from safetensors.torch import load_file
 
-from attn_ref.backend import backend
+from attn_ref.engines import backend
 from attn_ref.port.ends import Job, Outcome
 
 

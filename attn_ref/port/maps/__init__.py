@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from importlib import import_module
 
 from attn_ref import names
-from attn_ref.backend import backends
+from attn_ref.engines import backends
 from attn_ref.names import squeezed, suggest
 from attn_ref.port.formats import formats
 from attn_ref.port.mapping import Map

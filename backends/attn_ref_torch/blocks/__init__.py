@@ -1,6 +1,6 @@
 """Mirrors of ``attn_ref.blocks``, file for file. Importing one without its framework says what to install."""
 
-from attn_ref.backend import needing
+from attn_ref.engines import needing
 
 with needing("attn_ref_torch", "torch"):
     import torch  # noqa: F401
