@@ -23,9 +23,10 @@ from typing import TYPE_CHECKING, Any
 import attn_ref.blocks  # noqa: F401
 from attn_ref import attention, names
 from attn_ref.block import Block, Input, Param
-from attn_ref.catalogue import block, blocks, find, texts
+from attn_ref.catalogue import block, blocks, texts
 from attn_ref.check import check
 from attn_ref.derivative import jvp
+from attn_ref.discovery import find
 from attn_ref.engines import MissingBackend, backend, backends
 from attn_ref.kv_cache import KVCache
 from attn_ref.mode import training

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from attn_ref.block import Block
-from attn_ref.catalogue import file_of, find
+from attn_ref.discovery import file_of, find
 from attn_ref.doors import as_array, for_engine
 from attn_ref.names import Named, hint
 from attn_ref.tap import Tapped, no_such_tap, silence

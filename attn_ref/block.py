@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Self, dataclass_transform
 import numpy as np
 
 from attn_ref import inputs as axes
+from attn_ref.discovery import find
 from attn_ref.doors import as_array
 from attn_ref.inputs import Input
 from attn_ref.names import hints, listed
@@ -37,7 +38,9 @@ Pick = Callable[..., Any]
 class Block:
     """Base of every definition."""
 
-    #: name -> axes and kind, in the order of ``forward``'s arguments
+    #: what a block that holds others may use it for: "attention", "feed-forward", "norm"; empty: for nothing
+    role: ClassVar[str] = ""
+    #: name -> axes and kind, in the order of ``forward``'s arguments; of a block, without those that need what it lacks
     inputs: ClassVar[dict[str, Input]] = {}
     #: axes of the one array that comes out
     output_axes: ClassVar[str] = ""
@@ -69,8 +72,8 @@ class Block:
     def __new__(cls, *args: Any, **options: Any) -> Self:
         """TypeError, as Python raises it in ``__init__``, for what is no option; and it says which was meant."""
         known = [field.name for field in fields(cls)]
-        told = ", ".join(f"{name}={value!r}" for name, value in cls.example.items())
         if args:
+            told = ", ".join(f"{name}={written(value)}" for name, value in cls.example.items())
             raise TypeError(f"options of {cls.__name__} go by name: {cls.__name__}({told}); got {len(args)} without")
         if unknown := [name for name in options if name not in known]:
             raise TypeError(cls._no_option(unknown))
@@ -158,12 +161,23 @@ class Block:
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> Self:
         """A block from a mapping that may hold other things too, such as a constructor's ``locals()``."""
-        return cls(**{field.name: options[field.name] for field in fields(cls) if field.name in options})
+        known = [field.name for field in fields(cls)]
+        return cls(**{name: cls._part(name, options[name]) for name in known if name in options})
 
     @classmethod
     def build(cls, options: Mapping[str, Any]) -> Self:
-        """A block from exactly these options, as a file or a command gives them. ValueError with the way out."""
+        """A block from exactly these options, as a file or a command gives them. ValueError with the way out.
+
+        A block among them is one, or is told as ``as_data`` tells it; ``attention.causal`` is an option of one of them.
+        """
         known = {field.name: field for field in fields(cls)}
+        options = {name: cls._part(name, value) for name, value in options.items()}
+        for name in [name for name in options if "." in name]:
+            outer, _, inner = name.partition(".")
+            held = options.get(outer)
+            if not isinstance(held, Block):
+                raise ValueError(f"{cls.__name__} has no block {outer} for the option {name}; it is {held!r}")
+            options[outer] = held.build({**held.fields(), inner: options.pop(name)})
         if unknown := [name for name in options if name not in known]:
             raise ValueError(cls._no_option(unknown))
         required = [
@@ -173,9 +187,37 @@ class Block:
             raise ValueError(f"{cls.__name__} needs {', '.join(missing)}")
         return cls(**options)
 
+    @classmethod
+    def _part(cls, name: str, value: Any) -> Any:
+        """An option as a block has it, of one that may be told as plain data: a list is a tuple, a mapping a block."""
+        if isinstance(value, list):
+            return tuple(value)
+        if not isinstance(value, Mapping):
+            return value
+        said = options(cls).get(name)
+        told, inner = value.get("block"), value.get("fields", {})
+        if said is None or not said[0].role or not isinstance(told, str) or not isinstance(inner, Mapping):
+            raise ValueError(f"{cls.__name__}: {name} is no block with fields; got {value!r}")
+        part = find(told)
+        # its role first: so that what is nested in itself ends here
+        if part is None or not issubclass(part, Block) or part.role != said[0].role:
+            raise ValueError(f"{cls.__name__}: {name} should be {said[0].words(said[1])}; got {told!r}")
+        return part.build(inner)
+
     def fields(self) -> dict[str, Any]:
         """The hyper-parameters by name."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def as_data(self) -> dict[str, Any]:
+        """What JSON can hold of it: ``{"block": name, "fields": {…}}``; a block among the fields is told alike."""
+        told = {name: x.as_data() if isinstance(x, Block) else x for name, x in self.fields().items()}
+        return {"block": type(self).__name__, "fields": told}
+
+    def __str__(self) -> str:
+        """As one would write it: ``RMSNorm(width=8)``, without what is as it is by default."""
+        defaults = {field.name: field.default for field in fields(self)}
+        told = [f"{name}={written(x)}" for name, x in self.fields().items() if x != defaults[name]]
+        return f"{type(self).__name__}({', '.join(told)})"
 
     def __post_init__(self) -> None:
         """Hold every option that says its rule to it. A block that relates options does so after this."""
@@ -183,11 +225,14 @@ class Block:
         for name, (said, types) in options(type(self)).items():
             got = getattr(self, name)
             if not said.fits(got, types):
-                self.require(False, f"{name} should be {said.words(types)}; got {got!r}")
+                self.require(False, f"{name} should be {said.words(types)}{such_as(said.role)}; got {written(got)}")
             if said.needs:
                 idle.setdefault(said.needs, []).append(name)
         for needed, names in idle.items():
             self.require_with(needed, *names)
+        if absent := [name for name, spec in self.inputs.items() if spec.needs and getattr(self, spec.needs) is None]:
+            inputs = {name: spec for name, spec in self.inputs.items() if name not in absent}
+            object.__setattr__(self, "inputs", inputs)
 
     def require(self, ok: bool, message: str) -> None:
         """Raise ``ValueError(message)``, with the block's name before it, unless ``ok``."""
@@ -216,6 +261,17 @@ class Block:
             f"the bottleneck has channels // reduction = {channels} // {reduction} = 0 values; "
             "give a reduction up to channels, or reduced_width",
         )
+
+
+def written(value: Any) -> str:
+    """A value as one would write it: a block in short."""
+    return str(value) if isinstance(value, Block) else repr(value)
+
+
+def such_as(role: str) -> str:
+    """The blocks that have a role, as a hint."""
+    names = sorted({cls.__name__ for cls in Block.__subclasses__() if role and cls.role == role})
+    return f", such as {' and '.join(names)}" if names else ""
 
 
 def dense(name: str, fan_in: int, fan_out: int, *, bias: bool = True) -> dict[str, Param]:

@@ -27,7 +27,7 @@ class Input:
 
     ``below``: the field that an index stays below; ``upto``: the label whose size it does not exceed; ``downto``: the
     label whose size, negated, is the least it may be; without one it is never negative. ``default``: the input that
-    stands in when this one is left out.
+    stands in when this one is left out. ``needs``: the field without which there is no such input.
     ``broadcast``: an axis may be 1 and leading axes may be left out,
     as NumPy aligns shapes; ``ranks``: which ranks are accepted then (default: all).
     """
@@ -39,6 +39,7 @@ class Input:
     downto: str | None = None
     optional: bool = False
     default: str | None = None
+    needs: str | None = None
     broadcast: bool = False
     ranks: tuple[int, ...] | None = None
 
@@ -93,9 +94,12 @@ def bind(block: Any, given: Mapping[str, Any], declared: Mapping[str, Input] | N
     Raises ValueError: what was given, the rule, the numbers.
     """
     title, declared = type(block).__name__, block.inputs if declared is None else declared
-    if unknown := [name for name in given if name not in declared]:
+    known = type(block).inputs  # one that the block lacks may be None, as it is in a mirror's call
+    if unknown := [name for name, x in given.items() if name not in declared and not (x is None and name in known)]:
         options = [name for name in unknown if name in block.fields()]
         told = f"{', '.join(options)} is an option: {title}({options[0]}=…, …); " if options else ""
+        lacks = [(name, known[name].needs) for name in unknown if name in known]
+        told += "".join(f"{name} needs {field}, which is None; " for name, field in lacks)
         told = f"{told or hints(unknown, declared)}its inputs are {', '.join(declared)}"
         raise ValueError(f"{title} has no input {', '.join(map(repr, unknown))}; {told}")
     present: dict[str, Any] = {}

@@ -30,6 +30,8 @@ class Option:
     meaning: str
     #: names that it may be
     choices: tuple[str, ...] = ()
+    #: a block, with this role
+    role: str = ""
     #: a number: above this, at least this, below this, at most this
     above: float | None = None
     least: float | None = None
@@ -44,6 +46,8 @@ class Option:
 
     def fits(self, value: Any, types: frozenset[str]) -> bool:
         """May the option be ``value``, with a type that is declared so?"""
+        if self.role and value is not None:
+            return getattr(value, "role", "") == self.role and not isinstance(value, type)
         if value is None or isinstance(value, bool):
             return type(value).__name__.replace("NoneType", "None") in types
         if isinstance(value, str):
@@ -61,6 +65,8 @@ class Option:
 
     def words(self, types: frozenset[str]) -> str:
         """What the option may be, in words."""
+        if self.role:
+            return f"a block for {self.role}" + (" or None" if "None" in types else "")
         named = [repr(name) for name in self.choices]
         if types <= {"str", "None"}:
             return f"one of {', '.join(['None'] * ('None' in types) + named)}"
@@ -90,6 +96,7 @@ def option(
     default: Any = MISSING,
     meaning: str,
     choices: tuple[str, ...] = (),
+    role: str = "",
     above: float | None = None,
     least: float | None = None,
     below: float | None = None,
@@ -99,7 +106,7 @@ def option(
     draw: tuple[Any, ...] = (),
 ) -> Any:
     """A field of a block (see ``Option``). Without ``default`` it has to be given."""
-    said = Option(meaning, choices, above, least, below, most, needs, witness, draw)
+    said = Option(meaning, choices, role, above, least, below, most, needs, witness, draw)
     return dataclasses.field(default=default, metadata={"option": said})
 
 

@@ -13,8 +13,8 @@ from typing import Any
 import attn_ref as ar
 from attn_ref.backend import Backend
 from attn_ref.block import Block
-from attn_ref.catalogue import module_name
 from attn_ref.commands.show import describe
+from attn_ref.discovery import module_name
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent

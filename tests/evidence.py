@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 import attn_ref as ar
-from attn_ref.catalogue import module_name
+from attn_ref.discovery import module_name
 
 FOLDER = Path(__file__).parent / "blocks"
 #: findings that name no tap

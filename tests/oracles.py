@@ -280,6 +280,109 @@ def feed_forward(w: dict, x: list, *, activation: str = "relu", **_: Any) -> lis
     return [[at(vector) for vector in sequence] for sequence in x]
 
 
+def sigmoid(z: float) -> float:
+    """1 / (1 + e⁻ᶻ)."""
+    return 1.0 / (1.0 + math.exp(-z)) if z > 0 else math.exp(z) / (1.0 + math.exp(z))
+
+
+GATED = {**ACTIVATIONS, "silu": lambda z: z * sigmoid(z), "sigmoid": sigmoid}
+
+
+def gated_feed_forward(w: dict, x: list, *, activation: str = "silu", **_: Any) -> list:
+    """W₂ (φ(W_g x + b_g) ⊙ (W₁ x + b₁)) + b₂ at every position."""
+    phi = GATED[activation]
+
+    def at(vector: list) -> list:
+        gate, hidden = dense(w, "gate", vector), dense(w, "expand", vector)
+        return dense(w, "reduce", [phi(gate[i]) * hidden[i] for i in range(len(gate))])
+
+    return [[at(vector) for vector in sequence] for sequence in x]
+
+
+def layer_norm_block(w: dict, x: list, *, eps: float = 1e-5, **_: Any) -> list:
+    """``layer_norm`` of every token; what is not there is 1 or 0."""
+    ones, zeros = [1.0] * len(x[0][0]), [0.0] * len(x[0][0])
+    scale, offset = w.get("scale", ones), w.get("offset", zeros)
+    return [[layer_norm(vector, scale, offset, eps) for vector in sequence] for sequence in x]
+
+
+def rms_norm_block(w: dict, x: list, *, eps: float = 1e-6, zero_centered: bool = False, **_: Any) -> list:
+    """``rms_norm`` of every token by γ, of which the parameter is γ or γ − 1."""
+    scale = [1.0 + g for g in w["scale"]] if zero_centered else w["scale"]
+    return [[rms_norm(vector, scale, eps) for vector in sequence] for sequence in x]
+
+
+def transformer_layer(
+    w: dict,
+    x: list,
+    memory: list | None = None,
+    attention_mask: Any = True,
+    bias: Any = 0.0,
+    memory_mask: Any = True,
+    *,
+    attention: dict,
+    feed_forward: dict,
+    cross_attention: dict | None = None,
+    norm: dict | None = None,
+    norm_place: str = "before",
+    parallel: str | None = None,
+    skip_scale: float = 1.0,
+    residual_scale: float = 1.0,
+    **_: Any,
+) -> list:
+    """Before: s x + r γ f(N(x)). After: N(s x + r γ f(x)). Inside: s x + r γ N(f(x)). Around: s x + r γ N'(f(N(x))).
+
+    Of attention, cross-attention and feed-forward one after the other; or s x + r γ A(N x) + r γ F(N x), in parallel.
+    """
+    known = {
+        "MultiHeadAttention": multi_head_attention, "FeedForward": feed_forward_of,
+        "GatedFeedForward": gated_feed_forward, "LayerNorm": layer_norm_block, "RMSNorm": rms_norm_block,
+    }  # fmt: skip
+
+    def run(part: dict, name: str, *given: Any, **more: Any) -> list:
+        return known[part["block"]](below(w, name), *given, **more, **part["fields"])
+
+    def n(name: str, x: list) -> list:
+        return run(norm, name, x) if norm else x
+
+    def weighed(name: str, y: list) -> list:
+        factor = w.get(f"{name}_scale", [1.0] * len(y[0][0]))
+        return [[[residual_scale * factor[c] * z[c] for c in range(len(z))] for z in sequence] for sequence in y]
+
+    def skipped(x: list) -> list:
+        return [[[skip_scale * v for v in vector] for vector in sequence] for sequence in x]
+
+    compute = {
+        "attention": lambda x: run(attention, "attention", x, attention_mask=attention_mask, bias=bias),
+        "feed_forward": lambda x: run(feed_forward, "feed_forward", x),
+    }
+    if parallel:
+        own = "feed_forward_norm" if parallel == "own" else "attention_norm"
+        one = weighed("attention", compute["attention"](n("attention_norm", x)))
+        two = weighed("feed_forward", compute["feed_forward"](n(own, x)))
+        return add(add(skipped(x), one), two)
+    if cross_attention:
+        compute["cross_attention"] = lambda x: run(
+            cross_attention, "cross_attention", x, memory, attention_mask=memory_mask
+        )
+    for name in ("attention", "cross_attention", "feed_forward"):
+        if name not in compute:
+            continue
+        first = f"{name}_norm"
+        y = compute[name](n(first, x) if norm_place in ("before", "around") else x)
+        if norm_place == "inside":
+            y = n(first, y)
+        if norm_place == "around":
+            y = n(f"{name}_post_norm", y)
+        x = add(skipped(x), weighed(name, y))
+        if norm_place == "after":
+            x = n(first, x)
+    return x
+
+
+feed_forward_of = feed_forward
+
+
 def encoder_layer(
     w: dict,
     x: list,

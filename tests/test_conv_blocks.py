@@ -332,7 +332,7 @@ def test_options_that_cannot_be_are_refused_alike(name: str, fields: dict[str, A
     texts = {said(lambda: ar.block(name)(**fields))}
     for engine, package in (("torch", "attn_ref_torch"), ("tensorflow", "attn_ref_keras")):
         ar.backend(engine)
-        from attn_ref.catalogue import find
+        from attn_ref.discovery import find
 
         mirror = find(name, package)
         assert mirror is not None

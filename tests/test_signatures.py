@@ -7,7 +7,7 @@ import inspect
 import pytest
 
 import attn_ref as ar
-from attn_ref.catalogue import file_of
+from attn_ref.discovery import file_of
 from tools.signatures import rewritten, stale
 
 

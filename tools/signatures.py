@@ -19,7 +19,7 @@ import click
 
 import attn_ref as ar
 from attn_ref.block import Block
-from attn_ref.catalogue import file_of
+from attn_ref.discovery import file_of
 from attn_ref.engines import backends
 
 #: after the options, for what the framework's own layers take

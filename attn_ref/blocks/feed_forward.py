@@ -42,6 +42,7 @@ class FeedForward(Block):
         draw=(0.0, 0.25),
     )  # fmt: skip
 
+    role = "feed-forward"
     inputs = {"x": Input("b t {width}")}
     output_axes = "b t c"
     example = {"width": 8, "hidden_width": 12}

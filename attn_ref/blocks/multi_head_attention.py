@@ -109,6 +109,7 @@ class MultiHeadAttention(Block):
         ScaledDotProductAttention, "dropout", meaning="share of the attention weights that training drops"
     )
 
+    role = "attention"
     inputs = {
         "query": Input("b t {width}"),
         "key": Input("b s {key_in}", default="query"),

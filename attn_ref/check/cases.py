@@ -45,7 +45,10 @@ TAMED = {"float16": {"huge": "large", "shifted": "plain", "far": "plain"}}
 
 @dataclass(frozen=True)
 class Case:
-    """What is run: the block by name and fields, and for every input that is given its shape and style."""
+    """What is run: the block by name and fields, and for every input that is given its shape and style.
+
+    ``fields`` is plain data: a block among them is told as ``Block.as_data`` tells it.
+    """
 
     block: str
     fields: dict[str, Any]
@@ -169,7 +172,7 @@ def draw(
     dims |= {label: dims[other] for label, other in same.items() if other in dims}
     shapes = {name: _shape(block, spec, dims, pick) for name, spec in given.items()}
     styles = {name: (style or pick)(*STYLES[spec.kind]) for name, spec in given.items()}
-    return Case(type(block).__name__, block.fields(), shapes, styles, seed)
+    return Case(type(block).__name__, block.as_data()["fields"], shapes, styles, seed)
 
 
 def _can_stand_in(block: Block, spec: Input, other: Input | None) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cache
 from itertools import combinations
@@ -21,6 +21,16 @@ def level(value: Any) -> str:
     if type(value) is int:
         return str(value) if value in (0, 1) else "< 0" if value < 0 else "> 1"
     return str(value)
+
+
+def levels(fields: Mapping[str, Any], before: str = "") -> Iterator[Feature]:
+    """The level of every option; of a block among them its name, and those of its own."""
+    for name, value in fields.items():
+        if isinstance(value, Mapping):
+            yield before + name, value["block"]
+            yield from levels(value["fields"], f"{before}{name}.")
+        else:
+            yield before + name, level(value)
 
 
 def dims_of(case: Case, block: Block) -> dict[str, int]:
@@ -43,7 +53,7 @@ def _features(text: str) -> frozenset[Feature]:
     case = Case.from_json(text)
     block = case.build()
     dims = dims_of(case, block)
-    found = {(name, level(value)) for name, value in case.fields.items()}
+    found = set(levels(case.fields))
     for name, spec in block.inputs.items():
         shape = case.shapes.get(name)
         if spec.optional or spec.default:

@@ -14,6 +14,7 @@ from dataclasses import MISSING, fields, replace
 from functools import partial
 from typing import Any
 
+from attn_ref.block import Block
 from attn_ref.catalogue import block as find_block
 from attn_ref.check.cases import STYLES, Case, Shaped
 from attn_ref.check.compare import Outcome
@@ -150,6 +151,8 @@ def moves(case: Case) -> Iterator[Move]:
         yield partial(changed, fields={name: defaults[name]})
     for name in optional:
         yield partial(changed, without=[name])
+    for path, default in within(block, case.fields):
+        yield partial(changed, fields={path: default})
     for label in labels(case):
         for size in (1, *AXES) if label == "b" else AXES:
             yield partial(resized, label=label, size=size)
@@ -157,6 +160,9 @@ def moves(case: Case) -> Iterator[Move]:
         if type(value) is int:
             for size in (1, 2, 3, 4):
                 yield partial(smaller, field=name, size=size, default=defaults.get(name))
+    for now in sorted(numbers(case.fields), reverse=True) if any(type(x) is dict for x in case.fields.values()) else ():
+        for size in (1, 2, 3, 4, 8):
+            yield partial(together, now=now, size=size)
     yield partial(plain, names=list(case.shapes))
     for name in case.shapes:
         yield partial(plain, names=[name])
@@ -166,6 +172,34 @@ def moves(case: Case) -> Iterator[Move]:
     yield seedless
 
 
+def within(cls: type[Block], told: dict[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """("attention.causal", its default) of every option that is not at it, of the blocks among the options."""
+    for name, value in told.items():
+        if not isinstance(value, dict):
+            continue
+        part = find_block(value["block"])
+        for field in fields(part):
+            if field.default is not MISSING and value["fields"].get(field.name, field.default) != field.default:
+                yield f"{before}{name}.{field.name}", field.default
+        yield from within(part, value["fields"], f"{before}{name}.")
+
+
+def numbers(told: dict[str, Any]) -> set[int]:
+    """The whole numbers among the options, those of blocks among them too."""
+    inner = [numbers(value["fields"]) for value in told.values() if isinstance(value, dict)]
+    return {value for value in told.values() if type(value) is int}.union(*inner)
+
+
+def together(case: Case, *, now: int, size: int) -> Case:
+    """With another number wherever a number stands, since blocks that hold others share their widths."""
+
+    def put(told: dict[str, Any]) -> dict[str, Any]:
+        return {name: put(x) if isinstance(x, dict) else size if type(x) is int and x == now else x
+                for name, x in told.items()}  # fmt: skip
+
+    return changed(case, fields=put(case.fields)) if now > size else case
+
+
 def changed(
     case: Case, fields: dict[str, Any] | None = None, without: Iterable[str] = (), sizes: dict[str, int] | None = None
 ) -> Case:
@@ -173,7 +207,7 @@ def changed(
     cls = find_block(case.block)
     new = cls.build({**case.fields, **(fields or {})})
     dims = bind(cls.build(case.fields), shaped(case)) | (sizes or {})
-    shapes = {name: shape for name, shape in case.shapes.items() if name not in without}
+    shapes = {name: shape for name, shape in case.shapes.items() if name not in without and name in new.inputs}
     for name, spec in new.inputs.items():  # an input that is left out has the sizes of the one in its place
         if spec.default and name not in shapes:
             pairs = zip(spec.axes, new.inputs[spec.default].axes, strict=True)
@@ -186,7 +220,7 @@ def changed(
             old if size is None or (keep and old == 1) else size for old, size in zip(shape, sized, strict=True)
         )
     styles = {name: case.styles[name] for name in shapes}
-    made = replace(case, fields={**case.fields, **(fields or {})}, shapes=shapes, styles=styles)
+    made = replace(case, fields=new.as_data()["fields"] if fields else case.fields, shapes=shapes, styles=styles)
     bind(new, shaped(made))
     return made
 

@@ -78,12 +78,12 @@ def readable(text: str) -> list[str]:
     """A case in a few lines: the block with what is not its default, then the inputs."""
     try:
         case = Case.from_json(text)
-        options = ", ".join(f"{name}={value!r}" for name, value in chosen(case).items())
+        title = str(case.build())
     except ValueError:  # it is of a block that is not here
         return [text]
     seed = f"seed {case.seed}" + (", so that inputs lie in reversed order in memory" if case.seed % 2 else "")
     inputs = [f"{name} {_shape(shape)}, {case.styles.get(name, 'plain')}" for name, shape in case.shapes.items()]
-    return [f"{case.block}({options})", *inputs, seed]
+    return [title, *inputs, seed]
 
 
 def _shape(shape: tuple[int, ...]) -> str:
@@ -92,11 +92,16 @@ def _shape(shape: tuple[int, ...]) -> str:
 
 def chosen(case: Case) -> dict[str, Any]:
     """The options that are not left at their defaults."""
-    defaults: dict[str, Any] = {field.name: field.default for field in fields(find_block(case.block))}
+    return shortened(case.block, case.fields)
+
+
+def shortened(block: str, told: Mapping[str, Any]) -> dict[str, Any]:
+    """The same of a block and of those among its options."""
+    defaults: dict[str, Any] = {field.name: field.default for field in fields(find_block(block))}
     return {
-        name: value
-        for name, value in case.fields.items()
-        if name not in defaults or defaults[name] is MISSING or value != defaults[name]
+        name: {"block": x["block"], "fields": shortened(x["block"], x["fields"])} if isinstance(x, dict) else x
+        for name, x in told.items()
+        if name not in defaults or defaults[name] is MISSING or x != defaults[name]
     }
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from attn_ref.block import written
 from attn_ref.commands import formula, prose
 from attn_ref.commands.output import console, write_json
 from attn_ref.option import options
@@ -53,8 +54,8 @@ def page(block: Any, facts: dict[str, Any], width: int) -> Iterator[tuple[str, l
     yield "", "\n\n".join(prose.paragraphs(doc(type(block)), width)).split("\n")
     tables: dict[str, list[tuple[str, ...]]] = {
         "options: default, that of the example shown, meaning": [
-            (k, repr(facts["defaults"][k]) if k in facts["defaults"] else "required", repr(v), facts["about"][k])
-            for k, v in facts["options"].items()
+            (k, repr(facts["defaults"][k]) if k in facts["defaults"] else "required", written(v), facts["about"][k])
+            for k, v in block.fields().items()
         ],
         "inputs": list(facts["inputs"].items()),
         "parameters": [(k, str(tuple(v))) for k, v in facts["parameters"].items()],
@@ -84,7 +85,7 @@ def describe(block: Any) -> dict[str, Any]:
         "text": "\n\n".join(prose.paragraphs(doc(cls), prose.WIDEST)),
         "equations": formula.equations(latex),
         "latex": latex,
-        "options": block.fields(),
+        "options": block.as_data()["fields"],
         "defaults": {field.name: field.default for field in fields(block) if field.default is not MISSING},
         "about": about(cls),
         "inputs": {
@@ -92,7 +93,8 @@ def describe(block: Any) -> dict[str, Any]:
             + (f", below {spec.below}" if spec.below else "")
             + (f", default: {spec.default}" if spec.default else ", optional" if spec.optional else "")
             + (f", broadcasts{', rank ' + ' or '.join(map(str, spec.ranks)) if spec.ranks else ''}" * spec.broadcast)
-            for name, spec in block.inputs.items()
+            + (f", needs {spec.needs}" if spec.needs else "")
+            for name, spec in cls.inputs.items()
         },
         "parameters": {name: list(param.shape) for name, param in block.params().items()},
         "taps": {name: {"axes": labels, "shape": list(value.shape)} for name, (value, labels) in taps.items()},

@@ -3,7 +3,19 @@
 Blocks use these for everything that is not + − × ÷ or indexing.
 """
 
-from attn_ref.ops.activation import ACTIVATIONS, GATES, erf, gelu, gelu_tanh, hard_sigmoid, relu, sigmoid, tanh
+from attn_ref.ops.activation import (
+    ACTIVATIONS,
+    GATED,
+    GATES,
+    erf,
+    gelu,
+    gelu_tanh,
+    hard_sigmoid,
+    relu,
+    sigmoid,
+    silu,
+    tanh,
+)
 from attn_ref.ops.conv import conv, max_pool
 from attn_ref.ops.linear import embedding, linear, matmul
 from attn_ref.ops.norm import batch_norm, layer_norm, mean, rms_norm, sqrt, standardised
@@ -23,8 +35,9 @@ from attn_ref.ops.shape import dropout, merge_heads, repeat_heads, split_heads
 from attn_ref.ops.softmax import exp, masked, softmax
 
 __all__ = [
-    "ACTIVATIONS", "GATES", "batch_norm", "bias_slopes", "conv", "cos", "distance_buckets", "dropout", "embedding",
-    "erf", "exp", "gelu", "gelu_tanh", "hard_sigmoid", "largest", "layer_norm", "linear", "masked", "matmul",
-    "max_pool", "mean", "merge_heads", "merge_pairs", "power", "quotient", "relu", "repeat_heads", "rms_norm",
-    "rotary_angles", "sigmoid", "sin", "softmax", "split_heads", "split_pairs", "sqrt", "standardised", "tanh",
+    "ACTIVATIONS", "GATED", "GATES", "batch_norm", "bias_slopes", "conv", "cos", "distance_buckets", "dropout",
+    "embedding", "erf", "exp", "gelu", "gelu_tanh", "hard_sigmoid", "largest", "layer_norm", "linear", "masked",
+    "matmul", "max_pool", "mean", "merge_heads", "merge_pairs", "power", "quotient", "relu", "repeat_heads",
+    "rms_norm", "rotary_angles", "sigmoid", "silu", "sin", "softmax", "split_heads", "split_pairs", "sqrt",
+    "standardised", "tanh",
 ]  # fmt: skip

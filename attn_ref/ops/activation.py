@@ -61,6 +61,12 @@ def _logistic(x: Any) -> Any:
 
 
 @primitive
+def silu(x: Any) -> Any:
+    """x / (1 + e⁻ˣ). Elfwing, Uchibe and Doya 2017, equation 2; "swish" in Ramachandran et al. 2017."""
+    return x * sigmoid(x)
+
+
+@primitive
 def hard_sigmoid(x: Any) -> Any:
     """min(max(x + 3, 0), 6) / 6, and 0 for the derivative at ±3. Howard et al. 2019, section 5.2."""
     kink(lambda: np.isin(x.real, (-3.0, 3.0)))
@@ -101,5 +107,7 @@ def gelu_tanh(x: Any) -> Any:
 
 #: The activations that a block can name.
 ACTIVATIONS = {"relu": relu, "gelu": gelu, "gelu_tanh": gelu_tanh}
+#: Those of a gated linear unit.
+GATED = {"silu": silu, "gelu": gelu, "gelu_tanh": gelu_tanh, "relu": relu, "sigmoid": sigmoid}
 #: Those that give a share of what they multiply, between 0 and 1.
 GATES = {"sigmoid": sigmoid, "hard_sigmoid": hard_sigmoid}

@@ -25,20 +25,25 @@ def sqrt(x: Any) -> Any:
 
 
 @primitive
-def layer_norm(x: Any, scale: Any, offset: Any, *, eps: float) -> Any:
+def layer_norm(x: Any, scale: Any = None, offset: Any = None, *, eps: float) -> Any:
     """(x − mean) / √(variance + eps) · scale + offset over the last axis, the variance being the biased one.
+
+    Without scale or offset as with 1 or 0.
 
     Ba, Kiros and Hinton 2016, "Layer Normalization", equations 3 and 4 (there without eps).
     """
     centred = x - mean(x, keepdims=True)
     variance = mean(centred * centred, keepdims=True)
-    return centred / sqrt(variance + eps) * scale + offset
+    y = centred / sqrt(variance + eps)
+    y = y if scale is None else y * scale
+    return y if offset is None else y + offset
 
 
 @primitive
-def rms_norm(x: Any, scale: Any, *, eps: float) -> Any:
+def rms_norm(x: Any, scale: Any = None, *, eps: float) -> Any:
     """x / √(mean(x²) + eps) · scale over the last axis. Zhang and Sennrich 2019, equation 4 (there without eps)."""
-    return x / sqrt(mean(x * x, keepdims=True) + eps) * scale
+    y = x / sqrt(mean(x * x, keepdims=True) + eps)
+    return y if scale is None else y * scale
 
 
 def batch_norm(x: Any, w: Any, *, eps: float, momentum: float, unbiased: bool) -> Any:

@@ -120,7 +120,7 @@ class Checkpoint(Mapping[str, np.ndarray]):
             cls = catalogue.block(str(self.metadata["block"]))
             if lines := [line for item in fields.items() if (line := beyond(cls, *item, self))]:
                 raise ValueError("; ".join(lines))
-            return cls.build({name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()})
+            return cls.build(fields)
         except (ValueError, TypeError, OverflowError) as error:
             raise CheckpointError(f"{self.path}: its metadata describe no block: {error}") from error
 
@@ -170,8 +170,12 @@ def beyond(cls: type[Block], field: str, value: Any, held: Checkpoint) -> str | 
     """Why a field's value is more than the tensors ``held`` leave room for; None if it is not.
 
     A size is at most as large as there are numbers. What counts members of a list is at most as large as there are
-    tensors, since a block makes something for each of them.
+    tensors, since a block makes something for each of them. The same holds inside a block among the fields.
     """
+    if isinstance(value, Mapping):
+        inner = value.get("fields")
+        told = inner.items() if isinstance(inner, Mapping) else ()
+        return next((f"{field}.{line}" for item in told if (line := beyond(Block, *item, held))), None)
     number = len(value) if isinstance(value, list | tuple) else value
     if type(number) is not int:
         return None

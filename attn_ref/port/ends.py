@@ -60,8 +60,7 @@ def main(place: str) -> None:
     try:
         from attn_ref.catalogue import block
 
-        fields = {name: tuple(v) if isinstance(v, list) else v for name, v in job.pop("fields").items()}
-        job["block"] = block(job["block"]).build(fields)
+        job["block"] = block(job["block"]).build(job.pop("fields"))
         with np.load(folder / "inputs.npz", allow_pickle=False) as inputs:
             run = getattr(import_module(module), function)
             outcome: Outcome = run(Job(**job, inputs=dict(inputs)))

@@ -124,7 +124,7 @@ def settle(
                 told[name] = Told(told[name].value, f"{told[name].by}, against {item.value!r} by {item.by}")
         told = {**source, **told}
     known = {item.name: item for item in fields(cls)}
-    if unknown := [name for name in told if name not in known]:
+    if unknown := [name for name in told if name.partition(".")[0] not in known]:
         raise ValueError(f"{cls.__name__} has no option {', '.join(unknown)}; its options are {', '.join(known)}")
     lines = [problem for name, (value, by) in told.items() if (problem := mistyped(cls, name, value, by))]
     lines += [
@@ -142,7 +142,7 @@ def settle(
         give = " ".join(f"--set {name}=…" for name in untold)
         raise CheckpointError(f"{cls.__name__}: {', '.join(untold)} cannot be told from {missing}; give {give}")
     try:
-        block = cls.build({name: tuple(v) if isinstance(v, list) else v for name, (v, _) in told.items()})
+        block = cls.build({name: value for name, (value, _) in told.items()})
     except (TypeError, OverflowError) as error:  # a check inside the block met a value that it was not written for
         raise ValueError(f"{cls.__name__}: {error}") from error
     return block, {name: told[name].by if name in told else "the block's default" for name in known}
@@ -150,8 +150,12 @@ def settle(
 
 def mistyped(cls: type[Block], name: str, value: Any, by: str) -> str | None:
     """What is wrong with the type of a field's value, if anything."""
+    if "." in name:  # an option of a block among the fields, which says so itself
+        return None
     hint = get_type_hints(cls)[name]
     kinds = get_args(hint) or (hint,)
+    if Block in kinds and (isinstance(value, Mapping | Block) or (value is None and type(None) in kinds)):
+        return None
     fits = type(value) in kinds or (value is None and type(None) in kinds) or (type(value) is int and float in kinds)
     if fits or not all(isinstance(kind, type) for kind in kinds) or isinstance(value, list | tuple):
         return None

@@ -58,8 +58,7 @@ class Plan:
 
     def metadata(self) -> dict[str, Any]:
         """What the written file says about itself."""
-        block = {"block": type(self.block).__name__, "fields": self.block.fields()}
-        return {**block, "map": self.to_map.name, "origin": self.origin}
+        return {**self.block.as_data(), "map": self.to_map.name, "origin": self.origin}
 
     def tensors(self, source: Checkpoint) -> Checkpoint:
         """The target's tensors, each read from ``source`` and turned when it is asked for."""
@@ -73,13 +72,14 @@ class Plan:
 
     def to_json(self) -> dict[str, Any]:
         """The plan as plain data."""
+        fields = self.block.as_data()["fields"]
         return {
             "source": str(self.source),
             "target": str(self.target),
             "from": {"map": self.from_map.name, **self.from_variant._asdict()},
             "to": {"map": self.to_map.name, **self.to_variant._asdict()},
             "block": type(self.block).__name__,
-            "fields": {name: {"value": value, "by": self.told[name]} for name, value in self.block.fields().items()},
+            "fields": {name: {"value": value, "by": self.told[name]} for name, value in fields.items()},
             "moves": [asdict(move) for move in self.moves],
             "unused": self.unused,
         }

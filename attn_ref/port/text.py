@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from attn_ref.block import Block
 from attn_ref.port.checkpoint import CheckpointError
 
 #: bytes; a configuration has a few thousand, the index of a very large model a few million
@@ -36,5 +37,5 @@ def load_json(path: Path) -> dict[str, Any]:
 
 
 def dump_json(value: Mapping[str, Any]) -> str:
-    """One line of JSON, the same for the same value."""
-    return json.dumps(value, sort_keys=True, ensure_ascii=False)
+    """One line of JSON, the same for the same value. A block among it is told as ``Block.as_data`` tells it."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, default=Block.as_data)

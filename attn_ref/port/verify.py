@@ -48,7 +48,7 @@ def prove(plan: Plan, source: Checkpoint, written: Path, *, seed: int = 0, tick:
     """Run ``source`` and the file ``written`` from it, and compare both with the reference."""
     inputs = sample(plan.block, seed)
     config = str(plan.config.absolute()) if plan.config else None
-    block = {"block": type(plan.block).__name__, "fields": plan.block.fields()}
+    block = plan.block.as_data()
     with tempfile.TemporaryDirectory(prefix="attn_ref-") as folder:
         here, there = Path(folder, "source"), Path(folder, "target")
         running: list[subprocess.Popen[bytes]] = []

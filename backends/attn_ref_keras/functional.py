@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from attn_ref.block import Block
-from attn_ref.catalogue import find, module_name
+from attn_ref.discovery import find, module_name
 from attn_ref.engines import needing
 from attn_ref.inputs import Input, resolve, spatial
 

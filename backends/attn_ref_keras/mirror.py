@@ -1,4 +1,4 @@
-"""What every Keras mirror shares: its configuration is its block's fields."""
+"""What every Keras mirror shares: its configuration is its block's fields; and how one holds others."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import keras
 
 from attn_ref.block import Block
+from attn_ref.discovery import find
 from attn_ref.inputs import check_shapes
 
 
@@ -17,8 +18,16 @@ class Mirror(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """The layer's own configuration and the block's fields."""
-        return {**super().get_config(), **self.block.fields()}
+        return {**super().get_config(), **self.block.as_data()["fields"]}
 
     def check(self, **given: Any) -> None:
         """Refuse shapes and dtypes that the block refuses."""
         check_shapes(self.block, **given)
+
+
+def mirrored(block: Block, dtype: Any) -> Any:
+    """A new mirror of a block, of a dtype policy. ValueError where Keras has none."""
+    mirror = find(type(block).__name__, "attn_ref_keras")
+    if mirror is None:
+        raise ValueError(f"{type(block).__name__} has no mirror in attn_ref_keras")
+    return mirror(**block.fields(), dtype=dtype)

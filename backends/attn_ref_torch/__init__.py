@@ -14,7 +14,7 @@ import numpy as np
 from attn_ref.backend import Backend as BaseBackend
 from attn_ref.backend import Request, Run, Slot
 from attn_ref.block import Block
-from attn_ref.catalogue import find
+from attn_ref.discovery import find
 
 __all__ = ["Backend"]
 

@@ -1,10 +1,13 @@
-"""What every torch mirror shares: it shows the options of its block."""
+"""What every torch mirror shares: it shows the options of its block; and how one holds others."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from torch import nn
 
 from attn_ref.block import Block
+from attn_ref.discovery import find
 
 
 class Mirror(nn.Module):
@@ -13,6 +16,15 @@ class Mirror(nn.Module):
     block: Block
 
     def extra_repr(self) -> str:
-        """The options that are not as they are by default, for ``print(layer)``."""
+        """The options that are not as they are by default, for ``print(layer)``, which shows blocks by themselves."""
         defaults = {name: field.default for name, field in type(self.block).__dataclass_fields__.items()}
-        return ", ".join(f"{name}={x!r}" for name, x in self.block.fields().items() if x != defaults[name])
+        own = {name: x for name, x in self.block.fields().items() if x != defaults[name] and not isinstance(x, Block)}
+        return ", ".join(f"{name}={x!r}" for name, x in own.items())
+
+
+def mirrored(block: Block) -> Any:
+    """A new mirror of a block. ValueError where torch has none."""
+    mirror = find(type(block).__name__, "attn_ref_torch")
+    if mirror is None:
+        raise ValueError(f"{type(block).__name__} has no mirror in attn_ref_torch")
+    return mirror(**block.fields())
