@@ -103,8 +103,12 @@ def witnessed(cls: type[ar.Block]) -> Iterator[tuple[str, ar.Block, ar.Block]]:
     for field, value in cls.witnesses.items():
         others = {**value} if isinstance(value, dict) else {field: value}
         acting = others.pop(field)
-        block = cls(**{**cls.example, **others})
-        yield field, block, dataclasses.replace(block, **{field: acting})
+        try:
+            block = cls(**{**cls.example, **others})
+        except ValueError:  # they only fit together, as the widths of a block and of those in it do
+            yield field, cls(**cls.example), cls(**{**cls.example, **others, field: acting})
+        else:
+            yield field, block, dataclasses.replace(block, **{field: acting})
 
 
 @every_block

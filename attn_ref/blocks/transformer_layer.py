@@ -178,8 +178,8 @@ class TransformerLayer(Block):
         parts = {**self.sub_layers, **{name: self.norm for name in self.norms if self.norm}}
         factor = Param((self.width,), "scale", start=self.layer_scale)
         return {
-            **{full: param for name, part in parts.items() for full, param in nest(name, part).items()},
             **({} if self.layer_scale is None else {f"{name}_scale": factor for name in self.sub_layers}),
+            **{full: param for name, part in parts.items() for full, param in nest(name, part).items()},
         }
 
     @classmethod

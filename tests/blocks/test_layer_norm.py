@@ -16,20 +16,20 @@ FAULTS = [
     Fault(
         "the framework's own eps",
         "normed",
-        torch=("F.layer_norm(x, (self.width,), eps=self.eps)", "F.layer_norm(x, (self.width,))"),
-        keras=(
-            'tap("normed", ops.layer_normalization(x, axis=-1, epsilon=self.eps)',
-            'tap("normed", ops.layer_normalization(x, axis=-1, epsilon=1e-3)',
-        ),
+        torch=("scale, offset, self.eps)", "scale, offset)"),
+        keras=("epsilon=self.eps)", "epsilon=1e-3)"),
     ),
     Fault(
         "the root mean square in place of the spread",
         "normed",
-        torch=("F.layer_norm(x, (self.width,), eps=self.eps)", "F.rms_norm(x, (self.width,), eps=self.eps)"),
+        torch=(
+            "F.layer_norm(x, (self.width,), scale, offset, self.eps)",
+            "F.rms_norm(x, (self.width,), scale, self.eps) + (0 if offset is None else offset)",
+        ),
         reference=("ops.layer_norm(x, eps=self.eps)", "ops.rms_norm(x, eps=self.eps)"),
         keras=(
-            'tap("normed", ops.layer_normalization(x',
-            'tap("normed", ops.rms_normalization(x',
+            "ops.layer_normalization(x, scale, offset, axis=-1, epsilon=self.eps)",
+            "ops.rms_normalization(x, scale, axis=-1, epsilon=self.eps) + (0 if offset is None else offset)",
         ),
     ),
     Fault(

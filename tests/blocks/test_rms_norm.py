@@ -16,11 +16,8 @@ FAULTS = [
     Fault(
         "the eps of the dtype",
         "normed",
-        torch=("F.rms_norm(x, (self.width,), eps=self.eps)", "F.rms_norm(x, (self.width,))"),
-        keras=(
-            'tap("normed", ops.rms_normalization(x, axis=-1, epsilon=self.eps)',
-            'tap("normed", ops.rms_normalization(x, axis=-1, epsilon=1e-7)',
-        ),
+        torch=("scale, self.eps)", "scale)"),
+        keras=("epsilon=self.eps)", "epsilon=1e-7)"),
     ),
     Fault(
         "Gemma's parameter read as the scale",
@@ -32,12 +29,12 @@ FAULTS = [
     Fault(
         "centred as a layer norm",
         "normed",
-        torch=("F.rms_norm(x, (self.width,), eps=self.eps)", "F.layer_norm(x, (self.width,), eps=self.eps)"),
-        reference=("ops.rms_norm(x, eps=self.eps)", "ops.layer_norm(x, eps=self.eps)"),
-        keras=(
-            'tap("normed", ops.rms_normalization(x',
-            'tap("normed", ops.layer_normalization(x',
+        torch=(
+            "F.rms_norm(x, (self.width,), scale, self.eps)",
+            "F.layer_norm(x, (self.width,), scale, None, self.eps)",
         ),
+        reference=("ops.rms_norm(x, eps=self.eps)", "ops.layer_norm(x, eps=self.eps)"),
+        keras=("ops.rms_normalization(x, scale, axis=-1,", "ops.layer_normalization(x, scale, axis=-1,"),
     ),
 ]
 

@@ -17,24 +17,17 @@ __all__ = ["FAULTS", "oracle"]
 FAULTS = [
     inside("FeedForward", "bias of the first layer dropped", "feed_forward"),
     Fault(
-        "normed twice where norms stand inside",
-        "fed",
-        torch=('if self.norm_place == "around":', 'if self.norm_place in ("around", "inside"):'),
-        keras=('if self.norm_place == "around":', 'if self.norm_place in ("around", "inside"):'),
+        "in parallel, feed-forward reads what attention gave",
+        "feed_forward.hidden|feed_forward.gate",
+        torch=("self.feed_forward(own)", "self.feed_forward(own + attended)"),
+        keras=("feed(own)", "feed(own + attended)"),
     ),
     Fault(
-        "pre-norm residual taken after the norm",
-        "attended",
-        torch=(
-            "        y = tap(label, self.skip_scale * x + self.result(name, y)",
-            '        x = self.normed(f"{name}_norm", x) if before else x\n'
-            "        y = tap(label, self.skip_scale * x + self.result(name, y)",
-        ),
-        keras=(
-            "        y = tap(label, self.skip_scale * x + self.result(name, y, training)",
-            '        x = self.normed(f"{name}_norm", x) if before else x\n'
-            "        y = tap(label, self.skip_scale * x + self.result(name, y, training)",
-        ),
+        "no residual",
+        "attended|crossed|fed",
+        torch=("self.skip_scale * x + self.result(name, y)", "self.result(name, y)"),
+        reference=("self.skip_scale * x + self.result(w, name, y)", "self.result(w, name, y)"),
+        keras=("self.skip_scale * x + self.result(name, y, training)", "self.result(name, y, training)"),
     ),
     Fault(
         "layer scale left out",

@@ -41,8 +41,11 @@ class LayerNorm(Mirror):
     def call(self, x: Any) -> Any:
         self.check(x=x)
         if not probing():
-            return ops.layer_normalization(x, self.scale, self.offset, axis=-1, epsilon=self.eps)
-        y = tap("normed", ops.layer_normalization(x, axis=-1, epsilon=self.eps), "b t c")
+            return self.norm(x, self.scale, self.offset)
+        y = tap("normed", self.norm(x), "b t c")
         if self.scale is not None:
             y = tap("scaled", y * self.scale, "b t c")
         return y if self.offset is None else tap("shifted", y + self.offset, "b t c")
+
+    def norm(self, x: Any, scale: Any = None, offset: Any = None) -> Any:
+        return ops.layer_normalization(x, scale, offset, axis=-1, epsilon=self.eps)

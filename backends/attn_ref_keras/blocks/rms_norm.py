@@ -37,6 +37,9 @@ class RMSNorm(Mirror):
         self.check(x=x)
         scale = self.scale + 1 if self.zero_centered else self.scale
         if not probing():
-            return ops.rms_normalization(x, scale, axis=-1, epsilon=self.eps)
-        normed = tap("normed", ops.rms_normalization(x, axis=-1, epsilon=self.eps), "b t c")
+            return self.norm(x, scale)
+        normed = tap("normed", self.norm(x), "b t c")
         return tap("scaled", normed * scale, "b t c")
+
+    def norm(self, x: Any, scale: Any = None) -> Any:
+        return ops.rms_normalization(x, scale, axis=-1, epsilon=self.eps)

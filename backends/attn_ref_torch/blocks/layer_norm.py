@@ -32,8 +32,11 @@ class LayerNorm(Mirror):
     def forward(self, x: Tensor) -> Tensor:
         check(self, x=x)
         if not probing():
-            return F.layer_norm(x, (self.width,), self.scale, self.offset, self.eps)
-        y = tap("normed", F.layer_norm(x, (self.width,), eps=self.eps), "b t c")
+            return self.norm(x, self.scale, self.offset)
+        y = tap("normed", self.norm(x), "b t c")
         if self.scale is not None:
             y = tap("scaled", y * self.scale, "b t c")
         return y if self.offset is None else tap("shifted", y + self.offset, "b t c")
+
+    def norm(self, x: Tensor, scale: Tensor | None = None, offset: Tensor | None = None) -> Tensor:
+        return F.layer_norm(x, (self.width,), scale, offset, self.eps)

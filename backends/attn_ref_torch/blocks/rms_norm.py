@@ -31,6 +31,9 @@ class RMSNorm(Mirror):
         check(self, x=x)
         scale = self.scale + 1 if self.zero_centered else self.scale
         if not probing():
-            return F.rms_norm(x, (self.width,), scale, self.eps)
-        normed = tap("normed", F.rms_norm(x, (self.width,), eps=self.eps), "b t c")
+            return self.norm(x, scale)
+        normed = tap("normed", self.norm(x), "b t c")
         return tap("scaled", normed * scale, "b t c")
+
+    def norm(self, x: Tensor, scale: Tensor | None = None) -> Tensor:
+        return F.rms_norm(x, (self.width,), scale, self.eps)
