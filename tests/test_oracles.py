@@ -345,6 +345,7 @@ OPS = {
     "erf": (ops.erf, each(math.erf), 6.0),
     "gelu": (ops.gelu, each(oracles.gelu), 40.0),
     "gelu_tanh": (ops.gelu_tanh, each(oracles.gelu_tanh), 40.0),
+    "silu": (ops.silu, each(oracles.GATED["silu"]), 40.0),
     "relu": (ops.relu, each(oracles.relu), 40.0),
     "tanh": (ops.tanh, each(math.tanh), 20.0),
     "sqrt": (lambda x: ops.sqrt(x * x + 1), each(lambda v: math.sqrt(v * v + 1)), 9.0),
@@ -413,7 +414,7 @@ def test_every_op_is_held_to_its_scalar_definition_and_to_differences() -> None:
     held = {name.partition(",")[0] for name in OPS}
     missing = [name for name in ops.__all__ if callable(getattr(ops, name)) and name not in held | ELSEWHERE]
     assert not missing, f"no entry of OPS for {', '.join(missing)}"
-    assert {op.__name__ for op in ops.ACTIVATIONS.values()} <= held
+    assert {op.__name__ for op in (*ops.ACTIVATIONS.values(), *ops.GATED.values())} <= held
 
 
 @pytest.mark.parametrize("name", OPS)

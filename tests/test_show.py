@@ -40,7 +40,7 @@ def test_every_command_of_the_equations_is_known(name: str) -> None:
     """What is neither a sign, nor space, nor a form is written as a word: only these may be."""
     words = {"max", "min", "log", "cos", "sin", "tanh"}
     used = set(re.findall(r"\\([A-Za-z]+)", re.sub(formula.LOOKS, "", prose.latex(doc(ar.block(name))))))
-    forms = {*formula.UPRIGHT, *formula.SPACES, "qquad", "frac", "tfrac", "begin", "end"}
+    forms = {*formula.UPRIGHT, *formula.SPACES, "qquad", "frac", "tfrac", "sqrt", "begin", "end"}
     assert {command for command in used - forms if not formula.sign(command)} <= words
 
 

@@ -247,7 +247,8 @@ class TransformerLayer(Block):
         return self.residual_scale * y
 
     def normed(self, w: Any, name: str, x: Any) -> Any:
-        return x if self.norm is None else self.norm(w[name], x)
+        part = self.norm
+        return x if part is None else part(w[name], x)
 
 
 def widths(part: Block) -> tuple[Any, ...]:

@@ -58,6 +58,6 @@ def of_parameters(slots: Mapping[str, Slot], block: Block) -> dict[str, str]:
         if slot.trains != param.trainable:
             trained.append(f"{name} {'trains' if slot.trains else 'does not train'}")
         # a layer may have been made in float32 and turned to its dtype
-        if start is not None and not np.all(np.isin(value := slot.get(), [start, np.float32(start)])):
+        if start is not None and not np.all(np.isin(value := slot.get(), np.array([start, np.float32(start)]))):
             started.append(f"{name} starts at {float(value.flat[0]):g}, not at {start:g}")
     return {"what trains": ", ".join(trained), "initial state": ", ".join(started)}

@@ -25,8 +25,10 @@ class Mirror(keras.layers.Layer):
         check_shapes(self.block, **given)
 
 
-def mirrored(block: Block, dtype: Any) -> Any:
-    """A new mirror of a block, of a dtype policy. ValueError where Keras has none."""
+def mirrored(block: Block | None, dtype: Any) -> Any:
+    """A new mirror of a block, of a dtype policy; None of none. ValueError where Keras has no mirror."""
+    if block is None:
+        return None
     mirror = find(type(block).__name__, "attn_ref_keras")
     if mirror is None:
         raise ValueError(f"{type(block).__name__} has no mirror in attn_ref_keras")

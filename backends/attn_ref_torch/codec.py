@@ -54,7 +54,7 @@ def leaves_of(module: nn.Module) -> dict[str, tuple[str, Turn, Turn]]:
         return BATCH_NORM
     if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
         return {"kernel": ("weight", kernel, kernel_back), "bias": ("bias", same, same)}
-    return LEAVES.get(type(module), {})
+    return next((LEAVES[kind] for kind in type(module).__mro__ if kind in LEAVES), {})
 
 
 def places(layer: nn.Module) -> Iterator[tuple[str, torch.Tensor, Turn, Turn]]:

@@ -22,8 +22,10 @@ class Mirror(nn.Module):
         return ", ".join(f"{name}={x!r}" for name, x in own.items())
 
 
-def mirrored(block: Block) -> Any:
-    """A new mirror of a block. ValueError where torch has none."""
+def mirrored(block: Block | None) -> Any:
+    """A new mirror of a block; None of none. ValueError where torch has no mirror."""
+    if block is None:
+        return None
     mirror = find(type(block).__name__, "attn_ref_torch")
     if mirror is None:
         raise ValueError(f"{type(block).__name__} has no mirror in attn_ref_torch")

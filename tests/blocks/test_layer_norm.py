@@ -23,8 +23,8 @@ FAULTS = [
         "the root mean square in place of the spread",
         "normed",
         torch=(
-            "F.layer_norm(x, (self.width,), scale, offset, self.eps)",
-            "F.rms_norm(x, (self.width,), scale, self.eps) + (0 if offset is None else offset)",
+            "F.layer_norm(x, self.normalized_shape, scale, offset, self.eps)",
+            "F.rms_norm(x, self.normalized_shape, scale, self.eps) + (0 if offset is None else offset)",
         ),
         reference=("ops.layer_norm(x, eps=self.eps)", "ops.rms_norm(x, eps=self.eps)"),
         keras=(
@@ -35,13 +35,13 @@ FAULTS = [
     Fault(
         "scaled after the shift",
         "shifted",
-        torch=("y + self.offset", "y + self.offset * (1 if self.scale is None else self.scale)"),
+        torch=("y + self.bias", "y + self.bias * (1 if self.weight is None else self.weight)"),
         keras=("y + self.offset", "y + self.offset * (1 if self.scale is None else self.scale)"),
     ),
     Fault(
         "the scale is its distance from 1",
         "scaled",
-        torch=("y * self.scale", "y * (1 + self.scale)"),
+        torch=("y * self.weight", "y * (1 + self.weight)"),
         keras=("y * self.scale", "y * (1 + self.scale)"),
     ),
 ]

@@ -22,7 +22,7 @@ FAULTS = [
     Fault(
         "Gemma's parameter read as the scale",
         "scaled",
-        torch=("self.scale + 1 if self.zero_centered else self.scale", "self.scale"),
+        torch=("self.weight + 1 if self.zero_centered else self.weight", "self.weight"),
         reference=('1.0 + w["scale"] if self.zero_centered else w["scale"]', 'w["scale"]'),
         keras=("self.scale + 1 if self.zero_centered else self.scale", "self.scale"),
     ),
@@ -30,8 +30,8 @@ FAULTS = [
         "centred as a layer norm",
         "normed",
         torch=(
-            "F.rms_norm(x, (self.width,), scale, self.eps)",
-            "F.layer_norm(x, (self.width,), scale, None, self.eps)",
+            "F.rms_norm(x, self.normalized_shape, scale, self.eps)",
+            "F.layer_norm(x, self.normalized_shape, scale, None, self.eps)",
         ),
         reference=("ops.rms_norm(x, eps=self.eps)", "ops.layer_norm(x, eps=self.eps)"),
         keras=("ops.rms_normalization(x, scale, axis=-1,", "ops.layer_normalization(x, scale, axis=-1,"),

@@ -35,21 +35,22 @@ class TransformerLayer(Mirror):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.block = Reference.from_options(locals())
+        self.block = block = Reference.from_options(locals())
         self.norm_place, self.parallel, self.width = norm_place, parallel, width
         self.skip_scale, self.residual_scale, self.layer_scale = skip_scale, residual_scale, layer_scale
-        for name, part in self.block.sub_layers.items():
+        self.sub_layers, self.norms = list(block.sub_layers), block.norms
+        for name, part in block.sub_layers.items():
             setattr(self, name, mirrored(part, self.dtype_policy))
-        for name in self.block.norms:
-            setattr(self, name, mirrored(self.block.norm, self.dtype_policy))
+        for name in block.norms:
+            setattr(self, name, mirrored(block.norm, self.dtype_policy))
         self.drop = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
 
     def build(self, input_shape: Any) -> None:
-        for name in (*self.block.sub_layers, *self.block.norms):
+        for name in (*self.sub_layers, *self.norms):
             getattr(self, name).build(None)
         if self.layer_scale is not None:
             start = keras.initializers.Constant(self.layer_scale)
-            for name in self.block.sub_layers:
+            for name in self.sub_layers:
                 factor = self.add_weight(shape=(self.width,), initializer=start, name=f"{name}_scale")
                 setattr(self, f"{name}_scale", factor)
         self.built = True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -12,7 +11,7 @@ from attn_ref_torch.checks import check
 from attn_ref_torch.mirror import Mirror
 
 
-class LayerNorm(Mirror):
+class LayerNorm(Mirror, nn.LayerNorm):
     """Mirror of ``attn_ref.LayerNorm``, with the same arguments."""
 
     def __init__(
@@ -23,20 +22,19 @@ class LayerNorm(Mirror):
         use_scale: bool = True,
         use_offset: bool = True,
     ) -> None:
-        super().__init__()
+        super().__init__(width, eps=eps, bias=use_offset)
         self.block = Reference.from_options(locals())
-        self.scale = nn.Parameter(torch.ones(width)) if use_scale else None
-        self.offset = nn.Parameter(torch.zeros(width)) if use_offset else None
-        self.width, self.eps = width, eps
+        if not use_scale:
+            self.register_parameter("weight", None)
 
     def forward(self, x: Tensor) -> Tensor:
         check(self, x=x)
         if not probing():
-            return self.norm(x, self.scale, self.offset)
+            return self.norm(x, self.weight, self.bias)
         y = tap("normed", self.norm(x), "b t c")
-        if self.scale is not None:
-            y = tap("scaled", y * self.scale, "b t c")
-        return y if self.offset is None else tap("shifted", y + self.offset, "b t c")
+        if self.weight is not None:
+            y = tap("scaled", y * self.weight, "b t c")
+        return y if self.bias is None else tap("shifted", y + self.bias, "b t c")
 
     def norm(self, x: Tensor, scale: Tensor | None = None, offset: Tensor | None = None) -> Tensor:
-        return F.layer_norm(x, (self.width,), scale, offset, self.eps)
+        return F.layer_norm(x, self.normalized_shape, scale, offset, self.eps)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -12,7 +11,7 @@ from attn_ref_torch.checks import check
 from attn_ref_torch.mirror import Mirror
 
 
-class RMSNorm(Mirror):
+class RMSNorm(Mirror, nn.RMSNorm):
     """Mirror of ``attn_ref.RMSNorm``, with the same arguments."""
 
     def __init__(
@@ -22,18 +21,19 @@ class RMSNorm(Mirror):
         eps: float = 1e-6,
         zero_centered: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__(width, eps=eps)
         self.block = Reference.from_options(locals())
-        self.scale = nn.Parameter(torch.zeros(width) if zero_centered else torch.ones(width))
-        self.width, self.eps, self.zero_centered = width, eps, zero_centered
+        self.zero_centered = zero_centered
+        if zero_centered:
+            nn.init.zeros_(self.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         check(self, x=x)
-        scale = self.scale + 1 if self.zero_centered else self.scale
+        scale = self.weight + 1 if self.zero_centered else self.weight
         if not probing():
             return self.norm(x, scale)
         normed = tap("normed", self.norm(x), "b t c")
         return tap("scaled", normed * scale, "b t c")
 
     def norm(self, x: Tensor, scale: Tensor | None = None) -> Tensor:
-        return F.rms_norm(x, (self.width,), scale, self.eps)
+        return F.rms_norm(x, self.normalized_shape, scale, self.eps)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -34,15 +35,17 @@ class TransformerLayer(Mirror):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        self.block = Reference.from_options(locals())
+        self.block = block = Reference.from_options(locals())
+        self.attention: Any = mirrored(block.attention)
+        self.cross_attention: Any = mirrored(block.cross_attention)
+        self.feed_forward: Any = mirrored(block.feed_forward)
         self.norm_place, self.parallel = norm_place, parallel
         self.skip_scale, self.residual_scale = skip_scale, residual_scale
-        for name, part in self.block.sub_layers.items():
-            self.add_module(name, mirrored(part))
-            if layer_scale is not None:
+        if layer_scale is not None:
+            for name in block.sub_layers:
                 self.register_parameter(f"{name}_scale", nn.Parameter(torch.full((width,), layer_scale)))
-        for name in self.block.norms:
-            self.add_module(name, mirrored(self.block.norm))
+        for name in block.norms:
+            self.add_module(name, mirrored(block.norm))
         self.drop = nn.Dropout(dropout)
 
     def forward(
@@ -63,7 +66,7 @@ class TransformerLayer(Mirror):
         x = self.added(
             "attention", "attended", lambda x: self.attention(x, attention_mask=attention_mask, bias=bias), x
         )
-        if hasattr(self, "cross_attention"):
+        if self.cross_attention is not None:
             x = self.added(
                 "cross_attention", "crossed", lambda x: self.cross_attention(x, memory, attention_mask=memory_mask), x
             )
