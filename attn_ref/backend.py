@@ -18,6 +18,7 @@ import numpy as np
 from attn_ref.block import Block
 from attn_ref.discovery import file_of, find
 from attn_ref.doors import as_array, for_engine
+from attn_ref.foreign.peer import Peer
 from attn_ref.names import Named, hint
 from attn_ref.tap import Tapped, no_such_tap, silence
 from attn_ref.weights import mismatches
@@ -87,9 +88,21 @@ class Backend(ABC):
     op_by_op: ClassVar[frozenset[str]] = frozenset()
     #: pip's name of what installs it
     extra: ClassVar[str]
+    #: the layer of another library that takes the place of mirrors; None: the mirrors
+    peer: ClassVar[Peer | None] = None
 
     def __init__(self, engine: str) -> None:
         self.engine = engine
+
+    @classmethod
+    def of(cls, peer: Peer) -> type[Backend]:
+        """The backend under which a layer of another library runs: it has no mirrors but that layer."""
+        shared = {"engines": {peer.name: peer.needs[-1]}, "on_request": frozenset({peer.name}), "peer": peer}
+        return type(f"{cls.__name__}Of", (cls,), {**shared, "shapes": {}, "workers": {}, "__module__": cls.__module__})
+
+    def outside(self, block: Block, inputs: Mapping[str, np.ndarray]) -> str:
+        """Why this need not compute ``block`` on ``inputs``; empty for a mirror, which must."""
+        return self.peer.outside(block, inputs) if self.peer else ""
 
     def mirror(self, block: Block, dtype: str) -> type:
         """The class that mirrors ``block``; ValueError if there is none, or no such dtype."""
@@ -189,7 +202,7 @@ class Backend(ABC):
     @classmethod
     def mirrors(cls, block_name: str) -> bool:
         """Has this backend a file for the block? Imports no framework."""
-        return file_of(block_name, cls.__module__) is not None
+        return block_name == cls.peer.block if cls.peer else file_of(block_name, cls.__module__) is not None
 
     @classmethod
     def source(cls, block_name: str) -> str:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from functools import cache
 
 from attn_ref.backend import Backend
+from attn_ref.foreign import peers
 from attn_ref.names import Named, hint
 
 GROUP = "attn_ref.backends"
@@ -37,6 +38,17 @@ def backends() -> dict[str, type[Backend]]:
     return found
 
 
+def served(engine: str) -> type[Backend]:
+    """The backend class of an engine, or of a layer of another library by its name. KeyError if there is none."""
+    known = backends()
+    return known[engine] if engine in known else _peers()[engine]
+
+
+@cache
+def _peers() -> dict[str, type[Backend]]:
+    return {name: backends()[peer.engine].of(peer) for name, peer in peers().items()}
+
+
 def _engine_hint(name: str, known: Mapping[str, type[Backend]]) -> str:
     if name.casefold() == "numpy":
         return "NumPy is the reference itself, so call the block: block(w, …); "
@@ -50,10 +62,11 @@ def _engine_hint(name: str, known: Mapping[str, type[Backend]]) -> str:
 def backend(engine: str) -> Backend:
     """The backend that serves ``engine``. ValueError if there is none, MissingBackend if it is not installed."""
     known = backends()
-    if engine not in known:
-        told = _engine_hint(str(engine), known)
-        raise ValueError(f"unknown engine {engine!r}; {told}the engines are {', '.join(known)}")
-    cls = known[engine]
+    if engine not in known and engine not in _peers():
+        told, others = _engine_hint(str(engine), known | _peers()), ", ".join(_peers())
+        told = f"{told}the engines are {', '.join(known)}; layers of other libraries are {others}"
+        raise ValueError(f"unknown engine {engine!r}; {told}")
+    cls = served(engine)
     if cls.version(engine) is None:
         extra = "jax" if cls.engines[engine] == "jax" else cls.extra
         raise MissingBackend(

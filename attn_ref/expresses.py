@@ -23,16 +23,21 @@ def strays(block: Block, named: Collection[str]) -> Iterator[tuple[str, Any, Any
             yield field.name, value, field.default
 
 
-def refuse(what: str, block: Block, anything: Iterable[str], rules: Rules) -> None:
-    """ValueError if ``what`` cannot express ``block``: it takes any value of ``anything``, and has ``rules``.
+def inexpressible(block: Block, anything: Iterable[str], rules: Rules) -> list[str]:
+    """What of ``block`` cannot be meant by who takes any value of ``anything`` and has ``rules``, a line each.
 
     Every other field should be as it is by default.
     """
     lines = [f"{name} = {getattr(block, name)!r} (only {rule})" for name, (fits, rule) in rules.items() if not fits]
     for name, value, default in strays(block, {*anything, *rules}):
         lines.append(f"{name} = {value!r} (only {default!r})")
-    if lines:
-        raise ValueError(f"{what} cannot express " + "; ".join(lines))
+    return lines
+
+
+def refuse(what: str, lines: Iterable[str]) -> None:
+    """ValueError if there are ``lines``, which say what of a block ``what`` cannot express."""
+    if told := "; ".join(lines):
+        raise ValueError(f"{what} cannot express {told}")
 
 
 def refuse_inputs(what: str, given: Mapping[str, Any], known: Mapping[str, str] | Iterable[str]) -> None:

@@ -108,6 +108,11 @@ def probing() -> bool:
     return _probe is not None
 
 
+def differentiating() -> bool:
+    """Are gradients asked for, to what is added at taps?"""
+    return isinstance(_probe, Zeros)
+
+
 @contextmanager
 def scope(name: str) -> Iterator[None]:
     """Prefix the names of the taps inside with ``name``."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from attn_ref_keras import foreign
 from attn_ref_keras.peers import multi_head_attention
 
 import attn_ref as ar
@@ -33,7 +34,7 @@ def rows(effort: Effort, tiny: bool) -> Iterator[Row]:
         backend = ar.backend(engine)
         mine = backend.build(block, "float32")
         backend.load(mine, {name: value.astype("float32") for name, value in weights.items()})
-        theirs = multi_head_attention.build(block, weights, "float32").layer
+        theirs = foreign.build(multi_head_attention.PEER, block, weights, "float32").layer
         x = generator.normal(size=(b, t, width)).astype("float32")
         cotangent = generator.normal(size=(b, t, width)).astype("float32")
         size = f"b={b} t={t} width={width} heads={heads}"

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
+from attn_ref_torch import foreign
 from attn_ref_torch.peers import multihead_attention, transformer_encoder_layer
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -124,10 +125,10 @@ def pair(block: Block) -> tuple[nn.Module, nn.Module, Layer, str]:
     mine = backend.build(block, "float32")
     backend.load(mine, {name: value.astype("float32") for name, value in weights.items()})
     if isinstance(block, EncoderLayer):
-        encoder = transformer_encoder_layer.build(block, weights, "float32").layer
+        encoder = foreign.build(transformer_encoder_layer.PEER, block, weights, "float32").layer
         return mine, encoder, encoder, "nn.TransformerEncoderLayer"
     assert isinstance(block, MultiHeadAttention)
-    attention = multihead_attention.build(block, weights, "float32").layer
+    attention = foreign.build(multihead_attention.PEER, block, weights, "float32").layer
     return mine, attention, lambda x, **how: attention(x, x, x, need_weights=False, **how)[0], "nn.MultiheadAttention"
 
 

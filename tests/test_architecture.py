@@ -17,7 +17,7 @@ PACKAGES = {
     "attn_ref_keras": ROOT / "backends" / "attn_ref_keras",
 }
 #: of backends: what may import the porter, and the layer of ``attn_ref`` up to which the rest may import
-ENDS, HIGHEST = ("ends", "checkpoint", "peers"), 6
+ENDS, HIGHEST = ("ends", "checkpoint"), 6
 
 
 @cache

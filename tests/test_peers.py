@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from bound import Bound
 from test_every_block import witnessed
 
 import attn_ref as ar
@@ -75,7 +76,7 @@ def error(actual: np.ndarray, expected: np.ndarray) -> float:
 
 @pytest.fixture(scope="module")
 def torch_mha() -> Any:
-    return pytest.importorskip("attn_ref_torch.peers.multihead_attention", exc_type=ImportError)
+    return Bound("attn_ref_torch.peers.multihead_attention")
 
 
 PATHS = [{"need_weights": n, "gradients": g} for n in (True, False) for g in (True, False)]
@@ -218,7 +219,7 @@ def test_torch_widths_that_follow_may_be_said(torch_mha: Any) -> None:
 
 @pytest.fixture(scope="module")
 def torch_layer() -> Any:
-    return pytest.importorskip("attn_ref_torch.peers.transformer_encoder_layer", exc_type=ImportError)
+    return Bound("attn_ref_torch.peers.transformer_encoder_layer")
 
 
 def layer_of(heads: int, d: int = 8, **fields: Any) -> Any:
@@ -306,7 +307,12 @@ def test_torch_layer_cannot_express(torch_layer: Any) -> None:
 @pytest.fixture(scope="module")
 def keras_mha() -> Any:
     ar.backend("tensorflow")  # says which engine Keras runs on, before it is imported
-    return pytest.importorskip("attn_ref_keras.peers.multi_head_attention", exc_type=ImportError)
+    return Bound("attn_ref_keras.peers.multi_head_attention")
+
+
+def dense(layer: Any) -> tuple[Any, Any, Any, Any]:
+    """Its projections."""
+    return layer.query_dense, layer.key_dense, layer.value_dense, layer.output_dense
 
 
 PATHS_KERAS = [{"return_scores": False}, {"return_scores": True}]
@@ -332,7 +338,7 @@ def test_keras_widths(keras_mha: Any) -> None:
     block = block_of(3, 16, cross=True, head_width=4, value_head_width=5, output_width=7)
     w, given = block.init(1), inputs_of(block)
     peer = keras_mha.build(block, w)
-    shapes = [tuple(sub.kernel.shape) for sub in keras_mha.sublayers(peer.layer)]
+    shapes = [tuple(sub.kernel.shape) for sub in dense(peer.layer)]
     assert shapes == [(48, 3, 4), (11, 3, 4), (17, 3, 5), (3, 5, 7)]
     assert error(keras_mha.run(peer, given), block(w, **given)) < TOLERANCE
 
@@ -540,10 +546,13 @@ def s18(on: Any, w: Any, x: np.ndarray) -> np.ndarray:
 def packed(w: Any, *given: np.ndarray, **masks: np.ndarray) -> np.ndarray:
     """``nn.MultiheadAttention``, called as it is; its float masks are added, its bool ones are True = drop."""
     import torch
-    from attn_ref_torch.peers import multihead_attention
 
     w = {name: kernel(w, name.removesuffix(".kernel")) if name.endswith("kernel") else x for name, x in w.items()}
-    layer = multihead_attention.build(ar.MultiHeadAttention(width=given[0].shape[-1], num_heads=2), w).layer
+    layer = (
+        Bound("attn_ref_torch.peers.multihead_attention")
+        .build(ar.MultiHeadAttention(width=given[0].shape[-1], num_heads=2), w)
+        .layer
+    )
     masks = {name: torch.from_numpy(mask) for name, mask in masks.items()}
     return layer(*(torch.from_numpy(x) for x in given), **masks)[0].detach().numpy()
 
@@ -568,9 +577,8 @@ def s7(w: Any, x: np.ndarray) -> np.ndarray:
 
 def s19(w: Any, x: np.ndarray, mask: np.ndarray) -> np.ndarray:
     import torch
-    from attn_ref_torch.peers import transformer_encoder_layer
 
-    layer = transformer_encoder_layer.build(ar.seed("S19", dropout=0.0).block, w).layer
+    layer = Bound("attn_ref_torch.peers.transformer_encoder_layer").build(ar.seed("S19", dropout=0.0).block, w).layer
     drop = torch.from_numpy(mask[:, 0, 0] == 1)
     return layer(torch.from_numpy(x), src_key_padding_mask=drop).detach().numpy()
 
@@ -625,20 +633,21 @@ import numpy as np
 import attn_ref as ar
 from attn_ref.weights import uniform
 ar.backend("jax")  # switches x64 on
-from attn_ref_keras.peers import multi_head_attention as peers
+from attn_ref_keras.foreign import build, run
+from attn_ref_keras.peers.multi_head_attention import PEER
 
 block = ar.MultiHeadAttention(width=24, num_heads=3)
 w, x = block.init(1), {"query": uniform((2, 5, 24), 3, "q")}
-peer, y = peers.build(block, w), block(w, **x)
-runs = {name: peers.run(peer, x, return_scores=name == "scores") for name in ("fused", "scores")}
+peer, y = build(PEER, block, w), block(w, **x)
+runs = {name: run(peer, x, return_scores=name == "scores") for name in ("fused", "scores")}
 found = {name: [str(z.dtype), float(np.abs(z - y).max() / np.abs(y).max())] for name, z in runs.items()}
 
 wide = ar.MultiHeadAttention(width=24, num_heads=3, value_head_width=5)
 w = wide.init(1)
-peer, y = peers.build(wide, w), wide(w, **x)
-found["value width, scores"] = float(np.abs(peers.run(peer, x, return_scores=True) - y).max() / np.abs(y).max())
+peer, y = build(PEER, wide, w), wide(w, **x)
+found["value width, scores"] = float(np.abs(run(peer, x, return_scores=True) - y).max() / np.abs(y).max())
 try:
-    found["value width"] = str(peers.run(peer, x).shape)
+    found["value width"] = str(run(peer, x).shape)
 except TypeError as error:
     found["value width"] = str(error)
 print(json.dumps(found))

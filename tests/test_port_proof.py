@@ -14,8 +14,9 @@ import tiny_bert
 from test_port import BERT, command
 
 import attn_ref as ar
-from attn_ref.port.mapping import Rule
-from attn_ref.port.maps import hf_bert, keras
+from attn_ref import foreign
+from attn_ref.foreign.rules import Rule
+from attn_ref.port.maps import keras
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("hugging face")]
 
@@ -74,7 +75,9 @@ def test_a_map_that_forgets_a_transpose_is_caught(
     bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The kernel is square: shapes fit, and the round trip with the same map is bit-exact."""
-    monkeypatch.setattr(hf_bert, "MAP", replace(hf_bert.MAP, rules=tuple(map(without_transpose, hf_bert.MAP.rules))))
+    known = foreign.maps()
+    wrong = replace(known[BERT], rules=tuple(map(without_transpose, known[BERT].rules)))
+    monkeypatch.setattr(foreign, "maps", lambda: {**known, BERT: wrong})
     ar.port.convert(bert, tmp_path / "wrong.npz")
     ar.port.convert(tmp_path / "wrong.npz", tmp_path / "back.safetensors", to=BERT)
     assert tiny_bert.same_bits(tiny_bert.tensors(bert), tiny_bert.tensors(tmp_path / "back.safetensors"))

@@ -166,8 +166,8 @@ def test_what_the_names_cannot_mean_is_refused(vit: Path, tmp_path: Path) -> Non
 
 def test_a_kernel_that_is_not_turned_is_caught(vit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """4×4 patches: with height and width exchanged all shapes fit, and the round trip is bit-exact."""
-    from attn_ref.port import mapping
-    from attn_ref.port.mapping import Layout
+    from attn_ref.foreign import rules as mapping
+    from attn_ref.foreign.rules import Layout
 
     swapped = Layout(lambda x: x.transpose(3, 2, 1, 0), lambda x: x.transpose(3, 2, 1, 0))
     monkeypatch.setitem(mapping.LAYOUTS, "conv", swapped)

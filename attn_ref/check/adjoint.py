@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 
 from attn_ref import mode
-from attn_ref.backend import Backend
 from attn_ref.block import Block
 from attn_ref.check.cases import Case
 from attn_ref.check.compare import FUSED, FUSED_ONLY, Outcome, judge, judge_dtype, not_finite, raised, said_off
@@ -27,6 +26,7 @@ from attn_ref.check.gaps import BACKWARD, DELTA, FLASH, Gap, units
 from attn_ref.check.native import NATIVE, judge_native
 from attn_ref.check.tolerance import LIMIT, OUTPUT, ROUNDING, RUNS, MovedTaps, Truth, moved, wide
 from attn_ref.derivative import LEAST, STEP, jvp
+from attn_ref.implementation import Implementation
 from attn_ref.ops.primitive import Noise, kinks, noisy
 from attn_ref.tap import Tapped, is_keep, is_statistic, record, transpose_to
 from attn_ref.weights import rounded, uniform
@@ -58,7 +58,7 @@ def trains(case: Case) -> bool:
 
 
 def compare_gradients(
-    backend: Backend, case: Case, dtype: str, gaps: Iterable[Gap] = (), *, training: bool = False
+    backend: Implementation, case: Case, dtype: str, gaps: Iterable[Gap] = (), *, training: bool = False
 ) -> Outcome:
     """Run ``case`` forwards and backwards; in training with the same keep masks on both sides, then with the engine's.
 
@@ -68,7 +68,9 @@ def compare_gradients(
         return _compare_gradients(backend, case, dtype, tuple(gaps), training)
 
 
-def _compare_gradients(backend: Backend, case: Case, dtype: str, gaps: tuple[Gap, ...], training: bool) -> Outcome:
+def _compare_gradients(
+    backend: Implementation, case: Case, dtype: str, gaps: tuple[Gap, ...], training: bool
+) -> Outcome:
     block = case.build()
     weights, inputs = case.weights(dtype), case.inputs(dtype)
     w, x = wide(weights), wide(inputs)
@@ -79,7 +81,7 @@ def _compare_gradients(backend: Backend, case: Case, dtype: str, gaps: tuple[Gap
         return refused(backend, case, dtype, training, refusal)
     masks = keep_masks(block, case, w, x, dtype) if training else {}
     right = Truth(block, weights, inputs, dtype, units(gaps), masks, runs=0)
-    outcome = Outcome(case.to_json(), 0.0, "", size=case.size())
+    outcome = Outcome(case.to_json(), 0.0, "", size=case.size(), foreign=backend.peer is not None)
     outcome.gaps = tuple(gap.id for gap in gaps if gap.op in right.primitives)
     cotangent = rounded(uniform(right.taps[OUTPUT].value.shape, case.seed, "cotangent"), dtype)
     try:
@@ -99,7 +101,8 @@ def _compare_gradients(backend: Backend, case: Case, dtype: str, gaps: tuple[Gap
     if any(found):
         outcome.kink = True
         return outcome
-    taps = {name: v for name, v in reversed(right.taps.items()) if name != OUTPUT and not is_keep(name)}
+    heard = run.taps if backend.peer else right.taps
+    taps = {n: v for n, v in reversed(right.taps.items()) if n in heard and n != OUTPUT and not is_keep(n)}
     reals = {name: Tapped(value, "") for name, value in x.items() if value.dtype.kind == "f"}
     trained = {name for name, param in block.params().items() if param.trainable}
     parameters = {name: Tapped(value, "") for name, value in w.items() if name in trained}
@@ -124,7 +127,7 @@ def in_order(tapped: Tapped, labels: str) -> np.ndarray | None:
     return transpose_to(*tapped, labels) if sorted(tapped.labels.split()) == sorted(labels.split()) else None
 
 
-def refused(backend: Backend, case: Case, dtype: str, training: bool, refusal: ValueError) -> Outcome:
+def refused(backend: Implementation, case: Case, dtype: str, training: bool, refusal: ValueError) -> Outcome:
     """The outcome where the definition refuses a case: the mirror refuses it too, or differs."""
     outcome = Outcome(case.to_json(), 0.0, "", size=case.size())
     try:

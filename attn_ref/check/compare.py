@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from attn_ref.backend import Backend, Run
+from attn_ref.backend import Run
 from attn_ref.check.cases import Case
 from attn_ref.check.gaps import Gap, units
 from attn_ref.check.numbers import short
 from attn_ref.check.tolerance import LIMIT, OUTPUT, RUNS, SETTLED, Truth, deviation, infinities
+from attn_ref.implementation import Implementation
 from attn_ref.tap import Tapped, is_keep, transpose_to
 from attn_ref.wording import printable
 
@@ -53,6 +54,8 @@ class Outcome:
     taps: int = 0
     #: was the case at a kink, so that its gradients were not compared?
     kink: bool = False
+    #: of a layer of another library, which has few of the taps, or none?
+    foreign: bool = False
     #: (tap or gradient, error, its unit, within the limit), in the order of comparison
     rows: list[tuple[str, float, float, bool]] = field(default_factory=list)
 
@@ -74,7 +77,9 @@ class Outcome:
             self.first, self.fault, self.detail = first, fault, detail
 
 
-def compare(backend: Backend, case: Case, dtype: str, gaps: Iterable[Gap] = (), *, again: bool = True) -> Outcome:
+def compare(
+    backend: Implementation, case: Case, dtype: str, gaps: Iterable[Gap] = (), *, again: bool = True
+) -> Outcome:
     """Run ``case`` on the backend with taps on and with taps off, and compare with the reference.
 
     ``again``: the same layer is then called with inputs of other sizes, unless the engine compiles anew for them.
@@ -82,7 +87,7 @@ def compare(backend: Backend, case: Case, dtype: str, gaps: Iterable[Gap] = (), 
     block, weights, inputs = case.build(), case.weights(dtype), case.inputs(dtype)
     gaps = tuple(gaps)
     right = Truth(block, weights, inputs, dtype, units(gaps), runs=0)
-    outcome = Outcome(case.to_json(), 0.0, "", size=case.size())
+    outcome = Outcome(case.to_json(), 0.0, "", size=case.size(), foreign=backend.peer is not None)
     outcome.gaps = tuple(gap.id for gap in gaps if gap.op in right.primitives)
     try:
         layer = backend.load(backend.build(block, dtype), weights)
@@ -111,7 +116,7 @@ def compare(backend: Backend, case: Case, dtype: str, gaps: Iterable[Gap] = (), 
 
 
 def judge_trained(
-    outcome: Outcome, backend: Backend, layer: Any, inputs: dict[str, np.ndarray], right: Truth, limit: float
+    outcome: Outcome, backend: Implementation, layer: Any, inputs: dict[str, np.ndarray], right: Truth, limit: float
 ) -> None:
     """A block that drops nothing and has no batch norm gives in training what it always gives, with taps off too."""
     if "standardised" in right.primitives or any(map(is_keep, right.taps)):
@@ -121,7 +126,7 @@ def judge_trained(
 
 
 def call_often(
-    outcome: Outcome, backend: Backend, layer: Any, case: Case, dtype: str, gaps: Iterable[Gap], right: Truth
+    outcome: Outcome, backend: Implementation, layer: Any, case: Case, dtype: str, gaps: Iterable[Gap], right: Truth
 ) -> None:
     """Call the same layer with other values of the same sizes, then as at first: it may have kept nothing of either.
 
@@ -130,6 +135,8 @@ def call_often(
     listens = case.seed // OFTEN % 2 == 0
     other = replace(case, seed=case.seed + 1)
     weights, inputs = other.weights(dtype), other.inputs(dtype)
+    if backend.outside(other.build(), inputs):
+        return
     wanted = Truth(other.build(), weights, inputs, dtype, units(gaps), runs=0)
     try:
         judge_call(outcome, backend, backend.load(layer, weights), inputs, wanted, LIMIT[dtype], SAME_SIZES, listens)
@@ -140,7 +147,7 @@ def call_often(
 
 
 def judge_call(
-    outcome: Outcome, backend: Backend, layer: Any, inputs: dict[str, np.ndarray], right: Truth, limit: float,
+    outcome: Outcome, backend: Implementation, layer: Any, inputs: dict[str, np.ndarray], right: Truth, limit: float,
     where: str, listens: bool,
 ) -> None:  # fmt: skip
     """One more call, with taps on or off. Where it differs with taps off, one with taps on may tell the place."""
@@ -154,13 +161,17 @@ def judge_call(
     judge(outcome, right, seen, limit, where)
 
 
-def call_again(outcome: Outcome, backend: Backend, layer: Any, case: Case, dtype: str, gaps: Iterable[Gap]) -> Outcome:
+def call_again(
+    outcome: Outcome, backend: Implementation, layer: Any, case: Case, dtype: str, gaps: Iterable[Gap]
+) -> Outcome:
     """Call the same layer once more with inputs of other sizes: it may have kept nothing of the first call.
 
     Where a new layer differs on them too, that is the finding.
     """
     other = case.another().within(dtype)
     inputs, weights = other.inputs(dtype), other.weights(dtype)
+    if backend.outside(other.build(), inputs):
+        return outcome
     right = Truth(other.build(), weights, inputs, dtype, units(gaps), runs=0)
     try:
         run = backend.run(backend.load(layer, weights), inputs, observe=bool(case.seed % 2))
@@ -215,7 +226,7 @@ def farthest(errors: np.ndarray, units: np.ndarray) -> tuple[float, float, float
 
 def judge(outcome: Outcome, right: Truth, seen: dict[str, Tapped], limit: float, where: str = "") -> None:
     """Enter the errors of ``seen`` into ``outcome``: the worst, and the first beyond the limit."""
-    judge_names(outcome, list(right.taps), list(seen), whole=not where)
+    judge_names(outcome, list(right.taps), list(seen), whole=not where and not outcome.foreign)
     settle(right, seen, limit)
     for name, want in right.taps.items():
         if name not in seen:

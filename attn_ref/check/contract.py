@@ -12,14 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from attn_ref.backend import Backend, Slot
+from attn_ref.backend import Slot
 from attn_ref.block import Block
 from attn_ref.check.compare import Outcome
+from attn_ref.implementation import Implementation
 from attn_ref.weights import start_of
 from attn_ref.wording import printable
 
 
-def hold(outcome: Outcome, backend: Backend, block: Block, dtype: str, inputs: dict[str, np.ndarray]) -> None:
+def hold(outcome: Outcome, backend: Implementation, block: Block, dtype: str, inputs: dict[str, np.ndarray]) -> None:
     """Enter the first promise that is broken."""
     try:
         layer = backend.build(block, dtype)

@@ -12,8 +12,9 @@ from attn_ref.catalogue import is_model
 from attn_ref.check.adjoint import trains
 from attn_ref.check.cases import Case, cases
 from attn_ref.check.covering import coverage, few_of, large_cases, planned
+from attn_ref.check.fitting import able
 from attn_ref.check.tolerance import LIMIT
-from attn_ref.engines import backends
+from attn_ref.engines import served
 
 if TYPE_CHECKING:
     from attn_ref.check.report import Row
@@ -27,6 +28,8 @@ SHARED = 64
 ORDINARY = 50
 #: the same of an engine that compiles anew for every shape, in a check that names neither mode nor dtype
 COMPILED = 14
+#: the same of gradients of a layer of another library
+FEW = 10
 #: what a check that names neither mode nor dtype does besides: (mode, dtype, cases)
 BESIDE = (
     ("gradient", "float64", 10), ("training", "float64", 10),
@@ -40,8 +43,10 @@ def kinds(
     """(mode, dtype, how many cases) of an engine's rows; None: as many as it takes."""
     if modes or dtypes:
         return [(mode, dtype, cases) for mode in modes or MODES[:1] for dtype in dtypes or DTYPES[:1]]
-    compiles = engine in backends()[engine].shapes
+    compiles = engine in served(engine).shapes
     main = cases or (COMPILED if compiles else None)
+    if served(engine).peer:  # whose dropout says nothing, and whose lower precisions are its own affair
+        return [(MODES[0], DTYPES[0], main), (MODES[1], DTYPES[0], few(FEW, cases))]
     beside = [kind for kind in BESIDE if not compiles or kind[1] == "float64"]
     return [
         (MODES[0], DTYPES[0], main),
@@ -60,11 +65,13 @@ def drawn(cls: type[Block], engine: str, mode: str, count: int, seed: int, *, lo
     ``low``: of a row in a low precision, which is short: half of its cases are large ones.
     An engine that compiles a block whole runs random ones of few shapes. In training it matters to most.
     """
-    served = backends()[engine]
-    if engine in served.shapes:
-        shapes = max(1, served.shapes[engine] * max(count, SHARED // 2) // SHARED)
-        vary = mode == "forward" and engine in served.op_by_op
+    backend = served(engine)
+    if engine in backend.shapes:
+        shapes = max(1, backend.shapes[engine] * max(count, SHARED // 2) // SHARED)
+        vary = mode == "forward" and engine in backend.op_by_op
         return cases(cls, count, seed, shapes, vary=vary, wanted=trains if mode == "training" else None)
+    if backend.peer:
+        return able(cls, backend.peer, count, seed)
     if mode == "forward" and low and count < len(planned(cls)):
         large = list(large_cases(cls))[: count // 2]
         first: Iterable[Case] = [*few_of(cls, count - len(large)), *large]
@@ -99,20 +106,25 @@ class Draw:
         A model is made of blocks, which have their own cases, and each of its cases takes long.
         """
         cls = self.classes[row.block]
-        if row.engine in backends()[row.engine].shapes or row.mode != "forward":
+        if row.engine in served(row.engine).shapes or row.mode != "forward":
             return ORDINARY
         return len(planned(cls)) if is_model(cls) else max(ORDINARY, len(planned(cls)))
 
     def key(self, row: Row) -> tuple[Any, ...]:
         """On what the cases of a row depend."""
-        served = backends()[row.engine]
-        return (row.block, served.shapes.get(row.engine), row.mode, row.engine in served.op_by_op, row.asked, low(row))
+        backend = served(row.engine)
+        alike = (backend.shapes.get(row.engine), row.engine in backend.op_by_op, backend.peer and backend.peer.name)
+        return (row.block, *alike, row.mode, row.asked, low(row))
 
     def __call__(self, row: Row) -> list[str]:
         key = self.key(row)
         if key not in self.kept:
             self.kept[key] = drawn(self.classes[row.block], row.engine, row.mode, row.asked, self.seed, low=low(row))
-        return [case.within(row.dtype).to_json() for case in self.kept[key]]
+        found = self.kept[key]
+        if served(row.engine).peer:  # there may be fewer that it must compute
+            row.asked = len(found)
+            self.kept[self.key(row)] = found
+        return [case.within(row.dtype).to_json() for case in found]
 
     def pairs(self, row: Row) -> tuple[int, int]:
         """(pairs of option values, inputs and styles that the cases of a row have, those that can occur together)."""

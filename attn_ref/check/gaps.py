@@ -26,6 +26,8 @@ from typing import Any
 
 from packaging.specifiers import SpecifierSet
 
+from attn_ref.foreign import peers
+
 #: where a gap is that shows in gradients of fused calls alone
 BACKWARD = "fused backward"
 #: what such gaps round, which the definition does not have. Of every row flash kernels keep log Σ exp of the scores,
@@ -92,7 +94,8 @@ def gaps_for(engine: str, dtype: str, versions: Mapping[str, str] | None = None)
     """The gaps in force on ``engine`` in ``dtype``. ``versions``: distribution -> version; None: those installed."""
     if versions is None:
         versions = installed()
-    names = (engine, engine.partition("-")[0])
+    peer = peers().get(engine)  # a layer of another library has the gaps of its framework
+    names = (peer.engine,) if peer else (engine, engine.partition("-")[0])
     return [g for g in gaps() if g.engine in names and g.dtype in (dtype, "any") and g.covers(versions.get(g.package))]
 
 

@@ -15,7 +15,7 @@ from attn_ref.check.apart import Apart, Lost, NotStarted
 from attn_ref.check.cases import Case
 from attn_ref.check.compare import Outcome
 from attn_ref.check.report import Row
-from attn_ref.engines import backends
+from attn_ref.engines import served
 
 #: so many cases in a row may cost the worker; the rest of their row is not run
 ENOUGH = 3
@@ -126,7 +126,7 @@ class Lane:
         row = next((row for row, _ in self.waiting.values() if row), None)
         if row is None:
             return ""
-        compiles = ", which compiles," if self.engine in backends()[self.engine].shapes else ""
+        compiles = ", which compiles," if self.engine in served(self.engine).shapes else ""
         return f"{row.block} on {self.engine}{compiles} for {monotonic() - self.since:.0f} s"
 
 

@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 
 from attn_ref import mode
-from attn_ref.backend import Backend
 from attn_ref.block import Block
 from attn_ref.check.cases import Case
 from attn_ref.check.compare import Outcome, judge
 from attn_ref.check.gaps import Gap, units
 from attn_ref.check.numbers import short
 from attn_ref.check.tolerance import LIMIT, OUTPUT, Truth, wide
+from attn_ref.implementation import Implementation
 from attn_ref.ops.shape import rates
 from attn_ref.tap import Tapped, is_statistic, record, replace
 from attn_ref.weights import uniform
@@ -37,7 +37,7 @@ FAR = 8.0
 NATIVE = " (dropout as the engine draws it)"
 
 
-def judge_native(outcome: Outcome, backend: Backend, case: Case, dtype: str, gaps: Iterable[Gap]) -> None:
+def judge_native(outcome: Outcome, backend: Implementation, case: Case, dtype: str, gaps: Iterable[Gap]) -> None:
     """Enter what differs when the engine draws its own keep masks, if the block drops anything."""
     block, weights, inputs = case.build(), case.weights(dtype), case.inputs(dtype)
     with rates() as found, record() as taps:
@@ -91,7 +91,12 @@ def copies(block: Block, inputs: dict[str, np.ndarray], count: int) -> dict[str,
 
 
 def judge_copies(
-    outcome: Outcome, backend: Backend, case: Case, dtype: str, inputs: dict[str, np.ndarray], found: dict[str, float]
+    outcome: Outcome,
+    backend: Implementation,
+    case: Case,
+    dtype: str,
+    inputs: dict[str, np.ndarray],
+    found: dict[str, float],
 ) -> None:
     """Compare means and spreads of what comes out of the copies with taps off."""
     block, weights = case.build(), case.weights(dtype)

@@ -25,7 +25,7 @@ from attn_ref.check.lanes import Inline, Lane, Progress, Steps, carry_out, witho
 from attn_ref.check.report import Report, Row, environment
 from attn_ref.check.shrink import shrink_rows
 from attn_ref.check.tolerance import LIMIT
-from attn_ref.engines import MissingBackend, backend, backends
+from attn_ref.engines import MissingBackend, backend, backends, served
 from attn_ref.interrupts import Deaf
 
 #: of a row's cases so many are held to the contract too, of a model fewer, since each takes long
@@ -69,8 +69,11 @@ def run(
         Row(c.__name__, engine, mode, dtype, asked=count or 0)
         for c in chosen
         for engine in asked
+        if not (peer := served(engine).peer) or peer.block == c.__name__
         for mode, dtype, count in kinds(engine, modes, dtypes, cases)
     ]
+    if not rows:
+        raise ValueError(f"{', '.join(asked)} computes none of {', '.join(c.__name__ for c in chosen)}")
     if not blocks:
         missing = [(name, why, engine) for name, why in broken().items() for engine in asked]
         rows += [Row(name, engine, MODES[0], DTYPES[0], asked=1, note=why) for name, why, engine in missing]
@@ -78,8 +81,8 @@ def run(
         if row.note:
             continue
         row.asked = row.asked or draw.all(row)
-        if not backends()[row.engine].mirrors(row.block):
-            row.skipped, row.note = row.asked, f"no mirror in {backends()[row.engine].__module__}"
+        if not served(row.engine).mirrors(row.block):
+            row.skipped, row.note = row.asked, f"no mirror in {served(row.engine).__module__}"
     lanes: list[Lane] = []
     executors: dict[str, Executor] = {}
     started: dict[Any, Executor] = {}
@@ -88,7 +91,7 @@ def run(
         for engine in asked:
             own = [row for row in rows if row.engine == engine]
             names = list(dict.fromkeys(row.block for row in own))
-            count = min(backends()[engine].workers.get(engine, 1), len(names))
+            count = min(served(engine).workers.get(engine, 1), len(names))
             for n in range(count):  # so that it goes on with both cores when other engines are done
                 part = [row for row in own if names.index(row.block) % count == n]
                 started[engine, n] = start(engine)
@@ -99,7 +102,7 @@ def run(
         done = sum(row.cases for row in rows)
         shrink_rows(
             rows,
-            lambda row, case: on(executors[row.engine], row.engine, row.mode, row.dtype, Case.from_json(case)),
+            lambda row, case: smaller(executors[row.engine], row, Case.from_json(case)),
             lambda title: tell(done, done, title),
         )
         end(started, now=False)
@@ -157,7 +160,7 @@ def chosen_engines(engines: Iterable[str] | None) -> list[str]:
     """The engines asked for; "all": every installed one; None: those without what a backend runs on request only."""
     installed = [engine for engine, cls in backends().items() if cls.version(engine)]
     if engines is None:
-        return [engine for engine in installed if engine not in backends()[engine].on_request]
+        return [engine for engine in installed if engine not in served(engine).on_request]
     return list(dict.fromkeys(e for engine in engines for e in (installed if engine == "all" else [engine])))
 
 
@@ -169,10 +172,13 @@ def known(what: str, given: Iterable[str], names: Iterable[str]) -> None:
 
 def require(engine: str) -> type[Backend]:
     """The engine's backend class. ValueError for an unknown engine, MissingBackend if it is not installed."""
-    served = backends()
-    if engine not in served or served[engine].version(engine) is None:
+    try:
+        found = served(engine)
+    except KeyError:
+        found = None
+    if found is None or found.version(engine) is None:
         backend(engine)  # raises the error that says so
-    return served[engine]
+    return served(engine)
 
 
 def work(engine: str, mode: str, dtype: str, texts: list[str]) -> list[Outcome]:
@@ -188,6 +194,14 @@ def attempted(engine: str, mode: str, dtype: str, text: str) -> Outcome:
         raise
     except BaseException as error:
         return without_result(text, error)
+
+
+def smaller(executor: Executor, row: Row, case: Case) -> Outcome:
+    """A case that may be smaller than that of ``row``; one that its layer need not compute is none, so it agrees."""
+    peer = served(row.engine).peer
+    if peer and peer.outside(case.build(), case.inputs(row.dtype)):
+        return Outcome(case.to_json(), 0.0, "")
+    return on(executor, row.engine, row.mode, row.dtype, case)
 
 
 def on(executor: Executor, engine: str, mode: str, dtype: str, case: Case) -> Outcome:
@@ -220,15 +234,15 @@ def fingerprint(engine: str) -> dict[str, Any]:
 
 def one(engine: str, mode: str, dtype: str, case: Case) -> Outcome:
     """One case, here and now."""
-    served, gaps = backend(engine), gaps_for(engine, dtype)
+    able, gaps = backend(engine), gaps_for(engine, dtype)
     if mode == "forward":
-        outcome = compare(served, case, dtype, gaps)
+        outcome = compare(able, case, dtype, gaps)
         count = OF_A_MODEL if is_model(find_block(case.block)) else PROMISED
-        held = dtype == DTYPES[0] and engine not in served.shapes and case.seed % 1_000_003 < count
+        held = dtype == DTYPES[0] and engine not in able.shapes and not able.peer and case.seed % 1_000_003 < count
         if held and outcome.first is None and not case.empty():
-            hold(outcome, served, case.build(), dtype, case.inputs(dtype))
+            hold(outcome, able, case.build(), dtype, case.inputs(dtype))
         return outcome
-    return compare_gradients(served, case, dtype, gaps, training=mode == "training")
+    return compare_gradients(able, case, dtype, gaps, training=mode == "training")
 
 
 def enter(row: Row, outcomes: Iterable[Outcome]) -> None:

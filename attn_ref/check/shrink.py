@@ -12,14 +12,16 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import MISSING, fields, replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attn_ref.block import Block
 from attn_ref.catalogue import block as find_block
 from attn_ref.check.cases import STYLES, Case, Shaped
 from attn_ref.check.compare import Outcome
-from attn_ref.check.report import Row
 from attn_ref.inputs import bind, resolve
+
+if TYPE_CHECKING:
+    from attn_ref.check.report import Row
 
 #: the runs and the seconds that one row may take, and the seconds of all together
 RUNS, SECONDS, TOTAL = 60, 20.0, 60.0

@@ -25,7 +25,8 @@ from attn_ref.commands.progress import Said
     "engines",
     multiple=True,
     help="Engine to hold to the definitions, or all; default: every installed one but torch-compile and its like, "
-    "which compile each block whole and take their time.",
+    "which compile each block whole and take their time. A layer of another library goes by its name there, such as "
+    "nn.MultiheadAttention.",
 )
 @click.option(
     "--dtype",

@@ -9,11 +9,13 @@ from typing import Any, NamedTuple
 
 from attn_ref import catalogue
 from attn_ref.block import Block
+from attn_ref.foreign.fields import FieldRules, Told
+from attn_ref.foreign.map import NUMBER, NUMBERS, Map, Variant
+from attn_ref.foreign.rules import turned_in
 from attn_ref.port import maps
 from attn_ref.port.checkpoint import Checkpoint, CheckpointError, Spec
 from attn_ref.port.formats import format_of
-from attn_ref.port.hyper import FieldRules, Told, settle
-from attn_ref.port.mapping import NUMBER, NUMBERS, Map, Variant, turned_in
+from attn_ref.port.hyper import settle
 from attn_ref.port.text import load_json
 
 

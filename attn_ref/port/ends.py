@@ -8,36 +8,13 @@ from __future__ import annotations
 
 import json
 import traceback
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from attn_ref.block import Block
-from attn_ref.tap import Tapped
-
-
-@dataclass
-class Job:
-    """A file to run: what it holds, how its names are spelt, the ``config.json`` that belongs to it, and the inputs."""
-
-    path: str
-    block: Block
-    inputs: dict[str, np.ndarray]
-    prefix: str
-    spelling: str
-    config: str | None
-
-
-@dataclass
-class Outcome:
-    """What a file gave: its output (None if it has no such thing), its taps, and by whom, for the report."""
-
-    output: np.ndarray | None
-    taps: dict[str, Tapped]
-    by: str
+from attn_ref.foreign.job import Job, Outcome
 
 
 def canonical(job: Job) -> Outcome:

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from attn_ref.block import Block
+from attn_ref.foreign.map import Map, Variant
+from attn_ref.foreign.rules import LAYOUTS, Rule, turned_in, turned_out
 from attn_ref.places import refuse_place
 from attn_ref.port.checkpoint import FLOATS, Checkpoint, CheckpointError, Spec
 from attn_ref.port.choose import describe, source_map, target_map
 from attn_ref.port.formats import format_of
-from attn_ref.port.mapping import LAYOUTS, Map, Rule, Variant, turned_in, turned_out
 
 
 @dataclass(frozen=True)

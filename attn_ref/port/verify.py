@@ -22,8 +22,8 @@ from attn_ref.check.gaps import gaps_for, units
 from attn_ref.check.tolerance import Truth
 from attn_ref.child import command
 from attn_ref.engines import MissingBackend
+from attn_ref.foreign.map import Map, Variant
 from attn_ref.port.checkpoint import Checkpoint
-from attn_ref.port.mapping import Map, Variant
 from attn_ref.port.plan import Plan
 from attn_ref.port.proof import End, Proof, judge
 from attn_ref.port.sample import sample

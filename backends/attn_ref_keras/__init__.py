@@ -59,7 +59,7 @@ class Backend(BaseBackend):
 
     def __init__(self, engine: str) -> None:
         super().__init__(engine)
-        wanted = engine.split("-")[0]
+        wanted = self.peer.engine if self.peer else engine.split("-")[0]
         if "keras" not in sys.modules:
             os.environ["KERAS_BACKEND"] = wanted
             os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -79,6 +79,10 @@ class Backend(BaseBackend):
     def build(self, block: Block, dtype: str = "float64") -> Any:
         from attn_ref_keras.program import blank
 
+        if self.peer:
+            from attn_ref_keras.foreign import Foreign
+
+            return Foreign(self.peer, block, self.peer.make(block, dtype))
         layer = self.mirror(block, dtype)(**block.fields(), dtype=dtype)
         with blank():
             layer.build(None)  # every width is a field, so no input is needed to make the variables
@@ -140,4 +144,4 @@ class Backend(BaseBackend):
     def execute(self, layer: Any, inputs: dict[str, np.ndarray], request: Request) -> Run:
         from attn_ref_keras.run import execute
 
-        return execute(self.engine, layer, inputs, request)
+        return execute(self.peer.engine if self.peer else self.engine, layer, inputs, request)

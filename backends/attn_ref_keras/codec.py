@@ -43,7 +43,10 @@ def sublayers(layer: Any) -> Iterator[tuple[str, Any]]:
 
 
 def places(layer: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """(canonical name, variable) for all that ``layer`` holds."""
+    """(canonical name, variable) for all that ``layer`` holds. A layer of another library says its own."""
+    if hasattr(layer, "peer"):
+        yield from layer.places()
+        return
     known: set[int] = set()
     if table := next((LEAVES[kind] for kind in type(layer).__mro__ if kind in LEAVES), None):
         named = {canonical: getattr(layer, attribute) for canonical, attribute in table.items()}
@@ -63,6 +66,8 @@ def places(layer: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 def slots(layer: Any) -> dict[str, Slot]:
     """Canonical name -> Slot. A mirror that was not built yet is built: its fields tell every width."""
+    if hasattr(layer, "peer"):
+        return layer.slots()
     if not layer.built and hasattr(layer, "block"):
         layer.build(None)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.metadata import version
 
 from attn_ref.engines import backend
-from attn_ref.port.ends import Job, Outcome
+from attn_ref.foreign.job import Job, Outcome
 
 
 def run_file(job: Job) -> Outcome:

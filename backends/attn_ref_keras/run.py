@@ -36,4 +36,7 @@ def execute(engine: str, layer: Any, inputs: Mapping[str, np.ndarray], request: 
         output, seen, found = function(parameters, reals, others, add, replace, seed)
     taps = {name: Tapped(to_numpy(seen[name]), labels) for name, labels in program.labels.items()}
     gradients = {f"{kind} {name}": to_numpy(g) for kind, part in found.items() for name, g in part.items()}
+    if hasattr(layer, "peer"):  # whose parameters have other shapes
+        shapes = {f"parameter {name}": param.shape for name, param in layer.block.params().items()}
+        gradients = {name: g.reshape(shapes.get(name, g.shape)) for name, g in gradients.items()}
     return Run(to_numpy(output), taps, gradients, keras.backend.standardize_dtype(output.dtype))

@@ -38,6 +38,10 @@ class Backend(BaseBackend):
     def build(self, block: Block, dtype: str = "float64") -> Any:
         import torch
 
+        if self.peer:
+            from attn_ref_torch.foreign import Foreign
+
+            return Foreign(self.peer, block, self.peer.make(block, dtype)).eval()
         layer = self.mirror(block, dtype)(**block.fields()).to(getattr(torch, dtype)).eval()
         layer.built_for = getattr(torch, dtype)  # what a layer without parameters cannot tell
         return layer
@@ -81,4 +85,4 @@ class Backend(BaseBackend):
     def execute(self, layer: Any, inputs: dict[str, np.ndarray], request: Request) -> Run:
         from attn_ref_torch.run import execute
 
-        return execute(self.engine, layer, inputs, request)
+        return execute(self.peer.engine if self.peer else self.engine, layer, inputs, request)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -60,8 +61,12 @@ def leaves_of(module: nn.Module) -> dict[str, tuple[str, Turn, Turn]]:
 def places(layer: nn.Module) -> Iterator[tuple[str, torch.Tensor, Turn, Turn]]:
     """(canonical name, tensor, its layout → canonical, canonical → its layout) for all that ``layer`` holds.
 
-    Tensors are parameters, and the statistics of batch norms.
+    Tensors are parameters, and the statistics of batch norms. A layer of another library says its own.
     """
+    if hasattr(layer, "peer"):
+        foreign: Any = layer
+        yield from foreign.places()
+        return
     for path, module in layer.named_modules(remove_duplicate=False):
         prefix = f"{path}." if path else ""
         table = leaves_of(module)

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from attn_ref.engines import backend
-from attn_ref.port.ends import Job, Outcome
+from attn_ref.foreign.job import Job, Outcome
 
 
 def run_file(job: Job) -> Outcome:

@@ -1,4 +1,4 @@
-"""The maps, one file each with a constant ``MAP``, found by looking into this folder."""
+"""The maps: our own, one file each with a constant ``MAP``, found by looking into this folder; and those of peers."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import pkgutil
 from collections.abc import Mapping
 from importlib import import_module
 
-from attn_ref import names
+from attn_ref import foreign, names
 from attn_ref.engines import backends
+from attn_ref.foreign.map import Map
 from attn_ref.names import squeezed, suggest
 from attn_ref.port.formats import formats
-from attn_ref.port.mapping import Map
 
 
 def maps() -> dict[str, Map]:
     """Every map by name."""
     found = [import_module(f"{__name__}.{info.name}").MAP for info in pkgutil.iter_modules(__path__)]
+    found += foreign.maps().values()
     return {item.name: item for item in sorted(found, key=lambda item: item.name)}
 
 

@@ -1,6 +1,7 @@
 """The canonical names and layout themselves: what ``block.params()`` says."""
 
-from attn_ref.port.mapping import Map, Rule
+from attn_ref.foreign.map import Map
+from attn_ref.foreign.rules import Rule
 
 MAP = Map(
     name="canonical",

@@ -13,7 +13,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from attn_ref.block import Block, Param
-from attn_ref.port.mapping import Map, Rule, snake
+from attn_ref.foreign.map import Map
+from attn_ref.foreign.rules import Rule, snake
 
 
 def derive(block: Block) -> Iterator[Rule]:

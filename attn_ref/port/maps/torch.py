@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from attn_ref.block import Block
-from attn_ref.port.mapping import Map, Rule
+from attn_ref.foreign.map import Map
+from attn_ref.foreign.rules import Rule
 
 #: canonical leaf -> torch's name; another leaf is a mirror's own parameter, which keeps its name and its layout
 LEAVES = {

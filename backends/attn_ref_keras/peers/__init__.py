@@ -1,1 +1,1 @@
-"""Third-party Keras layers under test: how to build one from a block and give it the block's weights."""
+"""Layers of other libraries on Keras, a file each: see ``attn_ref.foreign``."""

@@ -8,6 +8,8 @@ What it does differently:
   (``keras.layers.GroupedQueryAttention`` is another layer).
 - A row with nothing to attend to is the mean of all values, masked and future ones too; zeros once scores are returned
   or ``dropout`` is above 0, even in inference, because both leave the fused function.
+- On TensorFlow a bias of heads of width 1 is added along the tokens where there are as many of these as heads: Keras
+  takes an array of shape (h, 1) for a vector (finding ``tf-add-bias``).
 - On TensorFlow the scale passes through float32, so that float64 is off by about 1e-8 unless the root of the head
   width is exact (16: it is; 8: not). On JAX the fused softmax is computed in float32 (1e-7), and a ``value_dim`` other
   than ``key_dim`` raises.
@@ -15,38 +17,44 @@ What it does differently:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
 
 from attn_ref.blocks.multi_head_attention import MultiHeadAttention
-from attn_ref.expresses import Rules, refuse, refuse_inputs
-from attn_ref_keras.program import lift
+from attn_ref.expresses import inexpressible
+from attn_ref.foreign.peer import Peer, darkened
+from attn_ref.foreign.rules import Rule
 
-NAME = "keras.layers.MultiHeadAttention"
+if TYPE_CHECKING:
+    import keras
+
 #: fields of which it takes any value, and inputs that it knows
 ANYTHING = (
     "width", "num_heads", "key_width", "value_width", "output_width", "head_width", "value_head_width", "use_bias",
     "dropout",
 )  # fmt: skip
 INPUTS = ("query", "key", "value", "attention_mask")
+#: its projections
+NAMES = {"query": "query_dense", "key": "key_dense", "value": "value_dense", "project": "output_dense"}
 
 
-@dataclass(frozen=True)
-class Peer:
-    """The third-party layer, and the block that it was built from."""
+def refuses(block: MultiHeadAttention) -> list[str]:
+    """What it cannot mean: fields that follow from others, or are not all known, have to be what they are there."""
+    rules = {
+        "num_kv_heads": (block.kv_heads == block.num_heads, "num_heads"),
+        "output_bias": (block.output_bias == block.use_bias, "use_bias"),
+        "scale": (block.scale == "head", "'head'"),
+        "causal": (block.causal in (None, "top_left"), "None or 'top_left'"),
+    }
+    return inexpressible(block, ANYTHING, rules)
 
-    layer: keras.layers.MultiHeadAttention
-    block: MultiHeadAttention
 
+def make(block: MultiHeadAttention, dtype: str) -> keras.layers.MultiHeadAttention:
+    """A new layer with ``block``'s options."""
+    import keras
 
-def build(block: MultiHeadAttention, weights: Mapping[str, np.ndarray], dtype: str = "float64") -> Peer:
-    """The layer with ``block``'s options and canonical ``weights``. ValueError: the fields that it cannot express."""
-    refuse(NAME, block, ANYTHING, rules(block))
-    block.check_weights(weights)
     layer = keras.layers.MultiHeadAttention(
         num_heads=block.num_heads,
         key_dim=block.d,
@@ -57,44 +65,61 @@ def build(block: MultiHeadAttention, weights: Mapping[str, np.ndarray], dtype: s
         dtype=dtype,
     )
     layer.build((None, None, block.width), (None, None, block.value_in), (None, None, block.key_in))
-    for sub, name in zip(sublayers(layer), ("query", "key", "value", "project"), strict=True):
-        sub.kernel.assign(weights[f"{name}.kernel"].reshape(sub.kernel.shape))  # heads are contiguous slices
+    return layer
+
+
+def weights(block: MultiHeadAttention) -> Iterator[Rule]:
+    """Heads are contiguous slices of the projected width, and an axis of their own there."""
+    for name, here in NAMES.items():
+        last = name == "project"
+        yield Rule(f"{here}.kernel", f"{name}.kernel", "heads first" if last else "heads")
         if block.use_bias:
-            sub.bias.assign(weights[f"{name}.bias"].reshape(sub.bias.shape))
-    return Peer(layer, block)
+            yield Rule(f"{here}.bias", f"{name}.bias", "none" if last else "flat")
 
 
-def sublayers(layer: keras.layers.MultiHeadAttention) -> tuple[Any, Any, Any, Any]:
-    """The projections of query, key, value, and of the result."""
-    return layer.query_dense, layer.key_dense, layer.value_dense, layer.output_dense
-
-
-def rules(block: MultiHeadAttention) -> Rules:
-    """What values of fields that follow from others, or are not all known, have to be."""
-    return {
-        "num_kv_heads": (block.kv_heads == block.num_heads, "num_heads"),
-        "output_bias": (block.output_bias == block.use_bias, "use_bias"),
-        "scale": (block.scale == "head", "'head'"),
-        "causal": (block.causal in (None, "top_left"), "None or 'top_left'"),
-    }
-
-
-def run(peer: Peer, inputs: Mapping[str, np.ndarray], *, return_scores: bool = False) -> np.ndarray:
-    """Run on canonical inputs, True = attend. ``return_scores`` leaves the fused function."""
-    refuse_inputs(NAME, inputs, INPUTS)
-    dtype = peer.layer.compute_dtype
-    given = {name: lift(value, dtype) for name, value in peer.block.checked(**inputs).items()}
+def call(
+    layer: keras.layers.MultiHeadAttention,
+    block: MultiHeadAttention,
+    given: Mapping[str, Any],
+    *,
+    return_scores: bool = False,
+) -> Any:
+    """The layer on canonical inputs, True = attend. ``return_scores`` leaves the fused function."""
     query = given["query"]
     key = given.get("key", query)
-    value = given.get("value", key)
-    mask = given.get("attention_mask")
-    output = peer.layer(
+    output = layer(
         query,
-        value,
+        given.get("value", key),
         key=key,
-        attention_mask=mask,
+        attention_mask=given.get("attention_mask"),
         return_attention_scores=return_scores,
-        use_causal_mask=peer.block.causal is not None,
+        use_causal_mask=block.causal is not None,
         training=False,
     )
-    return keras.ops.convert_to_numpy(output[0] if return_scores else output)
+    return output[0] if return_scores else output
+
+
+def misplaced(block: MultiHeadAttention, inputs: Mapping[str, np.ndarray]) -> bool:
+    """Is a bias added along the tokens?"""
+    lengths = {name: inputs[name if name in inputs else "query"].shape[1] for name in ("query", "key")}
+    lengths["value"] = inputs["value"].shape[1] if "value" in inputs else lengths["key"]
+    wide = {"query": block.d, "key": block.d, "value": block.e}
+    return block.use_bias and any(wide[name] == 1 and lengths[name] == block.num_heads > 1 for name in wide)
+
+
+PEER = Peer(
+    name="keras.layers.MultiHeadAttention",
+    block="MultiHeadAttention",
+    engine="tensorflow",
+    needs=("keras", "tensorflow"),
+    refuses=refuses,
+    inputs=INPUTS,
+    weights=weights,
+    make=make,
+    call=call,
+    deviates={
+        "a row with nothing to attend to is the mean of all values": lambda b, i: darkened(b, i, "attention"),
+        "a bias of heads of width 1 is added along the tokens, where there are as many as heads": misplaced,
+        "the scale passes through float32": lambda block, inputs: float(np.float32(block.d**-0.5)) != block.d**-0.5,
+    },
+)

@@ -1,1 +1,1 @@
-"""Third-party torch layers under test: how to build one from a block and give it the block's weights."""
+"""Layers and models of other libraries on torch, a file each: see ``attn_ref.foreign``."""

@@ -1,26 +1,105 @@
-"""Hugging Face's ``BertModel``, loaded by ``from_pretrained`` from the files it was published in, and read by hooks."""
+"""Hugging Face's ``BertModel``: BERT, MiniLM and their like, and the encoder inside ``BertFor…`` checkpoints.
+
+Source: ``transformers/models/bert/modeling_bert.py``; the names are those of its ``state_dict``. Files are loaded by
+``from_pretrained``, from the files they were published in.
+"""
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-import torch
-import transformers
+import numpy as np
 
+from attn_ref.foreign.fields import FieldRules
+from attn_ref.foreign.job import Job, Outcome
+from attn_ref.foreign.map import Map
+from attn_ref.foreign.peer import Peer, Spot
+from attn_ref.foreign.rules import Rule, linear, norm
 from attn_ref.models.text_encoder import TextEncoder
-from attn_ref.port.ends import Job, Outcome
-from attn_ref.port.text import load_json
-from attn_ref.tap import Tapped
-from attn_ref_torch.codec import to_numpy
+
+HERE, THERE = "encoder.layer.{i}", "layers.{i}"
+
+MAP = Map(
+    name="hf.BertModel",
+    summary="Hugging Face BertModel, with or without its pooler",
+    formats=("safetensors", "torch_pt"),
+    needs=("torch", "transformers"),
+    extra="port",
+    block="TextEncoder",
+    rules=(
+        Rule("embeddings.word_embeddings.weight", "token.embedding"),
+        Rule("embeddings.position_embeddings.weight", "position.embedding"),
+        Rule("embeddings.token_type_embeddings.weight", "segment.embedding"),
+        *norm("embeddings.LayerNorm", "embedding_norm"),
+        *linear(f"{HERE}.attention.self.query", f"{THERE}.attention.query"),
+        *linear(f"{HERE}.attention.self.key", f"{THERE}.attention.key"),
+        *linear(f"{HERE}.attention.self.value", f"{THERE}.attention.value"),
+        *linear(f"{HERE}.attention.output.dense", f"{THERE}.attention.project"),
+        *norm(f"{HERE}.attention.output.LayerNorm", f"{THERE}.attention_norm"),
+        *linear(f"{HERE}.intermediate.dense", f"{THERE}.feed_forward.expand"),
+        *linear(f"{HERE}.output.dense", f"{THERE}.feed_forward.reduce"),
+        *norm(f"{HERE}.output.LayerNorm", f"{THERE}.feed_forward_norm"),
+        *linear("pooler.dense", "pool"),
+    ),
+    unused={
+        "embeddings.position_ids": "the numbers 0, 1, 2 …, a buffer of older versions and not a weight",
+        "cls.*": "the heads of pre-training, which come after the encoder",
+        "classifier.*": "a task's head, which comes after the encoder",
+        "qa_outputs.*": "a task's head, which comes after the encoder",
+    },
+    prefixes=("", "bert."),
+    spellings={"gamma, beta": {"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"}},
+    beside=("pooling",),
+    fields=FieldRules(
+        sizes={
+            "vocab_size": ("token.embedding", 0),
+            "max_length": ("position.embedding", 0),
+            "num_segments": ("segment.embedding", 0),
+            "width": ("token.embedding", 1),
+            "hidden_width": ("layers.0.feed_forward.expand.kernel", 1),
+        },
+        present={"pooler": "pool.kernel"},
+        config={
+            "vocab_size": "vocab_size",
+            "max_length": "max_position_embeddings",
+            "num_segments": "type_vocab_size",
+            "width": "hidden_size",
+            "num_layers": "num_hidden_layers",
+            "num_heads": "num_attention_heads",
+            "hidden_width": "intermediate_size",
+            "activation": "hidden_act",
+            "eps": "layer_norm_eps",
+            "dropout": "hidden_dropout_prob",
+            "attention_dropout": "attention_probs_dropout_prob",
+        },
+        values={
+            "activation": {"gelu": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "relu": "relu"},
+        },
+        allowed={
+            "model_type": ("bert",),
+            "position_embedding_type": ("absolute",),
+            "is_decoder": (False,),
+            "is_encoder_decoder": (False,),
+            "add_cross_attention": (False,),
+            "pruned_heads": ({}, None),
+        },
+        # what BertConfig takes where config.json is silent
+        defaults={"activation": "gelu", "eps": 1e-12, "dropout": 0.1, "attention_dropout": 0.1},
+        asked=("activation", "eps"),
+    ),
+)
+
+MAPS = (MAP,)
 
 ACTIVATIONS = {"gelu": "gelu", "gelu_tanh": "gelu_pytorch_tanh", "relu": "relu"}
 
-#: (module, what of it, tap, labels): "in" is its first argument, "out" its result or the first of its results
 EMBEDDINGS = [
     ("embeddings.LayerNorm", "in", "embedded", "b t c"),
     ("embeddings.LayerNorm", "out", "embedding_norm", "b t c"),
@@ -41,8 +120,21 @@ LAYER = [
 ]
 
 
-def config(block: TextEncoder) -> transformers.BertConfig:
+def spots(block: TextEncoder) -> Iterator[Spot]:
+    """Where the taps are."""
+    yield from (Spot(*spot) for spot in EMBEDDINGS)
+    for i in range(block.num_layers):
+        for module, what, tap, labels in LAYER:
+            yield Spot(f"encoder.layer.{i}.{module}", what, f"layers.{i}.{tap}", labels)
+        yield Spot(f"encoder.layer.{i}", "out", f"layer_{i}", "b t c")
+    if block.pooler:
+        yield Spot("pooler", "out", "pooler", "b c")
+
+
+def config(block: TextEncoder) -> Any:
     """The configuration of a ``BertModel`` that computes ``block``."""
+    import transformers
+
     return transformers.BertConfig(
         vocab_size=block.vocab_size,
         max_position_embeddings=block.max_length,
@@ -59,8 +151,21 @@ def config(block: TextEncoder) -> transformers.BertConfig:
     )
 
 
+def make(block: TextEncoder, dtype: str) -> Any:
+    """A new model."""
+    import torch
+    import transformers
+
+    told = config(block)
+    told._attn_implementation = "eager"
+    return transformers.BertModel(told, add_pooling_layer=block.pooler).to(getattr(torch, dtype))
+
+
 def load(path: Path, block: TextEncoder, config_path: Path | None) -> Any:
     """The model in float64. ValueError if the files leave a parameter without a value: transformers would draw one."""
+    import torch
+    import transformers
+
     with folder_of(path, config_path, config(block)) as folder:
         loaded: Any = transformers.BertModel.from_pretrained(
             folder,
@@ -83,7 +188,7 @@ def folder_of(path: Path, config_path: Path | None, config: Any) -> Iterator[Pat
         folder = Path(name)
         if path.name.endswith(".index.json"):
             (folder / "model.safetensors.index.json").symlink_to(path)
-            for shard in set(load_json(path)["weight_map"].values()):
+            for shard in set(json.loads(path.read_text("utf-8"))["weight_map"].values()):
                 (folder / shard).symlink_to(path.parent / shard)
         else:
             target = "model.safetensors" if path.suffix == ".safetensors" else "pytorch_model.bin"
@@ -95,39 +200,51 @@ def folder_of(path: Path, config_path: Path | None, config: Any) -> Iterator[Pat
         yield folder
 
 
+def call(model: Any, block: TextEncoder, given: Mapping[str, Any]) -> Any:
+    """The model on canonical inputs."""
+    mask = given.get("padding_mask")
+    result = model(
+        input_ids=given["token_ids"],
+        attention_mask=None if mask is None else mask.long(),
+        token_type_ids=given.get("segment_ids"),
+    )
+    return result.pooler_output if block.pooling == "pooler" else result.last_hidden_state
+
+
+def hidden(block: TextEncoder, inputs: Mapping[str, np.ndarray]) -> bool:
+    """Is a row all padding?"""
+    return "padding_mask" in inputs and not inputs["padding_mask"].any(axis=1).all()
+
+
+PEER = Peer(
+    name="hf.BertModel",
+    block="TextEncoder",
+    engine="torch",
+    needs=("torch", "transformers"),
+    refuses=lambda block: [
+        *MAP.inexpressible(block),
+        *(["it takes no mean over tokens"] if block.pooling == "mean" else []),
+    ],
+    inputs=("token_ids", "padding_mask", "segment_ids"),
+    weights=MAP.rules_for,
+    make=make,
+    call=call,
+    spots=spots,
+    deviates={"in a row of padding every token attends to all of it alike": hidden},
+)
+
+
 def run_file(job: Job) -> Outcome:
-    """Run the file of ``job`` and read the values that the block taps."""
+    """Run the file of ``job`` and read the values that the block taps. It takes no mean, so then there is no output."""
+    import torch
+    import transformers
+
+    from attn_ref.engines import backend
+    from attn_ref_torch.foreign import Foreign
+
     block = cast(TextEncoder, job.block)  # the map that names this function holds no other
     model = load(Path(job.path), block, Path(job.config) if job.config else None)
-    taps: dict[str, Tapped] = {}
-    for module, what, name, labels in EMBEDDINGS:
-        listen(model.get_submodule(module), what, name, labels, block.num_heads, taps)
-    for i, layer in enumerate(model.encoder.layer):
-        for module, what, name, labels in LAYER:
-            listen(layer.get_submodule(module), what, f"layers.{i}.{name}", labels, block.num_heads, taps)
-        listen(layer, "out", f"layer_{i}", "b t c", block.num_heads, taps)
-    if model.pooler is not None:
-        listen(model.pooler, "out", "pooler", "b c", block.num_heads, taps)
-    with torch.no_grad():
-        result = model(
-            input_ids=torch.from_numpy(job.inputs["token_ids"]),
-            attention_mask=torch.from_numpy(job.inputs["padding_mask"]).long(),
-            token_type_ids=torch.from_numpy(job.inputs["segment_ids"]),
-        )
-    outputs = {"none": result.last_hidden_state, "pooler": result.pooler_output}
-    output = to_numpy(outputs[block.pooling]) if block.pooling in outputs else None
+    seen = replace(block, pooling="none") if block.pooling == "mean" else block
+    run = backend("torch").run(Foreign(PEER, seen, model).eval(), job.inputs)
     by = f"transformers {transformers.__version__} BertModel on torch {torch.__version__}, float64"
-    return Outcome(output, taps, by)
-
-
-def listen(module: Any, what: str, name: str, labels: str, heads: int, taps: dict[str, Tapped]) -> None:
-    """Put a value of ``module`` into ``taps`` whenever it is called."""
-
-    def hook(_: Any, given: tuple[Any, ...], result: Any) -> None:
-        value = given if what == "in" else result
-        value = value[0] if isinstance(value, tuple) else value
-        if what == "heads":
-            value = value.unflatten(-1, (heads, -1)).transpose(1, 2)
-        taps[name] = Tapped(to_numpy(value), labels)
-
-    module.register_forward_hook(hook)
+    return Outcome(run.output if seen is block else None, run.taps, by)

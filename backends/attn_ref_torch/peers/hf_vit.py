@@ -1,22 +1,137 @@
-"""Hugging Face's ViT, loaded by ``from_pretrained`` from the files it was published in, and read by hooks.
+"""Hugging Face's ``ViTModel``, every token after the last norm, and ``ViTForImageClassification``, with a head.
 
-Its attention is torch's fused one: transformers' own ("eager") takes the softmax in float32 whatever the dtype. So the
-weights of attention are not read. The names of modules are those of transformers 5.9 and later.
+Source: ``transformers/models/vit/modeling_vit.py``; the names are those that ``save_pretrained`` writes. Since the
+layers were renamed inside the model, its ``state_dict`` has others, which are the spelling "state_dict" here. Files are
+loaded by ``from_pretrained``. Its attention is torch's fused one: transformers' own ("eager") takes the softmax in
+float32 whatever the dtype. So the weights of attention are not read. The names of modules are those of transformers 5.9
+and later.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-import torch
-import transformers
-
+from attn_ref.foreign.fields import FieldRules
+from attn_ref.foreign.job import Job, Outcome
+from attn_ref.foreign.map import Map, Variant
+from attn_ref.foreign.peer import Peer, Spot
+from attn_ref.foreign.rules import Rule, conv, linear, norm
 from attn_ref.models.vision_transformer import VisionTransformer
-from attn_ref.port.ends import Job, Outcome
-from attn_ref.tap import Tapped
-from attn_ref_torch.codec import to_numpy
-from attn_ref_torch.peers.hf_bert import ACTIVATIONS, folder_of, listen
+from attn_ref_torch.peers.hf_bert import ACTIVATIONS, folder_of
+
+HERE, THERE = "encoder.layer.{i}", "layers.{i}"
+
+#: a linear layer's or a norm's name in a file -> in the model's own state_dict
+RENAMED = {
+    "attention.attention.query": "attention.q_proj",
+    "attention.attention.key": "attention.k_proj",
+    "attention.attention.value": "attention.v_proj",
+    "attention.output.dense": "attention.o_proj",
+    "layernorm_before": "layernorm_before",
+    "layernorm_after": "layernorm_after",
+    "intermediate.dense": "mlp.fc1",
+    "output.dense": "mlp.fc2",
+}
+
+
+def rules(prefix: str) -> tuple[Rule, ...]:
+    """The rules of the model below ``prefix``."""
+    here = f"{prefix}{HERE}"
+    return (
+        Rule(f"{prefix}embeddings.cls_token", "class_token", "batch"),
+        Rule(f"{prefix}embeddings.position_embeddings", "position.embedding", "batch"),
+        *conv(f"{prefix}embeddings.patch_embeddings.projection", "patch_embedding.project"),
+        *linear(f"{here}.attention.attention.query", f"{THERE}.attention.query"),
+        *linear(f"{here}.attention.attention.key", f"{THERE}.attention.key"),
+        *linear(f"{here}.attention.attention.value", f"{THERE}.attention.value"),
+        *linear(f"{here}.attention.output.dense", f"{THERE}.attention.project"),
+        *norm(f"{here}.layernorm_before", f"{THERE}.attention_norm"),
+        *norm(f"{here}.layernorm_after", f"{THERE}.feed_forward_norm"),
+        *linear(f"{here}.intermediate.dense", f"{THERE}.feed_forward.expand"),
+        *linear(f"{here}.output.dense", f"{THERE}.feed_forward.reduce"),
+        *norm(f"{prefix}layernorm", "final_norm"),
+    )
+
+
+def spellings(prefix: str) -> dict[str, dict[str, str]]:
+    """The names of the model's own state_dict."""
+    names = {
+        f"{prefix}{HERE}.{here}.{leaf}": f"{prefix}layers.{{i}}.{there}.{leaf}"
+        for here, there in RENAMED.items()
+        for leaf in ("weight", "bias")
+    }
+    return {"state_dict": names}
+
+
+FIELDS = FieldRules(
+    sizes={
+        "patch": ("patch_embedding.project.kernel", 0),
+        "channels": ("patch_embedding.project.kernel", 2),
+        "width": ("patch_embedding.project.kernel", 3),
+        "hidden_width": ("layers.0.feed_forward.expand.kernel", 1),
+        "num_classes": ("head.kernel", 1),
+    },
+    present={"class_token": "class_token", "positions": "position.embedding", "final_norm": "final_norm.scale"},
+    config={
+        "patch": "patch_size",
+        "channels": "num_channels",
+        "image_height": "image_size",
+        "image_width": "image_size",
+        "width": "hidden_size",
+        "num_layers": "num_hidden_layers",
+        "num_heads": "num_attention_heads",
+        "hidden_width": "intermediate_size",
+        "activation": "hidden_act",
+        "eps": "layer_norm_eps",
+        "dropout": "hidden_dropout_prob",
+        "attention_dropout": "attention_probs_dropout_prob",
+    },
+    parts={"patch": 0, "image_height": 0, "image_width": 1},
+    values={
+        "activation": {"gelu": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "relu": "relu"},
+    },
+    allowed={"model_type": ("vit",), "qkv_bias": (True,)},
+    # what ViTConfig takes where config.json is silent, and what ViTModel gives
+    defaults={
+        "image_height": 224, "image_width": 224, "activation": "gelu", "eps": 1e-12, "pooling": "none",
+    },
+    asked=("image_height", "image_width", "activation", "eps"),
+)  # fmt: skip
+
+MAP = Map(
+    name="hf.ViTModel",
+    summary="Hugging Face ViTModel, without its pooler",
+    formats=("safetensors", "torch_pt"),
+    needs=("torch", "transformers"),
+    extra="port",
+    block="VisionTransformer",
+    rules=rules(""),
+    unused={
+        "pooler.dense.*": "the pooler, a layer after the last norm that no classifier reads",
+        "embeddings.mask_token": "takes the place of masked patches in pre-training only",
+    },
+    spellings=spellings(""),
+    beside=("pooling",),
+    only={"class_token": (True,), "positions": (True,), "norm_first": (True,), "final_norm": (True,)},
+    fields=FIELDS,
+)
+
+#: the same model below "vit.", and a head
+CLASSIFIER = replace(
+    MAP,
+    name="hf.ViTForImageClassification",
+    summary="Hugging Face ViTForImageClassification",
+    rules=(*rules("vit."), *linear("classifier", "head")),
+    unused={f"vit.{name}": why for name, why in MAP.unused.items()},
+    spellings=spellings("vit."),
+    only={**MAP.only, "pooling": ("class",)},
+    fields=replace(FIELDS, defaults={**FIELDS.defaults, "pooling": "class"}),
+)
+
+MAPS = (MAP, CLASSIFIER)
 
 MODEL = [
     ("embeddings.patch_embeddings.projection", "out", "patch_embedding.projected", "b c H W"),
@@ -31,7 +146,7 @@ LAYER = [
     ("attention.v_proj", "heads", "attention.value", "b g s e"),
     ("attention.o_proj", "in", "attention.merged", "b t c"),
     ("attention.o_proj", "out", "attention.projected", "b t c"),
-    ("layernorm_after", "in", "attended", "b t c"),
+    ("layernorm_after", "read", "attended", "b t c"),
     ("layernorm_after", "out", "feed_forward_norm", "b t c"),
     ("mlp.fc1", "out", "feed_forward.hidden", "b t f"),
     ("mlp.activation_fn", "out", "feed_forward.active", "b t f"),
@@ -39,8 +154,22 @@ LAYER = [
 ]
 
 
-def config(block: VisionTransformer) -> transformers.ViTConfig:
+def spots(block: VisionTransformer) -> Iterator[Spot]:
+    """Where the taps are."""
+    inner = "vit." if block.num_classes else ""
+    yield from (Spot(f"{inner}{module}", *spot) for module, *spot in MODEL)
+    for i in range(block.num_layers):
+        for module, what, tap, labels in LAYER:
+            yield Spot(f"{inner}layers.{i}.{module}", what, f"layers.{i}.{tap}", labels)
+        yield Spot(f"{inner}layers.{i}", "out", f"layer_{i}", "b t c")
+    if block.num_classes:
+        yield Spot("classifier", "out", "logits", "b k")
+
+
+def config(block: VisionTransformer) -> Any:
     """The configuration of a ViT that computes ``block``."""
+    import transformers
+
     options: dict[str, Any] = {"num_labels": block.num_classes} if block.num_classes else {}
     return transformers.ViTConfig(
         image_size=[block.image_height or 0, block.image_width or 0],
@@ -58,8 +187,35 @@ def config(block: VisionTransformer) -> transformers.ViTConfig:
     )
 
 
+def map_of(block: VisionTransformer) -> Map:
+    """The map of its files: with a head, or without."""
+    return CLASSIFIER if block.num_classes else MAP
+
+
+def weights(block: VisionTransformer) -> Iterator[Rule]:
+    """Its names inside the model."""
+    told, kind = map_of(block), type(block).__name__
+    for rule in told.rules_for(block):
+        yield replace(rule, foreign=told.spell(rule.foreign, Variant(spelling="state_dict"), kind))
+
+
+def make(block: VisionTransformer, dtype: str) -> Any:
+    """A new model."""
+    import torch
+    import transformers
+
+    told = config(block)
+    told._attn_implementation = "sdpa"
+    kind: Any = transformers.ViTForImageClassification if block.num_classes else transformers.ViTModel
+    model = kind(told) if block.num_classes else kind(told, add_pooling_layer=False)
+    return model.to(getattr(torch, dtype))
+
+
 def load(path: Path, block: VisionTransformer, config_path: Path | None) -> Any:
     """The model in float64. ValueError if the files leave a parameter without a value: transformers would draw one."""
+    import torch
+    import transformers
+
     kind: Any = transformers.ViTForImageClassification if block.num_classes else transformers.ViTModel
     options = {"num_labels": block.num_classes} if block.num_classes else {"add_pooling_layer": False}
     with folder_of(path, config_path, config(block)) as folder:
@@ -76,25 +232,39 @@ def load(path: Path, block: VisionTransformer, config_path: Path | None) -> Any:
     return model.eval()
 
 
+def call(model: Any, block: VisionTransformer, given: Mapping[str, Any]) -> Any:
+    """The model on canonical inputs."""
+    result = model(pixel_values=given["image"])
+    if block.num_classes:
+        return result.logits
+    states = result.last_hidden_state
+    return {"none": states, "class": states[:, 0], "mean": states[:, 1:].mean(dim=1)}[block.pooling]
+
+
+PEER = Peer(
+    name="hf.ViTModel",
+    block="VisionTransformer",
+    engine="torch",
+    needs=("torch", "transformers"),
+    refuses=lambda block: map_of(block).inexpressible(block),
+    inputs=("image",),
+    weights=weights,
+    make=make,
+    call=call,
+    spots=spots,
+)
+
+
 def run_file(job: Job) -> Outcome:
     """Run the file of ``job`` and read the values that the block taps."""
+    import torch
+    import transformers
+
+    from attn_ref.engines import backend
+    from attn_ref_torch.foreign import Foreign
+
     block = cast(VisionTransformer, job.block)  # the maps that name this function hold no other
     model = load(Path(job.path), block, Path(job.config) if job.config else None)
-    inner = model.vit if block.num_classes else model
-    taps: dict[str, Tapped] = {}
-    for module, what, name, labels in MODEL:
-        listen(inner.get_submodule(module), what, name, labels, block.num_heads, taps)
-    for i, layer in enumerate(inner.layers):
-        for module, what, name, labels in LAYER:
-            listen(layer.get_submodule(module), what, f"layers.{i}.{name}", labels, block.num_heads, taps)
-        listen(layer, "out", f"layer_{i}", "b t c", block.num_heads, taps)
-    with torch.no_grad():
-        result = model(pixel_values=torch.from_numpy(job.inputs["image"]).permute(0, 3, 1, 2))
-    if block.num_classes:
-        output = result.logits
-        taps["logits"] = Tapped(to_numpy(output), "b k")
-    else:
-        states = result.last_hidden_state
-        output = {"none": states, "class": states[:, 0], "mean": states[:, 1:].mean(dim=1)}[block.pooling]
+    run = backend("torch").run(Foreign(PEER, block, model).eval(), job.inputs)
     by = f"transformers {transformers.__version__} {type(model).__name__} on torch {torch.__version__}, float64"
-    return Outcome(to_numpy(output), taps, by)
+    return Outcome(run.output, run.taps, by)

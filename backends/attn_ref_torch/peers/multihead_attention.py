@@ -13,37 +13,27 @@ What it does differently:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
-import torch
-from torch import Tensor, nn
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from attn_ref.blocks.multi_head_attention import MultiHeadAttention
-from attn_ref.expresses import Rules, refuse, refuse_inputs
-from attn_ref_torch.program import lift
+from attn_ref.expresses import inexpressible
+from attn_ref.foreign.peer import Peer, darkened
+from attn_ref.foreign.rules import Rule
 
-NAME = "nn.MultiheadAttention"
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
 #: fields of which it takes any value, and inputs that it knows
 ANYTHING = ("width", "num_heads", "key_width", "value_width", "use_bias", "dropout", "causal")
 INPUTS = ("query", "key", "value", "attention_mask", "bias")
 
 
-@dataclass(frozen=True)
-class Peer:
-    """The third-party layer, and the block that it was built from."""
+def make(block: MultiHeadAttention, dtype: str) -> nn.MultiheadAttention:
+    """A new layer with ``block``'s options."""
+    import torch
 
-    layer: nn.MultiheadAttention
-    block: MultiHeadAttention
-
-
-def build(block: MultiHeadAttention, weights: Mapping[str, np.ndarray], dtype: str = "float64") -> Peer:
-    """The layer with ``block``'s options and canonical ``weights``. ValueError: the fields that it cannot express."""
-    refuse(NAME, block, ANYTHING, rules(block))
-    block.check_weights(weights)
-    layer = nn.MultiheadAttention(
+    return torch.nn.MultiheadAttention(
         block.width,
         block.num_heads,
         dropout=block.dropout,
@@ -53,13 +43,11 @@ def build(block: MultiHeadAttention, weights: Mapping[str, np.ndarray], dtype: s
         batch_first=True,
         dtype=getattr(torch, dtype),
     )
-    layer.load_state_dict(state_dict(block, weights))
-    return Peer(layer.eval(), block)
 
 
-def rules(block: MultiHeadAttention) -> Rules:
-    """What values of fields that follow from others have to be."""
-    return {
+def refuses(block: MultiHeadAttention) -> list[str]:
+    """What it cannot mean: fields that follow from others have to be what they are there."""
+    rules = {
         "num_kv_heads": (block.kv_heads == block.num_heads, "num_heads"),
         "output_width": ((block.output_width or block.width) == block.width, "width"),
         "head_width": (block.d * block.num_heads == block.width, "width / num_heads"),
@@ -67,43 +55,42 @@ def rules(block: MultiHeadAttention) -> Rules:
         "output_bias": (block.output_bias == block.use_bias, "use_bias"),
         "scale": (block.scale == "head", "'head'"),
     }
+    return inexpressible(block, ANYTHING, rules)
 
 
-def state_dict(block: MultiHeadAttention, w: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
-    """Canonical (in, out) kernels as torch's (out, in) rows, packed if all three inputs are ``width`` wide."""
-    kernels = {name: w[f"{name}.kernel"].T for name in ("query", "key", "value")}
-    if block.key_in == block.value_in == block.width:
-        state = {"in_proj_weight": np.concatenate(list(kernels.values()))}
-    else:
-        state = {f"{name[0]}_proj_weight": kernel for name, kernel in kernels.items()}
-    state["out_proj.weight"] = w["project.kernel"].T
+def weights(block: MultiHeadAttention, before: str = "", here: str = "") -> Iterator[Rule]:
+    """Packed if all three inputs are ``width`` wide. ``before`` stands before its names, ``here`` before ours."""
+    packed = block.key_in == block.value_in == block.width
+    for n, name in enumerate(("query", "key", "value")):
+        if packed:
+            yield Rule(f"{before}in_proj_weight", f"{here}{name}.kernel", "transpose", (n, 3))
+        else:
+            yield Rule(f"{before}{name[0]}_proj_weight", f"{here}{name}.kernel", "transpose")
+        if block.use_bias:
+            yield Rule(f"{before}in_proj_bias", f"{here}{name}.bias", part=(n, 3))
+    yield Rule(f"{before}out_proj.weight", f"{here}project.kernel", "transpose")
     if block.use_bias:
-        state["in_proj_bias"] = np.concatenate([w[f"{name}.bias"] for name in kernels])
-        state["out_proj.bias"] = w["project.bias"]
-    return {name: torch.from_numpy(np.array(value, order="C")) for name, value in state.items()}
+        yield Rule(f"{before}out_proj.bias", f"{here}project.bias")
 
 
-def run(
-    peer: Peer, inputs: Mapping[str, np.ndarray], *, need_weights: bool = True, gradients: bool = False
-) -> np.ndarray:
-    """Run on canonical inputs, True = attend. ``gradients`` keeps the layer off its native path."""
-    refuse_inputs(NAME, inputs, INPUTS)
-    dtype = peer.layer.out_proj.weight.dtype
-    given = {name: lift(value, dtype) for name, value in peer.block.checked(**inputs).items()}
+def call(
+    layer: nn.MultiheadAttention, block: MultiHeadAttention, given: Mapping[str, Tensor], *, need_weights: bool = True
+) -> Tensor:
+    """The layer on canonical inputs, True = attend."""
     query = given["query"]
     key = given.get("key", query)  # the same object, not an equal one: the native path asks for identity
     value = given.get("value", key)
-    shape = query.shape[0], peer.block.num_heads, query.shape[1], key.shape[1]
-    masks = masks_of(given.get("attention_mask"), given.get("bias"), peer.block.causal, shape)
-    with torch.set_grad_enabled(gradients):
-        output, _ = peer.layer(query, key, value, need_weights=need_weights, **masks)
-    return output.detach().numpy()
+    shape = query.shape[0], block.num_heads, query.shape[1], key.shape[1]
+    masks = masks_of(given.get("attention_mask"), given.get("bias"), block.causal, shape)
+    return layer(query, key, value, need_weights=need_weights, **masks)[0]
 
 
 def masks_of(
     attend: Tensor | None, bias: Tensor | None, causal: str | None, shape: tuple[int, int, int, int]
 ) -> dict[str, Any]:
     """Our mask, bias and causal option as the layer's ``attn_mask``, ``key_padding_mask`` and ``is_causal``."""
+    import torch
+
     b, h, t, s = shape
     if attend is not None and attend.ndim == 4 and attend.shape[1:3] == (1, 1) and bias is None and causal is None:
         return {"key_padding_mask": ~attend[:, 0, 0].expand(b, s)}
@@ -120,3 +107,17 @@ def masks_of(
     assert mask is not None
     mask = mask[0, 0].expand(t, s) if mask.shape[:2] == (1, 1) else mask.expand(b, h, t, s).reshape(b * h, t, s)
     return {"attn_mask": mask, "is_causal": hint}
+
+
+PEER = Peer(
+    name="nn.MultiheadAttention",
+    block="MultiHeadAttention",
+    engine="torch",
+    needs=("torch",),
+    refuses=refuses,
+    inputs=INPUTS,
+    weights=weights,
+    make=make,
+    call=call,
+    deviates={"a row with nothing to attend to is NaN": lambda block, inputs: darkened(block, inputs, "attention")},
+)

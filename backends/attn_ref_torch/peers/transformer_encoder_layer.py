@@ -13,96 +13,83 @@ What it does differently:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from functools import partial
-
-import numpy as np
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from typing import TYPE_CHECKING, Any
 
 from attn_ref.blocks.encoder_layer import EncoderLayer
-from attn_ref.expresses import Rules, refuse, refuse_inputs
+from attn_ref.expresses import Rules, inexpressible
+from attn_ref.foreign.peer import Peer, darkened
+from attn_ref.foreign.rules import Rule, linear, norm
 from attn_ref_torch.peers import multihead_attention
-from attn_ref_torch.program import lift
 
-ACTIVATIONS: dict[str, str | Callable[[Tensor], Tensor]] = {
-    "relu": "relu",
-    "gelu": "gelu",
-    "gelu_tanh": partial(F.gelu, approximate="tanh"),
-}
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
-NAME = "nn.TransformerEncoderLayer"
 #: fields of which it takes any value, and inputs that it knows
 ANYTHING = ("width", "num_heads", "hidden_width", "activation", "eps", "dropout")
 INPUTS = ("x", "attention_mask", "bias")
 
-#: the layer's name -> the canonical one, and whether it is transposed
-NAMES = {
-    "linear1.weight": ("feed_forward.expand.kernel", True),
-    "linear1.bias": ("feed_forward.expand.bias", False),
-    "linear2.weight": ("feed_forward.reduce.kernel", True),
-    "linear2.bias": ("feed_forward.reduce.bias", False),
-    "norm1.weight": ("attention_norm.scale", False),
-    "norm1.bias": ("attention_norm.offset", False),
-    "norm2.weight": ("feed_forward_norm.scale", False),
-    "norm2.bias": ("feed_forward_norm.offset", False),
-}
 
-
-@dataclass(frozen=True)
-class Peer:
-    """The third-party layer, and the block that it was built from."""
-
-    layer: nn.TransformerEncoderLayer
-    block: EncoderLayer
-
-
-def build(block: EncoderLayer, weights: Mapping[str, np.ndarray], dtype: str = "float64") -> Peer:
-    """The layer with ``block``'s options and canonical ``weights``. ValueError: the fields that it cannot express."""
+def refuses(block: EncoderLayer) -> list[str]:
+    """What it cannot mean."""
     rules: Rules = {
         "attention_dropout": (block.attention_dropout == block.dropout, f"dropout, which is {block.dropout!r}"),
         "norm_first": (block.norm_first is not None, "False or True"),
     }
-    refuse(NAME, block, ANYTHING, rules)
-    block.check_weights(weights)
-    layer = nn.TransformerEncoderLayer(
+    return inexpressible(block, ANYTHING, rules)
+
+
+def make(block: EncoderLayer, dtype: str) -> nn.TransformerEncoderLayer:
+    """A new layer with ``block``'s options."""
+    import torch
+    from torch.nn import functional as F
+
+    activations: dict[str, Any] = {"gelu_tanh": partial(F.gelu, approximate="tanh")}
+    return torch.nn.TransformerEncoderLayer(
         block.width,
         block.num_heads,
         dim_feedforward=block.hidden_width,
         dropout=block.dropout,
-        activation=ACTIVATIONS[block.activation],
+        activation=activations.get(block.activation, block.activation),
         layer_norm_eps=block.eps,
         batch_first=True,
         norm_first=bool(block.norm_first),
         dtype=getattr(torch, dtype),
     )
-    layer.load_state_dict(state_dict(block, weights))
-    return Peer(layer.eval(), block)
 
 
-def state_dict(block: EncoderLayer, w: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
-    """Canonical weights by the layer's names, in its layouts."""
-    attention = {name.removeprefix("attention."): x for name, x in w.items() if name.startswith("attention.")}
-    state = multihead_attention.state_dict(block.attention, attention)
-    state = {f"self_attn.{name}": x for name, x in state.items()}
-    for name, (canonical, transposed) in NAMES.items():
-        x = w[canonical]
-        state[name] = torch.from_numpy(np.array(x.T if transposed else x, order="C"))
-    return state
+def weights(block: EncoderLayer) -> Iterator[Rule]:
+    """Its names."""
+    yield from multihead_attention.weights(block.attention, "self_attn.", "attention.")
+    for foreign, canonical in {"linear1": "feed_forward.expand", "linear2": "feed_forward.reduce"}.items():
+        yield from linear(foreign, canonical)
+    for foreign, canonical in {"norm1": "attention_norm", "norm2": "feed_forward_norm"}.items():
+        yield from norm(foreign, canonical)
 
 
-def run(peer: Peer, inputs: Mapping[str, np.ndarray], *, gradients: bool = False) -> np.ndarray:
-    """Run on canonical inputs, True = attend. ``gradients`` keeps the layer off its native path."""
-    refuse_inputs(NAME, inputs, INPUTS)
-    dtype = peer.layer.linear1.weight.dtype
-    given = {name: lift(value, dtype) for name, value in peer.block.checked(**inputs).items()}
+def call(layer: nn.TransformerEncoderLayer, block: EncoderLayer, given: Mapping[str, Tensor]) -> Tensor:
+    """The layer on canonical inputs, True = attend."""
     x = given["x"]
-    shape = x.shape[0], peer.block.num_heads, x.shape[1], x.shape[1]
+    shape = x.shape[0], block.num_heads, x.shape[1], x.shape[1]
     masks = multihead_attention.masks_of(given.get("attention_mask"), given.get("bias"), None, shape)
-    with torch.set_grad_enabled(gradients):
-        output = peer.layer(
-            x, src_mask=masks.get("attn_mask"), src_key_padding_mask=masks.get("key_padding_mask"), is_causal=False
-        )
-    return output.detach().numpy()
+    return layer(
+        x, src_mask=masks.get("attn_mask"), src_key_padding_mask=masks.get("key_padding_mask"), is_causal=False
+    )
+
+
+PEER = Peer(
+    name="nn.TransformerEncoderLayer",
+    block="EncoderLayer",
+    engine="torch",
+    needs=("torch",),
+    refuses=refuses,
+    inputs=INPUTS,
+    weights=weights,
+    make=make,
+    call=call,
+    deviates={
+        "on its native path a row with nothing to attend to is NaN": lambda b, i: darkened(b, i, "attention.attention"),
+        "on its native path an additive bias is read as True = drop": lambda block, inputs: "bias" in inputs,
+    },
+)

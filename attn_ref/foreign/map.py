@@ -10,52 +10,16 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from fnmatch import fnmatchcase
-from functools import cache
 from itertools import islice
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from attn_ref.block import Block
-from attn_ref.port.hyper import FieldRules
-
-
-class Layout(NamedTuple):
-    """A change of layout: from a file's to the canonical one, and back. What does not fit stays as it is."""
-
-    inward: Callable[[Any], Any]
-    outward: Callable[[Any], Any]
-
-
-#: "conv": (out, in, spatial…) ↔ (spatial…, in, out); "batch": a first axis of 1, which canonical arrays have not
-LAYOUTS = {
-    "none": Layout(lambda x: x, lambda x: x),
-    "transpose": Layout(lambda x: x.T, lambda x: x.T),
-    "conv": Layout(
-        lambda x: x.transpose(*range(2, x.ndim), 1, 0) if x.ndim > 1 else x,
-        lambda x: x.transpose(x.ndim - 1, x.ndim - 2, *range(x.ndim - 2)) if x.ndim > 1 else x,
-    ),
-    "batch": Layout(lambda x: x[0] if x.shape[:1] == (1,) else x, lambda x: x[None]),
-}
-
+from attn_ref.foreign.fields import FieldRules
+from attn_ref.foreign.rules import Rule, snake
 
 #: a whole number as names have it, and how many of them are looked at in a name
 NUMBER = re.compile(r"(?<![0-9])(?:0|[1-9][0-9]{0,8})(?![0-9])")
 NUMBERS = 16
-
-
-@dataclass(frozen=True)
-class Rule:
-    """One parameter under both names; ``{i}``, once in each, stands for the same number."""
-
-    foreign: str
-    canonical: str
-    layout: str = "none"
-
-    def __post_init__(self) -> None:
-        if self.layout not in LAYOUTS:
-            known = ", ".join(LAYOUTS)
-            raise ValueError(f"rule for {self.foreign}: layout should be one of {known}; got {self.layout!r}")
 
 
 class Variant(NamedTuple):
@@ -73,8 +37,9 @@ class Map:
     summary: str
     #: the formats whose files have such names
     formats: tuple[str, ...]
-    #: "module:function" that runs such a file in its own framework (see ``attn_ref.port.ends``)
-    end: str
+    #: "module:function" that runs such a file in its own framework (see ``attn_ref.port.ends``); that of a peer is the
+    #: ``run_file`` of its module
+    end: str = ""
     #: the packages that this takes, and what of attn_ref installs them
     needs: tuple[str, ...] = ()
     extra: str = ""
@@ -181,16 +146,6 @@ class Patterns:
             yield from ((match[0], rule) for rule in self.rules.get(pattern, ()))
 
 
-def turned_in(shape: tuple[int, ...], layout: str) -> tuple[int, ...]:
-    """The canonical shape of a file's."""
-    return LAYOUTS[layout].inward(np.broadcast_to(np.False_, shape)).shape  # takes no memory, whatever the shape
-
-
-def turned_out(shape: tuple[int, ...], layout: str) -> tuple[int, ...]:
-    """A file's shape of a canonical one."""
-    return LAYOUTS[layout].outward(np.broadcast_to(np.False_, shape)).shape
-
-
 def number(pattern: str, name: str) -> str | None:
     """The number that ``{i}`` stands for when ``pattern`` is ``name``; "" if it has no ``{i}``; None if it is not."""
     before, mark, after = pattern.partition("{i}")
@@ -198,25 +153,3 @@ def number(pattern: str, name: str) -> str | None:
         return "" if pattern == name else None
     middle = name[len(before) : len(name) - len(after)]
     return middle if name.startswith(before) and name.endswith(after) and NUMBER.fullmatch(middle) else None
-
-
-@cache
-def snake(name: str) -> str:
-    """'MultiHeadAttention' → 'multi_head_attention', by the rule of ``keras.src.utils.naming``."""
-    name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", name)
-    return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
-
-
-def linear(foreign: str, canonical: str) -> tuple[Rule, ...]:
-    """The rules of a linear layer that keeps ``weight`` as (out, in) and ``bias``."""
-    return Rule(f"{foreign}.weight", f"{canonical}.kernel", "transpose"), Rule(f"{foreign}.bias", f"{canonical}.bias")
-
-
-def norm(foreign: str, canonical: str) -> tuple[Rule, ...]:
-    """The rules of a layer norm that keeps ``weight`` and ``bias``."""
-    return Rule(f"{foreign}.weight", f"{canonical}.scale"), Rule(f"{foreign}.bias", f"{canonical}.offset")
-
-
-def conv(foreign: str, canonical: str) -> tuple[Rule, ...]:
-    """The rules of a convolution that keeps ``weight`` as (out, in, spatial…) and ``bias``."""
-    return Rule(f"{foreign}.weight", f"{canonical}.kernel", "conv"), Rule(f"{foreign}.bias", f"{canonical}.bias")

@@ -1,0 +1,86 @@
+"""How a foreign model's shapes and ``config.json`` give a block's fields."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from attn_ref.block import Block
+from attn_ref.places import CheckpointError
+
+if TYPE_CHECKING:
+    from attn_ref.port.checkpoint import Spec
+
+
+class Told(NamedTuple):
+    """A field's value, and who says so."""
+
+    value: Any
+    by: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class FieldRules:
+    """How canonical shapes and a ``config.json`` give a block's fields: tables, field by field."""
+
+    #: field -> (canonical parameter, axis)
+    sizes: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    #: field that is True -> canonical parameter that there is then
+    present: Mapping[str, str] = field(default_factory=dict)
+    #: field -> key of config.json
+    config: Mapping[str, str] = field(default_factory=dict)
+    #: field -> which of the numbers is meant, where config.json has a list
+    parts: Mapping[str, int] = field(default_factory=dict)
+    #: field -> value in config.json -> the field's value
+    values: Mapping[str, Mapping[Any, Any]] = field(default_factory=dict)
+    #: key of config.json -> the values that the block can express
+    allowed: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    #: field -> what the format means where there is a config.json and it is silent
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    #: fields that change the result, so that the block's own default will not do where nobody tells them
+    asked: tuple[str, ...] = ()
+
+    def from_shapes(self, cls: type[Block], specs: Mapping[str, Spec], keys: Mapping[str, str]) -> dict[str, Told]:
+        """What canonical shapes tell; ``keys`` has the file's own names of the parameters, for messages."""
+        told = {}
+        for name, (parameter, axis) in self.sizes.items():
+            if parameter in specs and axis < len(specs[parameter].shape):
+                told[name] = Told(specs[parameter].shape[axis], f"the shape of {keys[parameter]}")
+        for name, prefix in cls.counts.items() if self.sizes else ():
+            start = len(prefix) + 1
+            indices = {int(key[start:].partition(".")[0]) for key in specs if key.startswith(f"{prefix}.")}
+            if indices and max(indices) >= len(specs):
+                raise CheckpointError(f"there is a {prefix}.{max(indices)}, and only {len(specs)} tensors in all")
+            if indices:
+                told[name] = Told(max(indices) + 1, f"the names below {prefix}")
+        if specs:
+            for name, parameter in self.present.items():
+                found = parameter in specs
+                told[name] = Told(found, f"{parameter}, which is {'' if found else 'not '}there")
+        return told
+
+    def from_config(self, config: Mapping[str, Any], path: Any) -> dict[str, Told]:
+        """What a ``config.json`` tells. CheckpointError that lists what the block cannot express."""
+        lines = [
+            f"{key} is {json.dumps(config[key])}; {' or '.join(map(json.dumps, values))} can be expressed"
+            for key, values in self.allowed.items()
+            if key in config and config[key] not in values
+        ]
+        told = {}
+        for name, key in self.config.items():
+            if key not in config:
+                continue
+            value = config[key]
+            if name in self.parts and isinstance(value, list) and len(value) > self.parts[name]:
+                value = value[self.parts[name]]
+            if name in self.values:
+                if not isinstance(value, str) or value not in self.values[name]:
+                    lines.append(f"{key} is {json.dumps(value)}; {', '.join(self.values[name])} can be expressed")
+                    continue
+                value = self.values[name][value]
+            told[name] = Told(value, f"{key} in config.json")
+        if lines:
+            raise CheckpointError(f"{path} describes a model that the block cannot express:\n  " + "\n  ".join(lines))
+        return told
