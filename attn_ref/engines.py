@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from functools import cache
 
 from attn_ref.backend import Backend
-from attn_ref.foreign import peers
+from attn_ref.foreign import broken, peers
 from attn_ref.names import Named, hint
 
 GROUP = "attn_ref.backends"
@@ -65,6 +65,7 @@ def backend(engine: str) -> Backend:
     if engine not in known and engine not in _peers():
         told, others = _engine_hint(str(engine), known | _peers()), ", ".join(_peers())
         told = f"{told}the engines are {', '.join(known)}; layers of other libraries are {others}"
+        told += "".join(f"; {file} cannot be imported: {why}" for file, why in broken().items())
         raise ValueError(f"unknown engine {engine!r}; {told}")
     cls = served(engine)
     if cls.version(engine) is None:

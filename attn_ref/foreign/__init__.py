@@ -7,7 +7,6 @@ there. It has a ``PEER``, which ``check`` runs, or ``MAPS``, by which ``port`` m
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 from importlib import import_module
@@ -21,8 +20,11 @@ from attn_ref.foreign.peer import Peer
 GROUP = "attn_ref.backends"
 
 
-def modules() -> Iterator[ModuleType]:
-    """The file of each. Imports no framework: a file does so inside its functions."""
+@cache
+def _read() -> tuple[list[ModuleType], dict[str, str]]:
+    """(the file of each, the name of a file that does not import -> why). Imports no framework."""
+    found: list[ModuleType] = []
+    failed: dict[str, str] = {}
     from importlib.metadata import entry_points  # here, because importing it takes half as long as NumPy
 
     for package in dict.fromkeys(point.module for point in sorted(entry_points(group=GROUP), key=lambda p: p.module)):
@@ -30,7 +32,22 @@ def modules() -> Iterator[ModuleType]:
             continue
         folder = import_module(f"{package}.peers")
         for info in sorted(pkgutil.iter_modules(folder.__path__), key=lambda info: info.name):
-            yield import_module(f"{folder.__name__}.{info.name}")
+            name = f"{folder.__name__}.{info.name}"
+            try:
+                found.append(import_module(name))
+            except Exception as error:  # of one file, or of its block's; whoever asks for others need not mind
+                failed[name] = " ".join(f"{type(error).__name__}: {error}".split())
+    return found, failed
+
+
+def modules() -> list[ModuleType]:
+    """The file of each."""
+    return _read()[0]
+
+
+def broken() -> dict[str, str]:
+    """Name of a file that cannot be imported -> why. Empty where all is well."""
+    return _read()[1]
 
 
 @cache
