@@ -6,6 +6,7 @@ Adding one is one file here and one file per backend; tests, command line and do
 
 from __future__ import annotations
 
+import ast
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
@@ -190,14 +191,17 @@ class Block:
     @classmethod
     def _part(cls, name: str, value: Any) -> Any:
         """An option as a block has it, of one that may be told as plain data: a list is a tuple, a mapping a block."""
+        said = options(cls).get(name)
         if isinstance(value, list):
             return tuple(value)
+        if isinstance(value, str) and said is not None and said[0].role:
+            value = spoken(value)
         if not isinstance(value, Mapping):
             return value
-        said = options(cls).get(name)
         told, inner = value.get("block"), value.get("fields", {})
         if said is None or not said[0].role or not isinstance(told, str) or not isinstance(inner, Mapping):
-            raise ValueError(f"{cls.__name__}: {name} is no block with fields; got {value!r}")
+            told = f"{cls.__name__}: {name} is no block with fields, as RMSNorm(width=8) is one"
+            raise ValueError(f'{told}, or {{"block": "RMSNorm", "fields": {{"width": 8}}}}; got {value!r}')
         part = find(told)
         # its role first: so that what is nested in itself ends here
         if part is None or not issubclass(part, Block) or part.role != said[0].role:
@@ -225,7 +229,8 @@ class Block:
         for name, (said, types) in options(type(self)).items():
             got = getattr(self, name)
             if not said.fits(got, types):
-                self.require(False, f"{name} should be {said.words(types)}{such_as(said.role)}; got {written(got)}")
+                told = f"{name} should be {said.words(types)}{such_as(said.role)}; got {written(got)}"
+                self.require(False, told + instead(said.role, got))
             if said.needs:
                 idle.setdefault(said.needs, []).append(name)
         for needed, names in idle.items():
@@ -266,6 +271,33 @@ class Block:
 def written(value: Any) -> str:
     """A value as one would write it: a block in short."""
     return str(value) if isinstance(value, Block) else repr(value)
+
+
+def spoken(text: str) -> Any:
+    """A block as one writes it, ``RMSNorm(width=8)`` or ``RMSNorm``, as plain data; None of "None"; else the text."""
+    if len(text) > 500:  # it may come from a file
+        return text
+    try:
+        said = ast.parse(text, mode="eval").body
+        if isinstance(said, ast.Call) and isinstance(said.func, ast.Name) and not said.args:
+            given = {word.arg: ast.literal_eval(word.value) for word in said.keywords if word.arg}
+            return {"block": said.func.id, "fields": given}
+    except (SyntaxError, ValueError):
+        return text
+    if isinstance(said, ast.Name) and find(said.id):
+        return {"block": said.id, "fields": {}}
+    return None if text.lower() == "none" else text
+
+
+def instead(role: str, got: Any) -> str:
+    """What to give in place of a class, or of a mirror or a layer of a framework."""
+    if not role:
+        return ""
+    if isinstance(got, type) and issubclass(got, Block):
+        return f"; call it: {got.__name__}(…)"
+    if isinstance(getattr(got, "block", None), Block):
+        return f", which is a mirror; give its definition, attn_ref.{got.block}"
+    return "" if got is None or isinstance(got, Block) else "; give a definition, such as attn_ref.RMSNorm(width=8)"
 
 
 def such_as(role: str) -> str:

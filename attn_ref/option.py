@@ -66,7 +66,7 @@ class Option:
     def words(self, types: frozenset[str]) -> str:
         """What the option may be, in words."""
         if self.role:
-            return f"a block for {self.role}" + (" or None" if "None" in types else "")
+            return f"a block whose role is {self.role}" + (", or None" if "None" in types else "")
         named = [repr(name) for name in self.choices]
         if types <= {"str", "None"}:
             return f"one of {', '.join(['None'] * ('None' in types) + named)}"

@@ -1,11 +1,10 @@
 r"""Transformer layer: any attention and any feed-forward network, each with a residual, and any norm in any place.
 
-.. math:: \begin{aligned}
-          \text{before: } & S(X) = s X + r\, \gamma \odot f(N(X)) &
-          \text{after: } & S(X) = N(s X + r\, \gamma \odot f(X)) \\
-          \text{inside: } & S(X) = s X + r\, \gamma \odot N(f(X)) &
-          \text{around: } & S(X) = s X + r\, \gamma \odot N'(f(N(X)))
-          \end{aligned}
+.. math:: \text{before: } S(X) = s X + r\, \gamma \odot f(N(X)) \qquad
+          \text{after: } S(X) = N(s X + r\, \gamma \odot f(X))
+
+.. math:: \text{inside: } S(X) = s X + r\, \gamma \odot N(f(X)) \qquad
+          \text{around: } S(X) = s X + r\, \gamma \odot N'(f(N(X)))
 
 .. math:: Y = S_F(S_C(S_A(X))) \qquad
           \text{parallel: } Y = s X + r\, \gamma_A \odot A(N_A(X)) + r\, \gamma_F \odot F(N_F(X))

@@ -11,6 +11,7 @@ import click
 from attn_ref.catalogue import broken
 from attn_ref.commands.output import console, write_json
 from attn_ref.commands.prose import plain
+from attn_ref.foreign import peers
 
 
 @click.command()
@@ -68,6 +69,7 @@ def command(as_json: bool) -> None:
         out.print(f"{system['row']:4}{system['title']}: {system['block']}({options}){deviates}", soft_wrap=True)
     installed = ", ".join(f"{engine} {version or '[dim]not installed[/]'}" for engine, version in engines.items())
     out.print(f"\nengines: {installed}", soft_wrap=True)
+    out.print(f"layers of other libraries (check --engine NAME): {', '.join(peers())}", soft_wrap=True)
     for name, why in broken().items():
         console(stderr=True).print(f"[red]{name}[/]: {escape(why)}", soft_wrap=True)
 

@@ -179,11 +179,14 @@ PARTS = {"attention": attention(), "feed_forward": ar.FeedForward(width=WIDTH, h
     [
         (
             {"norm": PARTS["feed_forward"]},
-            "norm should be a block for norm or None, such as LayerNorm and RMSNorm; got Fe",
+            "norm should be a block whose role is norm, or None, such as LayerNorm and RMSNorm; got Fe",
         ),
-        ({"norm": ar.RMSNorm}, "norm should be a block for norm or None"),
+        ({"norm": ar.RMSNorm}, "norm should be a block whose role is norm, or None"),
         ({"norm": ar.RMSNorm(width=9)}, r"norm should have width = 8; got RMSNorm\(width=9\)"),
-        ({"attention": None}, "attention should be a block for attention, such as MultiHeadAttention; got None"),
+        (
+            {"attention": None},
+            "role is attention, such as MultiHeadAttention; got None",
+        ),
         ({"attention": attention(key_width=3)}, "attention should read keys and values of width = 8; got Mul"),
         ({"attention": attention(output_width=3)}, "attention should have width = 8; got MultiHeadAttention"),
         ({"cross_attention": attention(value_width=3)}, "cross_attention should read keys and values of one width"),
@@ -192,13 +195,21 @@ PARTS = {"attention": attention(), "feed_forward": ar.FeedForward(width=WIDTH, h
         ({"parallel": "own", "cross_attention": attention()}, "parallel takes norm_place = 'before' and no cross_att"),
         (
             {"attention": {"block": "TransformerLayer", "fields": {}}},
-            "attention should be a block for attention; got 'T",
+            "attention should be a block whose role is attention; got 'T",
         ),
-        ({"attention": {"block": "Nothing", "fields": {}}}, "attention should be a block for attention; got 'Nothing'"),
-        ({"attention": {"fields": {}}}, "attention is no block with fields; got"),
+        (
+            {"attention": {"block": "Nothing", "fields": {}}},
+            "block whose role is attention; got 'Nothing'",
+        ),
+        ({"attention": {"fields": {}}}, "attention is no block with fields, as RMSNorm"),
         ({"width": {"block": "RMSNorm", "fields": {"width": 8}}}, "width is no block with fields"),
         ({"attention": {"block": "MultiHeadAttention", "fields": {"width": 8}}}, "MultiHeadAttention needs num_heads"),
         ({"attention.cause": "top_left"}, "MultiHeadAttention has no option cause"),
+        ({"norm": "RMSNorm"}, "RMSNorm needs width"),
+        ({"norm": "RMSNorm(width=9)"}, r"norm should have width = 8; got RMSNorm\(width=9\)"),
+        ({"norm": "BatchNorm"}, "norm should be a block whose role is norm, or None, .*; got 'BatchNorm'"),
+        ({"norm": {"block": "RMSNorm", "width": 8}}, "RMSNorm needs width"),
+        ({"norm": ar.RMSNorm}, r"call it: RMSNorm\(…\)"),
         ({"norm.eps": 1.0}, "has no block norm for the option norm.eps; it is None"),
     ],
 )
@@ -210,8 +221,23 @@ def test_a_block_that_does_not_fit_is_refused(options: dict[str, Any], says: str
 def test_a_block_nested_in_itself_ends_at_once() -> None:
     told: dict[str, Any] = {"width": WIDTH, **PARTS}
     told["attention"] = {"block": "TransformerLayer", "fields": told}
-    with pytest.raises(ValueError, match="attention should be a block for attention; got 'TransformerLayer'"):
+    with pytest.raises(ValueError, match="attention should be a block whose role is attention; got 'TransformerLayer'"):
         ar.TransformerLayer.build(told)
+
+
+def test_a_block_may_be_written_as_a_call() -> None:
+    """As ``--set norm=RMSNorm(width=8)`` gives it."""
+    given = {"width": WIDTH, **PARTS}
+    assert ar.TransformerLayer.build({**given, "norm": "RMSNorm(width=8, eps=0.5)"}).norm == ar.RMSNorm(
+        width=8, eps=0.5
+    )
+    assert ar.TransformerLayer.build({**given, "norm": "none"}).norm is None
+
+
+def test_a_mirror_in_the_place_of_a_definition_is_told() -> None:
+    mirror = ar.backend("torch").build(ar.RMSNorm(width=WIDTH))
+    with pytest.raises(ValueError, match=r"which is a mirror; give its definition, attn_ref\.RMSNorm\(width=8\)"):
+        ar.TransformerLayer(width=WIDTH, norm=mirror, **PARTS)
 
 
 def test_blocks_travel_as_plain_data(tmp_path: Any) -> None:
