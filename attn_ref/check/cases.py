@@ -32,7 +32,8 @@ STYLES = {
     "index": ("plain", "plain", "far", "in order"),
 }
 #: the half-width of reals: with "large" ones softmax saturates, with "huge" ones exp overflows if nothing is subtracted
-WIDTHS = {"plain": 1.75, "large": 8.0, "huge": 100.0, "shifted": 1.75}
+#: with "extreme" ones, of which a few gradients are asked, e to the power of what comes out of a kernel does
+WIDTHS = {"plain": 1.75, "large": 8.0, "huge": 100.0, "shifted": 1.75, "extreme": 30_000.0}
 #: what an index without a bound is drawn below, by its style: "far" ones are beyond tables and beyond 16 bits
 UNBOUNDED = {"plain": 64, "far": 70_000, "in order": 10_000}
 #: where positions in order begin: beyond the whole numbers that bfloat16 holds

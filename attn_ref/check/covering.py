@@ -179,6 +179,20 @@ def large_cases(cls: type[Block]) -> Iterator[Case]:
         yield draw(cls.sample(pick), pick, 0, sizes=sized({label: size, "b": 1}, small, free=True))
 
 
+def extreme_cases(cls: type[Block]) -> Iterator[Case]:
+    """Plain cases with so large values that e to their power is infinite, one for each activation, gate or norm.
+
+    What is written with such a power gives NaN in its gradient, where its value is right.
+    """
+    seen: set[str] = set()
+    for changes, case in plain_cases(cls):
+        words = str([x for x in case.fields.values() if isinstance(x, str)])
+        if len(changes) < 2 and words not in seen and not case.empty():
+            seen.add(words)
+            styles = {n: "extreme" if cls.inputs[n].kind == "real" else style for n, style in case.styles.items()}
+            yield replace(case, styles=styles)
+
+
 class Given:
     """``pick``, and whether inputs that may be left out are ``given``."""
 

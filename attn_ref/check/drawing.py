@@ -11,7 +11,7 @@ from attn_ref.block import Block
 from attn_ref.catalogue import is_model
 from attn_ref.check.adjoint import trains
 from attn_ref.check.cases import Case, cases
-from attn_ref.check.covering import coverage, few_of, large_cases, planned
+from attn_ref.check.covering import coverage, extreme_cases, few_of, large_cases, planned
 from attn_ref.check.fitting import able
 from attn_ref.check.tolerance import LIMIT
 from attn_ref.engines import served
@@ -28,6 +28,8 @@ SHARED = 64
 ORDINARY = 50
 #: the same of an engine that compiles anew for every shape, in a check that names neither mode nor dtype
 COMPILED = 14
+#: of gradients one case in so many has extreme values
+EXTREME = 3
 #: the same of gradients of a layer of another library
 FEW = 10
 #: what a check that names neither mode nor dtype does besides: (mode, dtype, cases)
@@ -78,7 +80,8 @@ def drawn(cls: type[Block], engine: str, mode: str, count: int, seed: int, *, lo
     elif mode == "forward":
         first = planned(cls)
     elif mode == "gradient":
-        first = few_of(cls, count)
+        extreme = list(islice(extreme_cases(cls), max(1, count // EXTREME)))
+        first = [*few_of(cls, count - len(extreme)), *extreme]
     else:
         first = few_of(cls, count - count // 4, trains)
         first += [case for case in few_of(cls, count) if case not in first][: count // 4]
