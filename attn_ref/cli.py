@@ -18,6 +18,7 @@ from attn_ref.wording import clean
 
 COMMANDS = {
     "check": "Hold mirrors to the definitions and report where they differ.",
+    "conform": "Hold your own layer to a block: does it agree, and if not, at which line and why?",
     "list": "List the blocks and who mirrors them.",
     "maps": "List the maps between foreign weights and canonical ones.",
     "port": "Move a checkpoint to another framework, and prove that it arrived.",

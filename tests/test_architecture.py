@@ -87,7 +87,8 @@ def wrong(module: str, other: str) -> str:
             return ""
         if of != "attn_ref":
             return "a backend imports no other"
-        if layer[part(other)] > HIGHEST and not (part(module) in ENDS and part(other) == "port"):
+        allowed = (part(module) in ENDS and part(other) == "port") or part(module) == part(other) == "trace"
+        if layer[part(other)] > HIGHEST and not allowed:
             return f"a mirror does not know {part(other)}"
         return ""
     if of != "attn_ref":

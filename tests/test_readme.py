@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "docs" / "check.md", ROOT / "docs" / "port.md"]
+PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("check", "conform", "port"))]
 SNIPPETS = [text for page in PAGES for text in re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)]
 
 
@@ -31,3 +31,13 @@ def test_snippet_runs(snippet: str, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr[-2000:]
     if "theirs" in snippet:
         assert float(done.stdout) < 1e-14
+
+
+def test_the_first_screen_is_what_the_command_prints() -> None:
+    text = (ROOT / "README.md").read_text("utf-8")
+    command, *want = re.findall(r"```\n\$ attn-ref (conform .*?)```", text, re.DOTALL)[0].strip().splitlines()
+    done = subprocess.run(
+        [sys.executable, "-m", "attn_ref", *command.split()], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 1, done.stderr
+    assert done.stdout.splitlines()[: len(want)] == want

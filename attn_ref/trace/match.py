@@ -1,0 +1,161 @@
+"""Finding a value of the reference among those of a trace, up to the order of axes and a reshape."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from itertools import permutations
+from math import prod
+
+import numpy as np
+
+from attn_ref.trace.record import Record
+
+#: relative to the largest value: how far a value in float64 may be off, and be the same; one in float32; and what may
+#: be left of a value that is affine in another
+CLOSE, CLOSE32, EXACT, EXACT32 = 1e-7, 2e-5, 1e-8, 1e-5
+_loose = False
+
+
+@contextmanager
+def loosely() -> Iterator[None]:
+    """While it lasts, values are the same that are so in float32."""
+    global _loose
+    before, _loose = _loose, True
+    try:
+        yield
+    finally:
+        _loose = before
+
+
+def exact() -> float:
+    """What may be left of a value that is affine in another."""
+    return EXACT32 if _loose else EXACT
+
+
+#: heads that are looked for one by one
+MOST_PARTS = 32
+
+
+@lru_cache(maxsize=4096)
+def orders(shape: tuple[int, ...], sizes: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+    """The orders of axes of ``sizes`` that, each axis or several neighbours for one, make up ``shape``."""
+    wide = tuple(n for n in shape if n != 1)
+    found = []
+    for order in permutations([i for i, size in enumerate(sizes) if size != 1]):
+        if groups([sizes[i] for i in order], wide):
+            found.append(order)
+    return tuple(found)
+
+
+def groups(fine: Sequence[int], coarse: Sequence[int]) -> bool:
+    """Are the sizes ``coarse`` products of neighbours of ``fine``?"""
+    at = 0
+    for size in coarse:
+        here = 1
+        while at < len(fine) and here < size:
+            here *= fine[at]
+            at += 1
+        if here != size:
+            return False
+    return at == len(fine)
+
+
+def turned(value: np.ndarray, sizes: tuple[int, ...]) -> Iterator[np.ndarray]:
+    """``value`` as arrays of ``sizes``, for every order of axes in which it may lie."""
+    for order in orders(value.shape, sizes):
+        axes = value.reshape([sizes[i] for i in order])
+        yield axes.transpose(np.argsort(order)).reshape(sizes)
+
+
+def same(a: np.ndarray, b: np.ndarray) -> bool:
+    """Are they equal, up to rounding? Where both are infinite alike they are; NaN is never."""
+    if a.shape != b.shape:
+        return False
+    finite = np.isfinite(b)
+    if not finite.all():
+        if not (hides(a[~finite]) & (b[~finite] < 0)).all():
+            return False
+        a, b = a[finite], b[finite]
+    top = np.max(np.abs(b), initial=1e-300)
+    return bool(np.max(np.abs(a - b), initial=0.0) <= (CLOSE32 if _loose else CLOSE) * top)
+
+
+def hides(x: np.ndarray) -> np.ndarray:
+    """Are scores so low that a softmax makes nothing of them?"""
+    return np.asarray(x < -1e3)
+
+
+class Finder:
+    """Looks values up by size and by sums that do not depend on the order of elements."""
+
+    def __init__(self, records: Sequence[Record]) -> None:
+        self.by_size: dict[int, list[Record]] = {}
+        for record in records:
+            self.by_size.setdefault(record.value.size, []).append(record)
+        self.sums = {record.number: marks(record.value) for record in records}
+
+    def of_size(self, size: int, after: int = -1) -> list[Record]:
+        """The records of so many elements, behind the one of that number."""
+        return [record for record in self.by_size.get(size, ()) if record.number > after]
+
+    def find(self, value: np.ndarray) -> tuple[Record, bool] | None:
+        """The first record that is ``value`` in some order of its axes, and whether that order is its own.
+
+        One of the same shape whose axes have to be exchanged, as queries and keys, may be it by chance.
+        """
+        wanted, other = marks(value), None
+        for record in self.by_size.get(value.size, ()):
+            if np.isfinite(value).all() and not alike(self.sums[record.number], wanted):
+                continue
+            if any(same(x, value) for x in turned(record.value, value.shape)):
+                plain = tuple(i for i, size in enumerate(value.shape) if size != 1)
+                could = plain in orders(record.value.shape, value.shape)
+                if not could or same(record.value.reshape(value.shape), value):
+                    return record, True
+                other = other or (record, False)
+        return other
+
+    def find_parts(self, value: np.ndarray) -> Record | None:
+        """The last of the records that are the heads of ``value``, its second axis, one by one."""
+        if value.ndim != 4 or not 1 < value.shape[1] <= MOST_PARTS:
+            return None
+        last = None
+        for i in range(value.shape[1]):
+            found = self.find(value[:, i])
+            if found is None:
+                return None
+            last = found[0]
+        return last
+
+    def scrambled(self, value: np.ndarray) -> Record | None:
+        """The first record that has the values of ``value``, but in no order of its axes."""
+        wanted = np.sort(value.ravel())
+        for record in self.by_size.get(value.size, ()):
+            near = np.isfinite(value).all() and alike(self.sums[record.number], marks(value))
+            if near and same(np.sort(record.value.ravel()), wanted):
+                return record
+        return None
+
+
+def marks(value: np.ndarray) -> tuple[float, float, float]:
+    """Sums that an order of elements does not change."""
+    x = np.where(np.isfinite(value), value, 0.0).ravel()
+    return float(x.sum()), float((x * x).sum()), float(np.max(np.abs(x), initial=0.0))
+
+
+def alike(a: Sequence[float], b: Sequence[float]) -> bool:
+    """Are these sums equal, up to rounding? The first is a difference of large numbers; the second says how large."""
+    scale = (abs(b[1]) + 1.0, abs(b[1]) + 1e-300, abs(b[2]) + 1e-300)
+    return all(abs(x - y) <= (1e-4 if _loose else 1e-5) * s for x, y, s in zip(a, b, scale, strict=True))
+
+
+def factors(n: int) -> list[tuple[int, ...]]:
+    """(n,), and n as two factors, the first at least 2 and less than n."""
+    return [(n,), *((k, n // k) for k in range(2, n) if n % k == 0)]
+
+
+def size_of(shape: Sequence[int]) -> int:
+    """How many elements."""
+    return prod(shape)

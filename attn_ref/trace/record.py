@@ -1,0 +1,116 @@
+"""What a layer computed while it was traced: the value of every operation, and the line of whose file caused it."""
+
+from __future__ import annotations
+
+import linecache
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+
+#: files below these folders are of a framework or of this project, and cause nothing by themselves
+INNER = (
+    "optree",
+    "torch",
+    "keras",
+    "tensorflow",
+    "jax",
+    "jaxlib",
+    "numpy",
+    "attn_ref",
+    "attn_ref_torch",
+    "attn_ref_keras",
+)
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a file."""
+
+    file: str
+    number: int
+    function: str = ""
+
+    @property
+    def code(self) -> str:
+        """Its text."""
+        return linecache.getline(self.file, self.number).strip()
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.number}"
+
+    @property
+    def short(self) -> str:
+        """The same, from the working folder where the file lies below it."""
+        here = Path.cwd()
+        file = Path(self.file)
+        return f"{file.relative_to(here) if file.is_relative_to(here) else file}:{self.number}"
+
+
+@dataclass
+class Record:
+    """A value, the operation that gave it, and the line that asked for the operation."""
+
+    number: int
+    operation: str
+    value: np.ndarray
+    line: Line | None
+
+
+@dataclass
+class Trace:
+    """All that was recorded, in order, and what came out."""
+
+    records: list[Record]
+    output: Any
+    #: names of parameters that no operation took
+    unused: list[str] = field(default_factory=list)
+    parameters: dict[str, np.ndarray] = field(default_factory=dict)
+    #: was a value of less than float64 among them?
+    narrow: bool = False
+    #: what else was seen
+    notes: list[str] = field(default_factory=list)
+
+
+def users_line(frame: FrameType | None, home: Collection[str] = (), until: str = "trace") -> Line | None:
+    """The innermost line on the stack that is in nobody's framework, below the call of the function ``until``.
+
+    Where there is none, the layer is a framework's own: then the innermost line in one of its files ``home``.
+    """
+    own = None
+    while frame is not None:
+        code = frame.f_code
+        if code.co_name == until and inner(code.co_filename):
+            break
+        if not inner(code.co_filename):
+            return Line(code.co_filename, frame.f_lineno, code.co_name)
+        if own is None and code.co_filename in home:
+            own = Line(code.co_filename, frame.f_lineno, code.co_name)
+        frame = frame.f_back
+    return own
+
+
+def inner(file: str) -> bool:
+    """Is a file one of a framework's or of ours? Text that was executed has no file, and neither has the library."""
+    if file.startswith("<"):
+        return True
+    parts: Sequence[str] = Path(file).parts
+    if "site-packages" in parts:
+        return parts[parts.index("site-packages") + 1].removesuffix(".py") in INNER
+    return any(file.startswith(root) for root in ROOTS)
+
+
+def roots() -> tuple[str, ...]:
+    """Where this project and Python's own library lie."""
+    import attn_ref
+
+    own = Path(attn_ref.__file__).parent
+    found = [str(own), str(Path(linecache.__file__).parent)]
+    found += [str(folder) for folder in (own.parent / "backends", *own.parent.glob("attn_ref_*")) if folder.is_dir()]
+    return tuple(found)
+
+
+ROOTS = roots()

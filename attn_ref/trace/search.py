@@ -1,0 +1,283 @@
+"""The search for what a traced layer is: which values are the taps of a block, and where the two part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from attn_ref.block import Block
+from attn_ref.tap import Probe, Tapped, full_name, probe, replace
+from attn_ref.trace.match import Finder, same, turned
+from attn_ref.trace.record import Record, Trace
+from attn_ref.trace.wiring import NotSolved, Solver
+from attn_ref.weights import Weights
+
+#: runs of the reference that a search may take, and faults one after the other that it looks for
+RUNS, FAULTS = 400, 3
+#: runs without a better one after which no others are tried, if values that are no projections are met
+ENOUGH = 40
+
+
+@dataclass
+class Attempt:
+    """One run of the reference under certain choices."""
+
+    decisions: list[int]
+    #: how many options there were at each choice
+    widths: list[int] = field(default_factory=list)
+    #: tap -> the record that is its value, or None; in order
+    taps: dict[str, Record | None] = field(default_factory=dict)
+    values: dict[str, Tapped] = field(default_factory=dict)
+    weights: dict[str, np.ndarray] = field(default_factory=dict)
+    read: dict[str, Record] = field(default_factory=dict)
+    output: np.ndarray | None = None
+    ok: bool = False
+    #: the parameter that could not be read off any value
+    stuck: str = ""
+    #: the taps that the layer has with two axes exchanged
+    exchanged: set[str] = field(default_factory=set)
+
+    @property
+    def met(self) -> int:
+        """How many taps the layer has, and the output."""
+        return 2 * sum(x is not None for x in self.taps.values()) - len(self.exchanged) + 1000 * self.ok
+
+    @property
+    def evidence(self) -> int:
+        """How many taps it has besides those at which weights were read off."""
+        return sum(x is not None for x in self.taps.values()) - len({n.rpartition(".")[0] for n in self.read})
+
+    @property
+    def last(self) -> Record | None:
+        """The last value that both have."""
+        found = [record for record in self.taps.values() if record is not None]
+        return max(found, key=lambda record: record.number, default=None)
+
+
+class Matching(Probe):
+    """Looks every tap up among the records, and puts values of the layer in the place of some."""
+
+    def __init__(
+        self, attempt: Attempt, finder: Finder, stand_ins: Mapping[str, np.ndarray], memory: dict[Any, Any]
+    ) -> None:
+        super().__init__()
+        self.attempt, self.finder, self.stand_ins, self.memory = attempt, finder, stand_ins, memory
+
+    def __call__(self, name: str, value: Any, labels: str) -> Any:
+        name = full_name(name)
+        self.attempt.values[name] = Tapped(value, labels)
+        if name in self.stand_ins:
+            self.attempt.taps[name] = None
+            return self.stand_ins[name]
+        real = np.asarray(value, np.float64)
+        # ones and zeros say nothing: a keep of a dropout, what a mask leaves
+        plain = real.size == 0 or np.all(real == real.flat[0])
+        if not plain:
+            found = self.found(real)
+            self.attempt.taps[name] = found[0] if found else None
+            if found and not found[1]:
+                self.attempt.exchanged.add(name)
+        return value
+
+    def found(self, value: np.ndarray) -> tuple[Record, bool] | None:
+        """The record of a value, and whether its axes lie as they do there; every value is looked up once."""
+        key = ("find", value.shape, value.tobytes())
+        if key not in self.memory:
+            found = self.finder.find(value)
+            if found is None and (part := self.finder.find_parts(value)):
+                found = part, True
+            self.memory[key] = found
+        return self.memory[key]  # type: ignore[no-any-return]
+
+
+class Search:
+    """Runs the reference under choices, the most promising first."""
+
+    def __init__(
+        self,
+        block: Block,
+        inputs: Mapping[str, np.ndarray],
+        trace: Trace,
+        outputs: Sequence[np.ndarray],
+        known: Mapping[str, np.ndarray] | None = None,
+    ) -> None:
+        self.known = dict(known or {})
+        self.block, self.inputs, self.trace, self.outputs = block, dict(inputs), trace, list(outputs)
+        self.finder = Finder(trace.records)
+        self.memory: dict[Any, Any] = {}
+        self.runs = 0
+        self.shapes = {name: param.shape for name, param in block.params().items()}
+
+    def attempt(self, decisions: Sequence[int], stand_ins: Mapping[str, np.ndarray]) -> Attempt:
+        """One run."""
+        self.runs += 1
+        made = Attempt(list(decisions))
+
+        def choose(name: str, options: Sequence[Any]) -> Any:
+            # what is new comes first: queries, keys and values are seldom one value
+            used = {record.number for record in made.read.values()}
+            fresh = [o for o in options if o[0].number not in used]
+            ordered = [*fresh, *(o for o in options if o[0].number in used)]
+            at = len(made.widths)
+            made.widths.append(len(ordered))
+            if at == len(made.decisions):
+                made.decisions.append(0)
+            made.read[name] = ordered[made.decisions[at]][0]
+            return ordered[made.decisions[at]]
+
+        given = [np.asarray(x) for x in (*self.inputs.values(), *stand_ins.values())]
+        solver = Solver(self.shapes, self.finder, choose, self.memory, self.trace.parameters, given)
+        solver.found = dict(self.known)
+        try:
+            with (
+                solver.solving(),
+                probe(Matching(made, self.finder, stand_ins, self.memory)),
+                np.errstate(all="ignore"),
+            ):
+                made.output = self.block.forward(solver.weights(), **self.inputs)
+        except NotSolved as stuck:
+            made.stuck = str(stuck)
+        except (ValueError, IndexError, TypeError, ArithmeticError, np.linalg.LinAlgError) as error:  # it leads nowhere
+            made.stuck = f"{type(error).__name__}: {error}"
+        made.weights, made.read = solver.found, solver.read
+        if made.output is not None:
+            made.ok = any(same(x, made.output) for y in self.outputs for x in turned(y, made.output.shape))
+        return made
+
+    def best(self, stand_ins: Mapping[str, np.ndarray], runs: int = RUNS, start: Sequence[int] = ()) -> Attempt:
+        """The run that meets the layer at most taps, of the choices from ``start`` on that there is time for."""
+        best = current = self.attempt(start, stand_ins)
+        since = 0
+        for _ in range(runs):
+            since += 1
+            if best.ok or (since > ENOUGH and best.evidence > 0):
+                break
+            decisions = following(current)
+            if decisions is None:
+                break
+            current = self.attempt(decisions, stand_ins)
+            if current.met > best.met:
+                best, since = current, 0
+        return best
+
+    def first(self, attempt: Attempt, stand_ins: Mapping[str, np.ndarray]) -> str | None:
+        """The first tap that nobody computed, and on which no value depends that somebody did.
+
+        Others are inside a step that a layer takes at once, such as a norm.
+        """
+        for tap, record in attempt.taps.items():
+            if record is None and tap not in stand_ins and not self.met_behind(attempt, tap):
+                return tap
+        return None
+
+    def met_behind(self, attempt: Attempt, tap: str) -> bool:
+        """Has the layer a value that depends on this tap?"""
+        key = ("depends", tap)
+        if key not in self.memory:
+            weights = self.block.init() | attempt.weights
+            runs = []
+            for factor in (1.0, 1.01):
+                with np.errstate(all="ignore"), replace({tap: lambda x, factor=factor: x * factor}) as taps:
+                    self.block.forward(Weights(weights), **self.inputs)
+                runs.append({name: np.asarray(x.value) for name, x in taps.items()})
+            one, two = runs
+            self.memory[key] = {n for n in one if n != tap and not np.array_equal(one[n], two[n], equal_nan=True)}
+        return any(attempt.taps.get(name) is not None for name in self.memory[key])
+
+    def stands_for(self, attempt: Attempt, tap: str) -> list[tuple[Record, np.ndarray]]:
+        """The values that may stand in the place of a tap: of its size, none older than the last that both have."""
+        value = attempt.values[tap].value
+        last = attempt.last.number if attempt.last else -1
+        found: list[tuple[Record, np.ndarray]] = []
+        for record in self.finder.of_size(value.size, last - 1):
+            for turn in turned(record.value, value.shape):
+                if not any(same(turn, other) for _, other in found):
+                    found.append((record, turn))
+        return found
+
+
+def following(attempt: Attempt) -> list[int] | None:
+    """The next choices after those of ``attempt``; None when there are no others."""
+    decisions = attempt.decisions[: len(attempt.widths)]
+    while decisions:
+        decisions[-1] += 1
+        if decisions[-1] < attempt.widths[len(decisions) - 1]:
+            return decisions
+        decisions.pop()
+    return None
+
+
+@dataclass
+class Fault:
+    """A place where the layer parts from the block."""
+
+    tap: str
+    record: Record | None
+    #: what the layer has there, in the tap's layout, and what the block has
+    theirs: np.ndarray | None
+    ours: np.ndarray
+    attempt: Attempt
+
+
+def faults(search: Search, tell: Callable[[str], None] = lambda what: None) -> tuple[Attempt, list[Fault]]:
+    """The best run, and the faults one after the other: after each, the reference goes on from the layer's value."""
+    stand_ins: dict[str, np.ndarray] = {}
+    found: list[Fault] = []
+    best = search.best(stand_ins)
+    while not best.ok and len(found) < FAULTS:
+        tap = search.first(best, stand_ins)
+        if tap is None or tap not in best.values:
+            found += at_the_end(search, best)
+            break
+        tell(f"looking for what stands in the place of {tap}")
+        options = search.stands_for(best, tap)
+        start = best.decisions[: len(best.widths)]
+        tried = [(search.best({**stand_ins, tap: value}, 60, start), record, value) for record, value in options]
+        ours = np.asarray(best.values[tap].value)
+        better = [item for item in tried if item[0].met > best.met]
+        if not better:
+            last = best.last.number if best.last else -1
+            nearest = next((record for record, value in options if record.number > last), None)
+            theirs = next((value for record, value in options if record is nearest), None) if nearest else None
+            found.append(Fault(tap, nearest or behind(search, last), theirs, ours, best))
+            break
+        after, record, value = max(better, key=lambda item: item[0].met)
+        found.append(Fault(tap, record, value, ours, best))
+        stand_ins[tap] = value
+        best = after
+    return best, found
+
+
+def at_the_end(search: Search, best: Attempt) -> list[Fault]:
+    """The fault where no tap is missing: something comes after all of them, or a step has no value at all."""
+    if best.output is not None:
+        shape = np.shape(best.output)
+        y = next((x for y in search.outputs for x in turned(y, shape)), None)
+        record = search.finder.find(y) if y is not None and np.isfinite(y).all() else None
+        return [Fault("output", record[0] if record else None, y, np.asarray(best.output), best)]
+    if not best.stuck:
+        return []
+    last, shape = best.last.number if best.last else -1, shape_of(search)
+    y = next((x for y in search.outputs for x in turned(y, shape)), None) if shape else None
+    title = best.stuck.rpartition(".")[0] or best.stuck
+    return [Fault(title, behind(search, last - 1), y, np.zeros(shape or ()), best)]
+
+
+def shape_of(search: Search) -> tuple[int, ...]:
+    """The shape of what the block gives; () where it cannot be told."""
+    block = search.block
+    weights = {name: np.zeros(param.shape) for name, param in block.params().items()}
+    try:
+        with np.errstate(all="ignore"):
+            return np.shape(block(weights, **search.inputs))
+    except (ValueError, FloatingPointError):
+        return ()
+
+
+def behind(search: Search, number: int) -> Record | None:
+    """The first value after one that is not the same line's."""
+    records = search.trace.records
+    return next((record for record in records if record.number > number), None)

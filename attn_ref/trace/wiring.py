@@ -1,0 +1,296 @@
+"""Weights of the reference from the values of a trace, whatever a layer calls and packs them.
+
+The reference runs with weights that are not known. Where it asks for one, in a linear layer, a convolution or a norm,
+its input is known by then, and so the weights can be read off any value that depends on the input in that way: by least
+squares, which are exact where there are more tokens than features. Several values may; each is a choice, and what comes
+after decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from unittest import mock
+
+import numpy as np
+
+from attn_ref import ops
+from attn_ref.trace.match import Finder, exact, factors, orders, same
+from attn_ref.trace.record import Record
+from attn_ref.weights import Weights
+
+#: of so many parts a projection may be made, one for each head
+PARTS = 32
+
+
+class Unknown:
+    """A parameter that is asked for before it is known."""
+
+    __array_ufunc__ = None
+
+    def __init__(self, solver: Solver, name: str, shape: tuple[int, ...]) -> None:
+        self.solver, self.name, self.shape = solver, name, shape
+
+    def __rmul__(self, x: np.ndarray) -> Any:
+        return x * self.solver.featurewise(self, x, add=False)
+
+    def __radd__(self, x: np.ndarray) -> Any:
+        return x + self.solver.featurewise(self, x, add=True)
+
+    __mul__, __add__ = __rmul__, __radd__
+
+
+class Asked(Weights):
+    """Weights as a block reads them; those that are not known yet are ``Unknown``."""
+
+    def __init__(self, solver: Solver, prefix: str = "", name: str = "") -> None:
+        super().__init__({}, prefix, name)
+        self.solver = solver
+
+    def __getitem__(self, name: str) -> Any:
+        full = self.prefix + name
+        if full in self.solver.found:
+            return self.solver.found[full]
+        if full in self.solver.shapes:
+            return Unknown(self.solver, full, self.solver.shapes[full])
+        return Asked(self.solver, full + ".", name)
+
+
+class Solver:
+    """Finds parameters; ``choose(name, options)`` picks one of several possible values."""
+
+    def __init__(
+        self,
+        shapes: Mapping[str, tuple[int, ...]],
+        finder: Finder,
+        choose: Callable[[str, Sequence[Any]], Any],
+        memory: dict[Any, Any],
+        parameters: Mapping[str, np.ndarray],
+        given: Sequence[np.ndarray],
+    ) -> None:
+        #: values that the layer has though no operation gave them: inputs, and what stands in the place of taps
+        self.given = given
+        self.shapes, self.finder, self.choose, self.memory = shapes, finder, choose, memory
+        self.parameters = parameters
+        self.found: dict[str, np.ndarray] = {}
+        #: parameter -> the record that it was read off
+        self.read: dict[str, Record] = {}
+
+    def weights(self) -> Asked:
+        """To be given to a block's ``forward``."""
+        return Asked(self)
+
+    @contextmanager
+    def solving(self) -> Iterator[None]:
+        """While it lasts, the primitives that take parameters solve for those that are not known."""
+        plain = {name: getattr(ops, name) for name in ("linear", "conv", "layer_norm", "rms_norm")}
+
+        def linear(x: Any, kernel: Any, bias: Any = None) -> Any:
+            if isinstance(kernel, Unknown):
+                kernel, bias = self.affine(x, kernel, bias)
+            return plain["linear"](x, kernel, bias)
+
+        def conv(x: Any, kernel: Any, bias: Any = None, **options: Any) -> Any:
+            if isinstance(kernel, Unknown):
+                size = int(np.prod(kernel.shape[:-1]))
+                if options.get("groups", 1) != 1:
+                    raise NotSolved(f"{kernel.name} has groups")
+                every = np.eye(size).reshape(*kernel.shape[:-1], size)
+                kernel, bias = self.affine(plain["conv"](x, every, None, **options), kernel, bias, x)
+            return plain["conv"](x, kernel, bias, **options)
+
+        def layer_norm(x: Any, scale: Any = None, offset: Any = None, *, eps: float) -> Any:
+            if isinstance(scale, Unknown):
+                scale, offset = self.normed(plain["layer_norm"](x, eps=eps), scale, offset)
+            return plain["layer_norm"](x, scale, offset, eps=eps)
+
+        def rms_norm(x: Any, scale: Any = None, *, eps: float) -> Any:
+            if isinstance(scale, Unknown):
+                scale, _ = self.normed(plain["rms_norm"](x, eps=eps), scale, None)
+            return plain["rms_norm"](x, scale, eps=eps)
+
+        solvers = {"linear": linear, "conv": conv, "layer_norm": layer_norm, "rms_norm": rms_norm}
+        with ExitStack() as stack:
+            for name, function in solvers.items():
+                stack.enter_context(mock.patch.object(ops, name, function))
+            yield
+
+    def seen(self, x: np.ndarray) -> bool:
+        """Has the layer this value?"""
+        key = ("find", x.shape, x.tobytes())
+        if key not in self.memory:
+            self.memory[key] = self.finder.find(x)
+        return self.memory[key] is not None or any(x.size == y.size and same(x.reshape(y.shape), y) for y in self.given)
+
+    def affine(
+        self, x: np.ndarray, kernel: Unknown, bias: Unknown | None, of: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Kernel and bias of a value that is x W + b; x may be patches ``of`` another value."""
+        if x.shape[-1] != int(np.prod(kernel.shape[:-1])) or not np.isfinite(x).all():
+            raise NotSolved(kernel.name)
+        if not self.seen(x if of is None else of):  # what the layer has not, nothing of it depends on
+            raise NotSolved(kernel.name)
+        options = self.affine_options(x, kernel.shape[-1], bias is not None)
+        if not options:
+            raise NotSolved(kernel.name)
+        record, w, b = self.choose(kernel.name, options)
+        self.keep(kernel, w.reshape(kernel.shape), record)
+        if bias is not None:
+            self.keep(bias, b, record)
+        return self.found[kernel.name], None if bias is None else self.found[bias.name]
+
+    def affine_options(self, x: np.ndarray, n: int, biased: bool) -> list[Any]:
+        """(record, kernel, bias), of every value with n features that is affine in x, each kernel once."""
+        key = ("affine", x.tobytes(), x.shape, n, biased)
+        if key in self.memory:
+            return self.memory[key]  # type: ignore[no-any-return]
+        rows = x.reshape(-1, x.shape[-1])
+        columns = np.concatenate([rows, np.ones((len(rows), 1))], axis=1) if biased else rows
+        # what comes out of a norm sums to zero: then one kernel of many is as good as another, on all that comes of it
+        whole = len(rows) > columns.shape[1] and np.linalg.matrix_rank(columns) == columns.shape[1]
+        inverse = np.linalg.pinv(columns)
+
+        def of(size: int) -> list[tuple[Record, np.ndarray, np.ndarray | None]]:
+            """Those with so many features."""
+            found: dict[bytes, Any] = {}
+            for record in self.finder.of_size(len(rows) * size):
+                for y in readings(record.value, x.shape[:-1], size) if np.isfinite(record.value).all() else ():
+                    solution = inverse @ y
+                    top = np.max(np.abs(y), initial=0.0)
+                    if top == 0 or np.max(np.abs(columns @ solution - y)) > exact() * top:
+                        continue
+                    w, b = (solution[:-1], solution[-1]) if biased else (solution, None)
+                    if not whole:
+                        w, b = self.own(rows, y, biased) or (w, b)
+                    if w.shape[0] == w.shape[1] and picks(w):
+                        continue  # it is x itself
+                    found.setdefault(np.round(solution / top, 5).tobytes(), (record, w, b))
+            return list(found.values())
+
+        self.memory[key] = of(n) or [one for parts in range(2, min(n, PARTS) + 1) if n % parts == 0
+                                     for one in joined_parts(of(n // parts), parts)]  # fmt: skip
+        return self.memory[key]  # type: ignore[no-any-return]
+
+    def own(self, rows: np.ndarray, y: np.ndarray, biased: bool) -> tuple[np.ndarray, np.ndarray | None] | None:
+        """The layer's own kernel that makes y of ``rows``, and its bias; None if none of its does."""
+        shape, top = (rows.shape[1], y.shape[1]), np.max(np.abs(y), initial=0.0)
+        for x in self.parameters.values():
+            for kernel in kernels(x, shape):
+                left = y - rows @ kernel
+                bias = left.mean(0)
+                if np.max(np.abs(left - (bias if biased else 0.0))) <= exact() * top:
+                    return kernel, bias if biased else None
+        return None
+
+    def normed(self, x: np.ndarray, scale: Unknown, offset: Unknown | None) -> tuple[np.ndarray, np.ndarray | None]:
+        """Scale and offset, feature by feature, of a value that is x γ + β."""
+        options = self.featurewise_options(x, True, offset is not None)
+        if not options:
+            raise NotSolved(scale.name)
+        record, g, b = self.choose(scale.name, options)
+        self.keep(scale, g, record)
+        if offset is not None:
+            self.keep(offset, b, record)
+        return g, b if offset is not None else None
+
+    def featurewise(self, wanted: Unknown, x: np.ndarray, *, add: bool) -> np.ndarray:
+        """A factor, or a term, for each feature of x."""
+        options = self.featurewise_options(x, not add, add)
+        if not options:
+            raise NotSolved(wanted.name)
+        record, g, b = self.choose(wanted.name, options)
+        self.keep(wanted, b if add else g, record)
+        return self.found[wanted.name]
+
+    def featurewise_options(self, x: np.ndarray, scales: bool, shifts: bool) -> list[Any]:
+        """(record, γ, β) of every value that is x γ + β feature by feature, each γ and β once."""
+        if not np.isfinite(x).all():
+            return []
+        key = ("features", x.tobytes(), x.shape, scales, shifts)
+        if key in self.memory:
+            return self.memory[key]  # type: ignore[no-any-return]
+        rows = x.reshape(-1, x.shape[-1])
+        found: dict[bytes, Any] = {}
+        for record in self.finder.of_size(x.size):
+            for y in readings(record.value, x.shape[:-1], x.shape[-1]) if np.isfinite(record.value).all() else ():
+                top = np.max(np.abs(y), initial=0.0)
+                mx, my = (rows.mean(0), y.mean(0)) if shifts else (0.0, 0.0)
+                spread = ((rows - mx) ** 2).sum(0)
+                if top == 0 or (spread <= 0).any():
+                    continue
+                g = ((rows - mx) * (y - my)).sum(0) / spread if scales else np.ones(x.shape[-1])
+                b = my - g * mx if shifts else np.zeros(x.shape[-1])
+                if np.max(np.abs(rows * g + b - y)) <= exact() * top:
+                    found.setdefault(np.round(np.concatenate([g, b]) / top, 5).tobytes(), (record, g, b))
+        self.memory[key] = list(found.values())
+        return self.memory[key]  # type: ignore[no-any-return]
+
+    def keep(self, wanted: Unknown, value: np.ndarray, record: Record) -> None:
+        """It is known now."""
+        self.found[wanted.name] = np.asarray(value, np.float64).reshape(wanted.shape)
+        self.read[wanted.name] = record
+
+
+def kernels(x: np.ndarray, shape: tuple[int, int]) -> Iterator[np.ndarray]:
+    """A parameter, and its parts along the first axis, as kernels (in, out) of a shape."""
+    size = shape[0] * shape[1]
+    if x.ndim < 2 or x.size % size:
+        return
+    flat = x.reshape(len(x), -1)
+    for turned in (flat, flat.T):
+        for way in (turned, turned.T) if turned.shape[0] == turned.shape[1] else (turned,):
+            if way.shape[1] == shape[0] and len(way) % shape[1] == 0:
+                for part in range(len(way) // shape[1]):
+                    yield way[part * shape[1] : (part + 1) * shape[1]].T
+
+
+def picks(w: np.ndarray) -> bool:
+    """Does a kernel do no more than to put features in an order?"""
+    ones = np.abs(w - 1) < 1e-9
+    return bool((ones.sum(0) == 1).all() and (ones.sum(1) == 1).all() and np.max(np.abs(w[~ones]), initial=0.0) < 1e-9)
+
+
+def joined_parts(options: Sequence[Any], parts: int) -> Iterator[Any]:
+    """Kernels that are made of one for each head: in turn (q, k, v of each head), or one after the other."""
+    if len(options) % parts:
+        return
+    kinds = len(options) // parts
+    for i in range(kinds):
+        for group in (options[i::kinds], options[i * parts : (i + 1) * parts]):
+            bias = None if group[0][2] is None else np.concatenate([b for _, _, b in group])
+            yield group[-1][0], np.concatenate([w for _, w, _ in group], axis=1), bias
+
+
+class NotSolved(Exception):
+    """No value of the trace depends on its input as the parameter of this name would make it."""
+
+
+def readings(value: np.ndarray, leading: tuple[int, ...], n: int) -> Iterator[np.ndarray]:
+    """``value`` as rows (leading axes, n), for every order of axes; n may be two axes of its own, heads and widths."""
+    seen: set[bytes] = set()
+    for split in factors(n):
+        sizes = (*leading, *split)
+        for order in orders(value.shape, sizes):
+            if len(split) == 2 and joined(value.shape, sizes, order):
+                continue
+            axes = value.reshape([sizes[i] for i in order])
+            rank = [i for i in range(len(sizes)) if i in order]
+            y = np.ascontiguousarray(axes.transpose([order.index(i) for i in rank]).reshape(-1, n))
+            if (told := y.tobytes()) not in seen:
+                seen.add(told)
+                yield y
+
+
+def joined(shape: tuple[int, ...], sizes: tuple[int, ...], order: tuple[int, ...]) -> bool:
+    """Do the last two axes of ``sizes`` lie within one axis of ``shape``? Then they are no two axes of it."""
+    at, last = 0, {len(sizes) - 2, len(sizes) - 1}
+    for size in (n for n in shape if n != 1):
+        here, group = 1, set()
+        while at < len(order) and here < size:
+            group.add(order[at])
+            here *= sizes[order[at]]
+            at += 1
+        if last <= group:
+            return True
+    return False

@@ -1,0 +1,170 @@
+"""Tracing a layer of Keras on TensorFlow: every operation with its value and the line that caused it.
+
+A copy in float64 runs where the layer's configuration gives one; otherwise the layer itself does, in its own dtype.
+Nothing of the layer changes.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Mapping, Sequence
+from types import FrameType
+from typing import Any
+
+import keras
+import numpy as np
+
+from attn_ref.trace.record import Record, Trace, users_line
+
+#: where channels stand
+CHANNELS_LAST = True
+
+
+def double(layer: Any) -> Any:
+    """A copy in float64, with the same weights; the layer itself where no copy can be made of its configuration."""
+    if not isinstance(layer, keras.layers.Layer):
+        return layer
+    try:
+        return Copy(layer)
+    except Exception:  # whatever a stranger's configuration lacks
+        return layer
+
+
+def widened(told: Any) -> Any:
+    """A configuration with float64 for every float32, in the layers inside as well."""
+    if isinstance(told, dict):
+        return {key: widened(value) for key, value in told.items()}
+    if isinstance(told, list | tuple):
+        return type(told)(widened(value) for value in told)
+    return "float64" if isinstance(told, str) and told == "float32" else told
+
+
+class Copy:
+    """A layer in float64, made at its first call, with the weights of another if that has any yet."""
+
+    def __init__(self, layer: Any) -> None:
+        self.layer, self.loaded = layer, False
+        self.call = getattr(layer, "call", None)
+        self.made = self.make()
+
+    def make(self) -> Any:
+        """A new one."""
+        before = keras.config.dtype_policy()
+        keras.config.set_dtype_policy("float64")
+        try:
+            return type(self.layer).from_config(widened(self.layer.get_config()))
+        finally:
+            keras.config.set_dtype_policy(before)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self.loaded:
+            return self.made(*args, **kwargs)
+        try:
+            self.made(*args, **kwargs)
+            ours, theirs = self.made.weights, self.layer.weights
+            if theirs and [tuple(w.shape) for w in ours] != [tuple(w.shape) for w in theirs]:
+                raise ValueError("a copy of the layer in float64 has other weights")
+        except Exception:
+            self.made = self.make()  # this one may have been built for what it does not take
+            raise
+        for mine, its in zip(ours, theirs, strict=True) if theirs else ():
+            mine.assign(keras.ops.cast(its.value, mine.dtype))
+        self.loaded = True
+        return self.made(*args, **kwargs)
+
+
+def floats(x: Any) -> bool:
+    """Is it a tensor of real numbers?"""
+    return hasattr(x, "dtype") and "float" in str(x.dtype)
+
+
+def trace(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any], limit: int = 4_000_000) -> Trace:
+    """Run ``layer``, which ``double`` gave, on NumPy arrays and record everything."""
+    if keras.backend.backend() != "tensorflow":
+        raise NotImplementedError("layers of Keras are traced on TensorFlow: KERAS_BACKEND=tensorflow")
+    from tensorflow.python.framework import op_callbacks
+
+    real = layer.made if isinstance(layer, Copy) else layer
+    dtype = "float64" if isinstance(layer, Copy) else getattr(layer, "compute_dtype", "float32")
+    given = [lift(x, dtype) for x in args]
+    named = {name: lift(x, dtype) for name, x in kwargs.items()}
+    layer(*given, **named)  # what is made at the first call is made
+    records: list[Record] = []
+    files = home(real)
+    read: set[int] = set()
+
+    def callback(op: Any, inputs: Any, attrs: Any, outputs: Any, *_: Any, **__: Any) -> None:
+        name = op.decode() if isinstance(op, bytes) else str(op)
+        read.update(id_of(x) for x in inputs)
+        frame = sys._getframe(1)
+        line = users_line(frame, files)
+        for x in outputs:
+            if hasattr(x, "numpy") and "float" in str(x.dtype.name) and 0 < np.prod(x.shape) <= limit:
+                value = np.array(x.numpy(), np.float64)
+                records.append(Record(len(records), within(frame, name), value, line))
+
+    with op_callbacks_of(op_callbacks, callback):
+        output = layer(*given, **named)
+    parameters = {w.path: np.array(keras.ops.convert_to_numpy(w), np.float64) for w in getattr(real, "weights", [])}
+    handles = {w.path: id_of(getattr(w.value, "handle", None)) for w in getattr(real, "weights", [])}
+    unused = [path for path, number in handles.items() if number and number not in read]
+    return Trace(records, output, unused, parameters, narrow=not isinstance(layer, Copy))
+
+
+class op_callbacks_of:
+    """While it lasts, TensorFlow tells a function of every operation."""
+
+    def __init__(self, module: Any, callback: Any) -> None:
+        self.module, self.callback = module, callback
+
+    def __enter__(self) -> None:
+        self.module.add_op_callback(self.callback)
+
+    def __exit__(self, *_: object) -> None:
+        self.module.remove_op_callback(self.callback)
+
+
+def id_of(x: Any) -> int:
+    """The number by which TensorFlow knows a tensor."""
+    return int(getattr(x, "_id", 0) or 0)
+
+
+def within(frame: FrameType | None, operation: str) -> str:
+    """The operation, and the layer of Keras that asked for it."""
+    while frame is not None:
+        found = frame.f_locals.get("self")
+        if frame.f_code.co_name == "__call__" and isinstance(found, keras.layers.Layer):
+            return f"{operation} in layer {found.name!r}"
+        frame = frame.f_back
+    return operation
+
+
+def home(layer: Any) -> set[str]:
+    """The files in which the classes of a layer and of those inside stand, but for leaves such as a dense layer."""
+    if not isinstance(layer, keras.layers.Layer):
+        return set()
+    every = [layer, *layer._flatten_layers(include_self=False)]
+    holders = [one for one in every if len(one._flatten_layers(include_self=False)) > 0]
+    found = [inspect.unwrap(type(one).call) for one in holders or [layer]]
+    files = {call.__code__.co_filename for call in found if hasattr(call, "__code__")}
+    return {file for file in files if "keras/src/models" not in file.replace("\\", "/")}
+
+
+def shape(layer: Any) -> tuple[int | None, ...] | None:
+    """The shape of the one input that a model says it takes; None where it does not say."""
+    inputs = getattr(layer, "inputs", None)
+    return tuple(inputs[0].shape) if isinstance(inputs, list) and len(inputs) == 1 else None
+
+
+def lift(x: Any, dtype: str) -> Any:
+    """A tensor of an array, reals in ``dtype``; anything else stays."""
+    if not isinstance(x, np.ndarray):
+        return x
+    return keras.ops.convert_to_tensor(x, dtype if x.dtype.kind == "f" else None)
+
+
+def outputs(result: Any) -> list[np.ndarray]:
+    """The real tensors in what came out, the first of them first."""
+    leaves = keras.tree.flatten(result)
+    return [np.array(keras.ops.convert_to_numpy(x), np.float64) for x in leaves if floats(x)]
