@@ -20,7 +20,15 @@ from wild.torch_layers import LAYERS  # noqa: E402
 from attn_ref.verbs.conform import NotATarget  # noqa: E402
 
 WILD = Path(__file__).parent / "wild" / "torch_layers.py"
-CASES = [(cls, block, fault, *said) for cls, block, faults in LAYERS for fault, said in faults.items()]
+#: of each layer the everyday tests have this many faults, the deep ones all
+EVERYDAY = 3
+CASES = [
+    pytest.param(
+        cls, block, fault, *said, id=f"{cls.__name__}: {fault}", marks=[pytest.mark.deep] if n >= EVERYDAY else []
+    )
+    for cls, block, faults in LAYERS
+    for n, (fault, said) in enumerate(faults.items())
+]
 
 
 def layer_of(cls: Any, fault: str = "") -> Any:
@@ -39,9 +47,7 @@ def test_a_right_layer_agrees(cls: Any, block: Any) -> None:
     assert set(verdict.wiring) == set(block.params())
 
 
-@pytest.mark.parametrize(
-    ("cls", "block", "fault", "taps", "reasons"), CASES, ids=lambda x: x if isinstance(x, str) else ""
-)
+@pytest.mark.parametrize(("cls", "block", "fault", "taps", "reasons"), CASES)
 def test_a_fault_is_found_at_its_place(cls: Any, block: Any, fault: str, taps: str, reasons: str) -> None:
     """The tap, a line of the layer's own file, and the reason where there is one for it."""
     verdict = ar.conform(layer_of(cls, fault), block, cases=4)
