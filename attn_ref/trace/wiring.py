@@ -29,13 +29,17 @@ class Unknown:
 
     __array_ufunc__ = None
 
-    def __init__(self, solver: Solver, name: str, shape: tuple[int, ...]) -> None:
+    def __init__(self, solver: Solver, name: str, shape: tuple[int, ...], shift: float = 0.0) -> None:
         self.solver, self.name, self.shape = solver, name, shape
+        #: a number that was added to it
+        self.shift = shift
 
     def __rmul__(self, x: np.ndarray) -> Any:
         return x * self.solver.featurewise(self, x, add=False)
 
-    def __radd__(self, x: np.ndarray) -> Any:
+    def __radd__(self, x: Any) -> Any:
+        if np.ndim(x) == 0:
+            return Unknown(self.solver, self.name, self.shape, self.shift + float(x))
         return x + self.solver.featurewise(self, x, add=True)
 
     __mul__, __add__ = __rmul__, __radd__
@@ -200,8 +204,8 @@ class Solver:
         if not options:
             raise NotSolved(wanted.name)
         record, g, b = self.choose(wanted.name, options)
-        self.keep(wanted, b if add else g, record)
-        return self.found[wanted.name]
+        self.keep(wanted, (b if add else g) - wanted.shift, record)
+        return self.found[wanted.name] + wanted.shift
 
     def featurewise_options(self, x: np.ndarray, scales: bool, shifts: bool) -> list[Any]:
         """(record, γ, β) of every value that is x γ + β feature by feature, each γ and β once."""
