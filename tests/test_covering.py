@@ -13,18 +13,22 @@ from attn_ref.check.kept import folder, prune
 from attn_ref.check.native import copies, odd, spread
 
 BLOCKS = list(ar.blocks())
+#: in one worker for each block, since its cases take seconds to choose
+every_block = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.xdist_group(f"cases of {name}")) for name in BLOCKS]
+)
 #: random blocks that the array was not made from
 FRESH = 1500
 
 
-@pytest.mark.parametrize("name", BLOCKS)
+@every_block
 def test_every_pair_that_can_occur_together_does(name: str) -> None:
     first = planned(ar.block(name))
     met, of = coverage(ar.block(name), first)
     assert met == of >= len(list(pairs(features(first[0])))) > 0
 
 
-@pytest.mark.parametrize("name", BLOCKS)
+@every_block
 def test_every_option_varies(name: str) -> None:
     """An option that is the same in all cases is not checked."""
     fixed = [f for f in ar.block(name).witnesses if len({str(case.fields[f]) for case in planned(ar.block(name))}) < 2]
@@ -68,7 +72,7 @@ def test_what_comes_alone_is_served_by_fused_kernels() -> None:
     assert sum(wide) > 0.6 * len(wide) > 60
 
 
-@pytest.mark.parametrize("name", BLOCKS)
+@every_block
 def test_the_cases_are_valid_and_the_same_each_time(name: str) -> None:
     cls = ar.block(name)
     drawn = planned(cls)
