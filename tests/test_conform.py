@@ -66,7 +66,7 @@ def test_a_fault_is_found_at_its_place(cls: Any, block: Any, fault: str, taps: s
 
 @pytest.mark.parametrize(("cls", "block", "faults"), more(), ids=[cls.__name__ for cls, *_ in more()])
 def test_layers_that_the_search_was_not_written_for(cls: Any, block: Any, faults: dict[str, tuple[str, str]]) -> None:
-    verdict = ar.conform(layer_of(cls), block, cases=5)
+    verdict = ar.conform(layer_of(cls), block, cases=30)
     assert verdict.ok, str(verdict)
     for fault, (tap, why) in faults.items():
         verdict = ar.conform(layer_of(cls, fault), block, cases=3)

@@ -416,7 +416,8 @@ def source(value: np.ndarray, parameters: Mapping[str, np.ndarray], read: Record
 
 def more_cases(block: Block, call: Call, count: int, seed: int, fixed: Mapping[str, int]) -> Iterator[Case]:
     """Cases without what may be left out: sizes and styles vary. A layer that takes keys is given some of its own."""
-    crosses = "key" in getattr(call, "takes", ())
+    takes = getattr(call, "takes", ())
+    crosses, apart = "key" in takes, "value" in takes  # of two inputs, the second is both keys and values
     for n in range(8 * count):
         pick = Seeded("conform", seed, n)
 
@@ -427,7 +428,7 @@ def more_cases(block: Block, call: Call, count: int, seed: int, fixed: Mapping[s
             return fixed.get(label) or int(pick(*options))
 
         case = draw(block, chosen, seed * 1_000_003 + n, sizes=size)
-        if not any(block.inputs[name].optional for name in case.shapes):
+        if not any(block.inputs[name].optional for name in case.shapes) and (apart or "value" not in case.shapes):
             yield case
 
 
