@@ -57,6 +57,11 @@ def block(name: str) -> type[Block]:
     failed = [why for other, why in broken().items() if names.squeezed(other) == names.squeezed(name)]
     if not alike and failed:
         raise ValueError(failed[0])
+    if not alike and (":" in name or name.endswith(".py")):
+        target = name if ":" in name else f"{name}:YourLayer"
+        raise ValueError(
+            f"{name!r} is no block; your own layer is held to one by attn-ref conform {target} --block NAME"
+        )
     if not alike:
         raise ValueError(f"unknown block {name!r}; {names.hint(name, known, texts())}the blocks are {', '.join(known)}")
     return known.get(name, alike[0])

@@ -49,6 +49,7 @@ ALSO = {
     "num_kv_heads": "num_key_value_heads",
     "num_segments": "type_vocab_size",
     "activation": "hidden_act",
+    "norm_place": "norm_first pre_norm post_norm",
     "attention_dropout": "attn_drop attention_probs_dropout_prob",
     "image_height": "img_size",
     "image_width": "img_size",
@@ -59,7 +60,8 @@ ALSO = {
     "source": "src",
     "target": "dst out output destination",
     # commands
-    "check": "verify test compare validate",
+    "check": "verify test validate",
+    "conform": "compare diagnose inspect",
     "list": "blocks ls seeds engines",
     "port": "convert export import load move",
     "reproduce": "replay rerun",

@@ -219,7 +219,7 @@ def test_very_many_names_are_cut() -> None:
 def test_a_check_of_something_else() -> None:
     import torch
 
-    own = "A layer of your own is compared by hand for now: put its weights into the block"
+    own = "A layer of your own is held to a block by ar.conform(layer, ar.FeedForward("
     mine = torch.nn.MultiheadAttention(8, 2)
     dense = type("Dense", (), {"__module__": "keras.src.layers.core.dense"})  # without the seconds that Keras takes
     for layer in (mine, type(mine), dense(), dense, type("Mine", (dense,), {})()):
@@ -230,6 +230,8 @@ def test_a_check_of_something_else() -> None:
     assert "one after the other: check('FeedForward', 'CBAM')" in refused(ValueError, ar.check, ["FeedForward"])
     assert refused(ValueError, ar.check, "FeedForward", "torch").startswith("torch is an engine, not a block")
     assert len(refused(ValueError, ar.check, torch.nn.Sequential(*[mine] * 50))) < 600
+    assert "attn-ref conform mine.py:Mine --block NAME" in refused(ValueError, ar.check, "mine.py:Mine")
+    assert "attn-ref conform mine.py:YourLayer --block NAME" in refused(ValueError, ar.check, "mine.py")
 
 
 # commands -------------------------------------------------------------------------------------------------------------

@@ -36,8 +36,8 @@ def _instead(item: Any) -> str:
         return "several are given one after the other: check('FeedForward', 'CBAM'); "
     if any(base.__module__.partition(".")[0] in FRAMEWORKS for base in cls.__mro__):
         return (
-            "it runs the mirrors of this project. A layer of your own is compared by hand for now: put its weights "
-            "into the block and run both on the same float64 inputs (README, 'Your own layer'); "
+            "it runs the mirrors of this project. A layer of your own is held to a block by "
+            "ar.conform(layer, ar.FeedForward(width=…, hidden_width=…)); "
         )
     return ""
 
