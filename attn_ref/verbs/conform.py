@@ -7,132 +7,33 @@ from the layer's own value. Then more cases follow, with the weights that were f
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
 import numpy as np
 
-from attn_ref.block import Block, written
-from attn_ref.check.cases import Case, Seeded, draw
+from attn_ref.block import Block
+from attn_ref.check.cases import Case
 from attn_ref.check.numbers import short
 from attn_ref.check.tolerance import LIMIT, OUTPUT, RUNS, Truth, deviation
 from attn_ref.engines import MissingBackend
 from attn_ref.tap import Tapped
 from attn_ref.trace.match import loosely, same, turned
 from attn_ref.trace.reasons import Reason, instead, reason
-from attn_ref.trace.record import Line, Record
+from attn_ref.trace.record import Record
 from attn_ref.trace.search import Attempt, Fault, Search, faults
+from attn_ref.verbs.calling import Call, Inputs, first_inputs, fixed_sizes, more_cases, ways
+from attn_ref.verbs.verdict import Place, Verdict
+from attn_ref.verbs.weights import snapped, wiring
 
 #: cases after the first
 CASES = 20
-#: of sizes for the first case: primes, so that no two axes are taken for each other
-PRIMES = (3, 5, 7, 11, 13, 17, 19, 23, 29)
-Inputs = Mapping[str, np.ndarray]
-#: canonical inputs -> what the layer is called with
-Call = Callable[[Inputs], tuple[Sequence[Any], Mapping[str, Any]]]
 
 
 class NotATarget(ValueError):
     """What was given cannot be run as a layer."""
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where the layer parts from the block: the first tap that nobody computed, the line, and the reason."""
-
-    tap: str
-    line: Line | None
-    operation: str
-    reason: Reason | None
-
-    def told(self) -> Iterator[str]:
-        """In words, a line each."""
-        yield f"differs first at {self.tap}"
-        if self.line:
-            yield f"line    {self.line.short}"
-            yield f"        {self.line.code}"
-        elif self.operation:
-            yield f"step    {self.operation}"
-        if self.reason:
-            yield f"reason  {self.reason.says}"
-            yield f"fix     {self.reason.fix}"
-        else:
-            yield "reason  none of those that are known gives the layer's numbers"
-
-
-@dataclass
-class Verdict:
-    """What came of it."""
-
-    block: Block
-    ok: bool = False
-    places: list[Place] = field(default_factory=list)
-    #: cases that agree, and how many of the block's taps the layer has
-    cases: int = 0
-    taps: tuple[int, int] = (0, 0)
-    #: the worst of them in units of what rounding explains; None where the weights are not the layer's own numbers
-    worst: float | None = None
-    #: parameter of the block -> what it is of the layer's
-    wiring: dict[str, str] = field(default_factory=dict)
-    call: str = ""
-    #: what else is to be said
-    notes: list[str] = field(default_factory=list)
-    #: the case that differs, if not the first
-    case: str = ""
-
-    @property
-    def first(self) -> str | None:
-        """The first tap that nobody computed."""
-        return self.places[0].tap if self.places else None
-
-    @property
-    def line(self) -> str | None:
-        """``file:line`` of what was computed in its stead."""
-        return str(self.places[0].line) if self.places and self.places[0].line else None
-
-    @property
-    def trap(self) -> str | None:
-        """The name of the reason."""
-        return self.places[0].reason.name if self.places and self.places[0].reason else None
-
-    @property
-    def spec(self) -> dict[str, Any]:
-        """What was decided, to be kept with a test."""
-        return {**self.block.as_data(), "call": self.call, "wiring": self.wiring}
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain data."""
-        places = [
-            {"tap": p.tap, "file": p.line.file if p.line else None, "line": p.line.number if p.line else None,
-             "code": p.line.code if p.line else None, "operation": p.operation,
-             "reason": p.reason.name if p.reason else None, "says": p.reason.says if p.reason else None,
-             "fix": p.reason.fix if p.reason else None}
-            for p in self.places
-        ]  # fmt: skip
-        met, of = self.taps
-        told = {"ok": self.ok, "cases": self.cases, "taps": met, "of": of, "worst": self.worst, "places": places}
-        return {**told, "notes": self.notes, "case": self.case, **self.spec}
-
-    def __str__(self) -> str:
-        met, of = self.taps
-        if self.ok:
-            worst = "" if self.worst is None else f", at most {short(self.worst)} σ off"
-            lines = [f"agrees with {self.block}: {self.cases} cases{worst}; {met} of its {of} taps are in it"]
-        else:
-            lines = [f"is not {self.block}"]
-        for n, place in enumerate(self.places):
-            first, *others = place.told()
-            lines += [first.replace("differs first", "then differs") if n else first, *[f"  {x}" for x in others]]
-        lines += [f"case    {self.case}"] if self.case else []
-        lines += [f"called  {self.call}"] if self.call else []
-        lines += [f"note    {note}" for note in self.notes]
-        width = max((len(name) for name in self.wiring), default=0)
-        lines += ["weights"] * bool(self.wiring) + [f"  {name:{width}}  {x}" for name, x in self.wiring.items()]
-        return "\n".join(lines)
 
 
 def conform(
@@ -232,104 +133,6 @@ def tracer_of(layer: Any) -> Any:
         raise MissingBackend(f"to trace it takes {error.name}, which is not installed") from error
 
 
-def first_inputs(block: Block, seed: int, fixed: Mapping[str, int]) -> dict[str, np.ndarray]:
-    """A plain case with more tokens than features, every axis of a size of its own, what may be left out left out.
-
-    ``fixed``: sizes that the layer does not let be others.
-    """
-    taken = {x for x in block.fields().values() if type(x) is int} | {*fixed.values()}
-    taken |= {int(getattr(block, name)) for name in ("d", "e", "kv_heads") if hasattr(block, name)}
-    free = [n for n in PRIMES if n not in taken]
-    widest = max([x for name, x in block.fields().items() if type(x) is int and "vocab" not in name] or [8])
-    sizes = {"b": free[0], "H": free[1], "W": free[2], "s": free[3]}
-    sizes["t"] = next(n for n in range(free[1], 4096) if n * free[0] > widest + 2 and n not in taken and n % free[0])
-    sizes |= fixed
-    grows = "b" if fixed else "W"
-    while ("t" in fixed and sizes["b"] * sizes["t"] <= widest + 2) or (
-        "H" in str(block.inputs) and sizes["b"] * sizes["H"] * sizes["W"] <= widest + 2
-    ):
-        others = taken | {n for label, n in sizes.items() if label != grows}
-        sizes[grows] = next(n for n in range(sizes[grows] + 1, 4096) if n not in others)
-
-    def size(label: str, *options: int) -> int:
-        return sizes.get(label, max(options))
-
-    case = draw(block, lambda *options: True if options == (True, False) else options[0], seed, sizes=size)
-    return case.inputs()
-
-
-def fixed_sizes(tracer: Any, layer: Any, block: Block) -> dict[str, int]:
-    """The sizes that a layer says it takes, by the labels of the block's first input."""
-    shape = tracer.shape(layer) if hasattr(tracer, "shape") else None
-    axes = block.inputs[next(iter(block.inputs))].axes
-    if shape is None or len(shape) != len(axes):
-        return {}
-    return {axis: size for axis, size in zip(axes, shape, strict=True) if size and axis.isalpha() and axis != "b"}
-
-
-def ways(block: Block, inputs: Inputs, layer: Any, last: bool) -> Iterator[tuple[str, Call]]:
-    """(how it is said, call): the usual ways to call a layer."""
-    first = next(iter(block.inputs))
-    rank = inputs[first].ndim
-    attends = list(block.inputs)[:3] == ["query", "key", "value"]
-    layouts: list[tuple[str, Callable[[np.ndarray], np.ndarray]]] = [("", lambda x: x)]
-    if rank == 3:
-        layouts.append((", batch second", lambda x: np.swapaxes(x, 0, 1)))
-    if rank == 4:
-        layouts.insert(int(last), (", channels first", lambda x: np.moveaxis(x, -1, 1)))
-    if rank > 3:
-        layouts.append((", space as one axis", lambda x: x.reshape(len(x), -1, x.shape[-1])))
-    given = [name for name in block.inputs if name in inputs]
-    for title, layout in layouts:
-        if len(given) > 1:
-            yield f"layer({', '.join(given)}){title}", in_turn(given, layout)
-            continue
-        if attends and wanted(layer) > 1:  # of two, the second is both keys and values
-            names = parts(layer)[: max(wanted(layer), 2)]
-            yield f"layer({', '.join(names)}){title}", in_turn(names, layout)
-        yield f"layer({first}){title}", in_turn([first], layout)
-        if attends and wanted(layer) < 2:
-            yield f"layer({', '.join(parts(layer))}){title}", in_turn(parts(layer), layout)
-
-
-def parts(layer: Any) -> list[str]:
-    """In which order a layer of attention takes query, key and value, by the names of its arguments."""
-    letters = {"q": "query", "k": "key", "v": "value"}
-    named = [letters.get(name[:1].lower(), "") for name in arguments_of(layer)[:3]]
-    return named if sorted(named) == sorted(letters.values()) else list(letters.values())
-
-
-def in_turn(names: Sequence[str], layout: Callable[[np.ndarray], np.ndarray]) -> Call:
-    """Inputs by position; one that is left out is the one that stands in for it."""
-
-    def call(inputs: Inputs) -> tuple[Sequence[Any], Mapping[str, Any]]:
-        key = inputs.get("key", inputs.get("query"))
-        known = {"key": key, "value": inputs.get("value", key), **inputs}
-        return [layout(known[name]) for name in names], {}  # type: ignore[arg-type]
-
-    call.takes = names  # type: ignore[attr-defined]
-    return call
-
-
-def arguments_of(layer: Any) -> list[str]:
-    """The names of a layer's arguments."""
-    function = getattr(layer, "forward", None) or getattr(layer, "call", None) or layer
-    try:
-        return [n for n, p in inspect.signature(function).parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD]
-    except (TypeError, ValueError):
-        return []
-
-
-def wanted(layer: Any) -> int:
-    """How many arguments a layer must be given."""
-    function = getattr(layer, "forward", None) or getattr(layer, "call", None) or layer
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):
-        return 1
-    return sum(p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters)
-
-
 def wired(
     tracer: Any, layer: Any, block: Block, inputs: Inputs, call: Call | None, tell: Callable[[str], None]
 ) -> list[tuple[Attempt, list[Fault], Search, str, Call]]:
@@ -360,76 +163,6 @@ def wired(
         lines = "\n  ".join(f"{said}: {why}" for said, why in errors.items())
         raise NotATarget(f"the layer could not be called:\n  {lines}\ngive call=lambda inputs: (arguments, keywords)")
     return sorted(tried, key=lambda one: (-one[0].met, len(one[1])))
-
-
-def snapped(
-    weights: Mapping[str, np.ndarray], parameters: Mapping[str, np.ndarray]
-) -> tuple[dict[str, np.ndarray], bool]:
-    """Weights that were read off values, to the layer's own numbers that they are; and are they all?"""
-    own = np.unique(np.concatenate([np.zeros(1), *(x.ravel() for x in parameters.values())]))
-    found, exact = {}, True
-    for name, value in weights.items():
-        top = max(float(np.max(np.abs(value), initial=0.0)), 1e-300)
-        at = np.clip(np.searchsorted(own, value), 1, max(len(own) - 1, 1))
-        low, high = own[at - 1], own[np.minimum(at, len(own) - 1)]
-        nearest = np.where(np.abs(value - low) <= np.abs(value - high), low, high)
-        if np.max(np.abs(nearest - value), initial=0.0) <= 1e-9 * max(top, 1.0):
-            found[name] = nearest
-        else:
-            found[name], exact = value, False
-    return found, exact
-
-
-def wiring(best: Attempt, weights: Mapping[str, np.ndarray], parameters: Mapping[str, np.ndarray]) -> dict[str, str]:
-    """Parameter of the block -> the layer's of which it is, in words."""
-    told: dict[str, str] = {}
-    for name in best.weights:
-        fresh = {n: x for n, x in parameters.items() if not any(said.startswith(n) for said in told.values())}
-        # parameters that start alike, as norms do, are told apart by their order
-        told[name] = source(weights[name], {**fresh, **parameters}, best.read.get(name))
-    return told
-
-
-def source(value: np.ndarray, parameters: Mapping[str, np.ndarray], read: Record | None) -> str:
-    """Which parameter, or rows of one, a weight is."""
-    if not np.any(value):
-        return "zeros: there is none"
-    for name, x in parameters.items():
-        if x.size != value.size:
-            continue
-        for said, y in ((name, x), (f"{name}.T", x.T)):
-            if y.squeeze().shape == value.squeeze().shape and same(y.squeeze(), value.squeeze()):
-                return said
-        if same(x.reshape(value.shape), value):
-            return f"{name}.reshape{value.shape}"
-    for name, x in parameters.items():
-        rows = value.T if value.ndim == 2 else value
-        for part in range(len(x) // len(rows) if x.ndim == rows.ndim and len(rows) else 0):
-            low, high = part * len(rows), (part + 1) * len(rows)
-            if x[low:high].shape == rows.shape and same(x[low:high], rows):
-                return f"{name}[{low}:{high}]" + (".T" if value.ndim == 2 else "")
-    held = [name for name, x in parameters.items() if x.size >= value.size and np.isin(value, x).all()]
-    if held:
-        return f"numbers of {held[0]}, in another order"
-    return f"read off the values of {read.line}" if read and read.line else "read off its values"
-
-
-def more_cases(block: Block, call: Call, count: int, seed: int, fixed: Mapping[str, int]) -> Iterator[Case]:
-    """Cases without what may be left out: sizes and styles vary. A layer that takes keys is given some of its own."""
-    takes = getattr(call, "takes", ())
-    crosses, apart = "key" in takes, "value" in takes  # of two inputs, the second is both keys and values
-    for n in range(8 * count):
-        pick = Seeded("conform", seed, n)
-
-        def chosen(*options: Any, pick: Any = pick, crosses: bool = crosses and n % 2 == 0) -> Any:
-            return pick(*options) if options != (True, False) or crosses else True
-
-        def size(label: str, *options: int, pick: Any = pick) -> int:
-            return fixed.get(label) or int(pick(*options))
-
-        case = draw(block, chosen, seed * 1_000_003 + n, sizes=size)
-        if not any(block.inputs[name].optional for name in case.shapes) and (apart or "value" not in case.shapes):
-            yield case
 
 
 def try_more(
@@ -492,8 +225,3 @@ def nearest(values: Sequence[np.ndarray], right: Truth) -> float:
                 worst = float(np.max(np.nan_to_num(error / right.unit[OUTPUT], nan=np.inf), initial=0.0))
             best = min(best, worst)
     return best
-
-
-def described(options: Mapping[str, Any]) -> str:
-    """Options in a line."""
-    return ", ".join(f"{name}={written(x)}" for name, x in options.items())

@@ -1,0 +1,134 @@
+"""How a stranger's layer is called, and on what: usual ways, sizes that it fixes, cases."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from attn_ref.block import Block
+from attn_ref.check.cases import Case, Seeded, draw
+
+#: of sizes for the first case: primes, so that no two axes are taken for each other
+PRIMES = (3, 5, 7, 11, 13, 17, 19, 23, 29)
+Inputs = Mapping[str, np.ndarray]
+#: canonical inputs -> what the layer is called with
+Call = Callable[[Inputs], tuple[Sequence[Any], Mapping[str, Any]]]
+
+
+def first_inputs(block: Block, seed: int, fixed: Mapping[str, int]) -> dict[str, np.ndarray]:
+    """A plain case with more tokens than features, every axis of a size of its own, what may be left out left out.
+
+    ``fixed``: sizes that the layer does not let be others.
+    """
+    taken = {x for x in block.fields().values() if type(x) is int} | {*fixed.values()}
+    taken |= {int(getattr(block, name)) for name in ("d", "e", "kv_heads") if hasattr(block, name)}
+    free = [n for n in PRIMES if n not in taken]
+    widest = max([x for name, x in block.fields().items() if type(x) is int and "vocab" not in name] or [8])
+    sizes = {"b": free[0], "H": free[1], "W": free[2], "s": free[3]}
+    sizes["t"] = next(n for n in range(free[1], 4096) if n * free[0] > widest + 2 and n not in taken and n % free[0])
+    sizes |= fixed
+    grows = "b" if fixed else "W"
+    while ("t" in fixed and sizes["b"] * sizes["t"] <= widest + 2) or (
+        "H" in str(block.inputs) and sizes["b"] * sizes["H"] * sizes["W"] <= widest + 2
+    ):
+        others = taken | {n for label, n in sizes.items() if label != grows}
+        sizes[grows] = next(n for n in range(sizes[grows] + 1, 4096) if n not in others)
+
+    def size(label: str, *options: int) -> int:
+        return sizes.get(label, max(options))
+
+    case = draw(block, lambda *options: True if options == (True, False) else options[0], seed, sizes=size)
+    return case.inputs()
+
+
+def fixed_sizes(tracer: Any, layer: Any, block: Block) -> dict[str, int]:
+    """The sizes that a layer says it takes, by the labels of the block's first input."""
+    shape = tracer.shape(layer) if hasattr(tracer, "shape") else None
+    axes = block.inputs[next(iter(block.inputs))].axes
+    if shape is None or len(shape) != len(axes):
+        return {}
+    return {axis: size for axis, size in zip(axes, shape, strict=True) if size and axis.isalpha() and axis != "b"}
+
+
+def ways(block: Block, inputs: Inputs, layer: Any, last: bool) -> Iterator[tuple[str, Call]]:
+    """(how it is said, call): the usual ways to call a layer."""
+    first = next(iter(block.inputs))
+    rank = inputs[first].ndim
+    attends = list(block.inputs)[:3] == ["query", "key", "value"]
+    layouts: list[tuple[str, Callable[[np.ndarray], np.ndarray]]] = [("", lambda x: x)]
+    if rank == 3:
+        layouts.append((", batch second", lambda x: np.swapaxes(x, 0, 1)))
+    if rank == 4:
+        layouts.insert(int(last), (", channels first", lambda x: np.moveaxis(x, -1, 1)))
+    if rank > 3:
+        layouts.append((", space as one axis", lambda x: x.reshape(len(x), -1, x.shape[-1])))
+    given = [name for name in block.inputs if name in inputs]
+    for title, layout in layouts:
+        if len(given) > 1:
+            yield f"layer({', '.join(given)}){title}", in_turn(given, layout)
+            continue
+        if attends and wanted(layer) > 1:  # of two, the second is both keys and values
+            names = parts(layer)[: max(wanted(layer), 2)]
+            yield f"layer({', '.join(names)}){title}", in_turn(names, layout)
+        yield f"layer({first}){title}", in_turn([first], layout)
+        if attends and wanted(layer) < 2:
+            yield f"layer({', '.join(parts(layer))}){title}", in_turn(parts(layer), layout)
+
+
+def parts(layer: Any) -> list[str]:
+    """In which order a layer of attention takes query, key and value, by the names of its arguments."""
+    letters = {"q": "query", "k": "key", "v": "value"}
+    named = [letters.get(name[:1].lower(), "") for name in arguments_of(layer)[:3]]
+    return named if sorted(named) == sorted(letters.values()) else list(letters.values())
+
+
+def in_turn(names: Sequence[str], layout: Callable[[np.ndarray], np.ndarray]) -> Call:
+    """Inputs by position; one that is left out is the one that stands in for it."""
+
+    def call(inputs: Inputs) -> tuple[Sequence[Any], Mapping[str, Any]]:
+        key = inputs.get("key", inputs.get("query"))
+        known = {"key": key, "value": inputs.get("value", key), **inputs}
+        return [layout(known[name]) for name in names], {}  # type: ignore[arg-type]
+
+    call.takes = names  # type: ignore[attr-defined]
+    return call
+
+
+def arguments_of(layer: Any) -> list[str]:
+    """The names of a layer's arguments."""
+    function = getattr(layer, "forward", None) or getattr(layer, "call", None) or layer
+    try:
+        return [n for n, p in inspect.signature(function).parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD]
+    except (TypeError, ValueError):
+        return []
+
+
+def wanted(layer: Any) -> int:
+    """How many arguments a layer must be given."""
+    function = getattr(layer, "forward", None) or getattr(layer, "call", None) or layer
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return 1
+    return sum(p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters)
+
+
+def more_cases(block: Block, call: Call, count: int, seed: int, fixed: Mapping[str, int]) -> Iterator[Case]:
+    """Cases without what may be left out: sizes and styles vary. A layer that takes keys is given some of its own."""
+    takes = getattr(call, "takes", ())
+    crosses, apart = "key" in takes, "value" in takes  # of two inputs, the second is both keys and values
+    for n in range(8 * count):
+        pick = Seeded("conform", seed, n)
+
+        def chosen(*options: Any, pick: Any = pick, crosses: bool = crosses and n % 2 == 0) -> Any:
+            return pick(*options) if options != (True, False) or crosses else True
+
+        def size(label: str, *options: int, pick: Any = pick) -> int:
+            return fixed.get(label) or int(pick(*options))
+
+        case = draw(block, chosen, seed * 1_000_003 + n, sizes=size)
+        if not any(block.inputs[name].optional for name in case.shapes) and (apart or "value" not in case.shapes):
+            yield case
