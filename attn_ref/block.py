@@ -21,7 +21,7 @@ from attn_ref.inputs import Input
 from attn_ref.names import hints, listed
 from attn_ref.option import option, options, same, witnesses
 from attn_ref.tap import scope
-from attn_ref.weights import Param, Weights, initial, mismatches
+from attn_ref.weights import Param, Weights, batch_norm, conv, dense, initial, mismatches, norm
 
 __all__ = ["Block", "Input", "Param", "batch_norm", "conv", "dense", "nest", "norm", "option", "same"]
 
@@ -304,31 +304,6 @@ def such_as(role: str) -> str:
     """The blocks that have a role, as a hint."""
     names = sorted({cls.__name__ for cls in Block.__subclasses__() if role and cls.role == role})
     return f", such as {' and '.join(names)}" if names else ""
-
-
-def dense(name: str, fan_in: int, fan_out: int, *, bias: bool = True) -> dict[str, Param]:
-    """The parameters of a linear layer: ``name.kernel`` (in, out) and ``name.bias`` (out,)."""
-    kernel = {f"{name}.kernel": Param((fan_in, fan_out))}
-    return kernel | {f"{name}.bias": Param((fan_out,))} if bias else kernel
-
-
-def norm(name: str, width: int) -> dict[str, Param]:
-    """The parameters of a layer norm: ``name.scale`` and ``name.offset``, both (width,)."""
-    return {f"{name}.scale": Param((width,)), f"{name}.offset": Param((width,))}
-
-
-def batch_norm(name: str, width: int) -> dict[str, Param]:
-    """The parameters of a batch norm: ``name.scale`` and ``name.offset``, and its running statistics, all (width,)."""
-    statistics = {f"{name}.{leaf}": Param((width,), trainable=False) for leaf in ("mean", "variance")}
-    return norm(name, width) | statistics
-
-
-def conv(
-    name: str, size: Sequence[int], fan_in: int, fan_out: int, *, bias: bool = True, groups: int = 1
-) -> dict[str, Param]:
-    """The parameters of a convolution: ``name.kernel`` (size…, in / groups, out) and ``name.bias`` (out,)."""
-    kernel = {f"{name}.kernel": Param((*size, fan_in // groups, fan_out))}
-    return kernel | {f"{name}.bias": Param((fan_out,))} if bias else kernel
 
 
 def nest(name: str, block: Block | Sequence[Block]) -> dict[str, Param]:

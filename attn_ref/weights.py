@@ -46,6 +46,31 @@ class Param:
     start: float | None = None
 
 
+def dense(name: str, fan_in: int, fan_out: int, *, bias: bool = True) -> dict[str, Param]:
+    """The parameters of a linear layer: ``name.kernel`` (in, out) and ``name.bias`` (out,)."""
+    kernel = {f"{name}.kernel": Param((fan_in, fan_out))}
+    return kernel | {f"{name}.bias": Param((fan_out,))} if bias else kernel
+
+
+def norm(name: str, width: int) -> dict[str, Param]:
+    """The parameters of a layer norm: ``name.scale`` and ``name.offset``, both (width,)."""
+    return {f"{name}.scale": Param((width,)), f"{name}.offset": Param((width,))}
+
+
+def batch_norm(name: str, width: int) -> dict[str, Param]:
+    """The parameters of a batch norm: ``name.scale`` and ``name.offset``, and its running statistics, all (width,)."""
+    statistics = {f"{name}.{leaf}": Param((width,), trainable=False) for leaf in ("mean", "variance")}
+    return norm(name, width) | statistics
+
+
+def conv(
+    name: str, size: Sequence[int], fan_in: int, fan_out: int, *, bias: bool = True, groups: int = 1
+) -> dict[str, Param]:
+    """The parameters of a convolution: ``name.kernel`` (size…, in / groups, out) and ``name.bias`` (out,)."""
+    kernel = {f"{name}.kernel": Param((*size, fan_in // groups, fan_out))}
+    return kernel | {f"{name}.bias": Param((fan_out,))} if bias else kernel
+
+
 def start_of(name: str, param: Param) -> float | None:
     """What all of a parameter is in a new layer; None where frameworks choose."""
     return START.get(name.rpartition(".")[2]) if param.start is None else param.start

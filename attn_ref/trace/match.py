@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from itertools import permutations
-from math import prod
 
 import numpy as np
 
@@ -129,15 +128,6 @@ class Finder:
             last = found[0]
         return last
 
-    def scrambled(self, value: np.ndarray) -> Record | None:
-        """The first record that has the values of ``value``, but in no order of its axes."""
-        wanted = np.sort(value.ravel())
-        for record in self.by_size.get(value.size, ()):
-            near = np.isfinite(value).all() and alike(self.sums[record.number], marks(value))
-            if near and same(np.sort(record.value.ravel()), wanted):
-                return record
-        return None
-
 
 def marks(value: np.ndarray) -> tuple[float, float, float]:
     """Sums that an order of elements does not change."""
@@ -157,8 +147,3 @@ def alike(a: Sequence[float], b: Sequence[float]) -> bool:
 def factors(n: int) -> list[tuple[int, ...]]:
     """(n,), and n as two factors, the first at least 2 and less than n."""
     return [(n,), *((k, n // k) for k in range(2, n) if n % k == 0)]
-
-
-def size_of(shape: Sequence[int]) -> int:
-    """How many elements."""
-    return prod(shape)

@@ -21,7 +21,9 @@ from attn_ref.check.tolerance import LIMIT, OUTPUT, RUNS, Truth, deviation
 from attn_ref.engines import MissingBackend
 from attn_ref.tap import Tapped
 from attn_ref.trace.match import loosely, same, turned
-from attn_ref.trace.reasons import Reason, instead, reason
+from attn_ref.trace.options import instead
+from attn_ref.trace.reason import Reason
+from attn_ref.trace.reasons import reason
 from attn_ref.trace.record import Record
 from attn_ref.trace.search import Attempt, Fault, Search, faults
 from attn_ref.verbs.calling import Call, Inputs, first_inputs, fixed_sizes, more_cases, ways

@@ -8,7 +8,7 @@ from typing import Any
 
 from attn_ref.block import Block
 from attn_ref.check.numbers import short
-from attn_ref.trace.reasons import Reason
+from attn_ref.trace.reason import Reason
 from attn_ref.trace.record import Line
 
 

@@ -1,0 +1,142 @@
+"""Is the value at a tap that of a step done in another way?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from attn_ref import ops
+from attn_ref.block import Block
+from attn_ref.trace.match import same
+from attn_ref.trace.options import run
+from attn_ref.trace.reason import Reason
+from attn_ref.trace.record import Record
+from attn_ref.trace.search import Fault, Search
+
+
+def changed_values(search: Search, fault: Fault) -> Iterator[tuple[Reason, np.ndarray | None]]:
+    """What a step gives that is done in another way."""
+    tap, ours, theirs = fault.tap.rpartition(".")[2], fault.ours, fault.theirs
+    assert theirs is not None
+    before = dict(fault.attempt.values)
+    names = list(before)
+    reached = names.index(fault.tap) if fault.tap in names else len(names)
+    earlier = {name: np.asarray(before[name].value) for name in names[:reached]}
+    inputs = {name: np.asarray(x) for name, x in search.inputs.items() if np.asarray(x).dtype.kind == "f"}
+    yield from other_inputs(search, fault)
+    if (factor := ratio(theirs, ours)) is not None:
+        fault.record = origin(search, earlier, factor, theirs.shape) or fault.record
+        yield scaled(tap, factor, search.block), theirs
+    if tap == "weights":
+        scores = np.asarray(last_of(earlier, "masked", "biased", "scores"))
+        for axis, of in ((-2, "queries"), (1, "heads"), (0, "batch")):
+            fix = "softmax over the last axis, that of the keys: softmax(scores, dim=-1)"
+            yield Reason("softmax-axis", f"the softmax runs over the {of}, not over the keys", fix), soft(scores, axis)
+        said = "exponentials are not divided by their sum"
+        yield Reason("softmax-unnormalised", said, "divide by the sum over the keys"), np.exp(scores)
+        fix = "softmax, whose sum over the keys is 1"
+        yield Reason("sigmoid-weights", "a sigmoid stands in the place of the softmax", fix), 1 / (1 + np.exp(-scores))
+    if scrambled(theirs, ours):
+        said = "the numbers are right and lie in another order of axes"
+        fix = "move the heads back beside their features before the reshape: y.transpose(1, 2).reshape(b, t, -1)"
+        if tap != "merged":
+            fix = "check the order of axes in the reshape or permutation of this line"
+        yield Reason("permuted", said, fix), theirs
+    if tap in ("scores", "biased", "masked") and np.isinf(ours).any() and not np.isinf(theirs).any():
+        said = "nothing is masked"
+        yield (
+            Reason("mask-left-out", said, "put −∞ where attention is not allowed"),
+            last_of(earlier, "biased", "scores"),
+        )
+    for name, value in reversed([*inputs.items(), *earlier.items()]):
+        if value.shape == ours.shape:
+            yield Reason("left-out", f"a step is left out: it is still {name}", f"compute {fault.tap} of {name}"), value
+    for name, value in [*inputs.items(), *earlier.items()]:
+        if value.shape == ours.shape:
+            said = f"{name} is not added"
+            yield Reason("not-added", said, f"add {name}, the residual"), ours - value
+            yield Reason("added-twice", f"{name} is added", f"do not add {name} here"), ours + value
+    for name, value in reversed([*earlier.items()]):
+        if value.shape == ours.shape:
+            for title, function in {**ops.ACTIVATIONS, **ops.GATED, "tanh": ops.tanh}.items():
+                said = f"the activation is {title} of {name}"
+                with np.errstate(all="ignore"):
+                    yield Reason("activation", said, "take the block's activation"), np.asarray(function(value))
+
+
+def misread(search: Search, fault: Fault) -> Reason | None:
+    """The reason where the layer has nothing of the tap's size: that it computes the step of another input."""
+    for found, value in other_inputs(search, fault):
+        if value is not None and np.isfinite(value).all() and search.finder.find(value):
+            return found
+    return None
+
+
+def other_inputs(search: Search, fault: Fault) -> Iterator[tuple[Reason, np.ndarray | None]]:
+    """The tap, computed of another input."""
+    inputs = {name: np.asarray(x) for name, x in search.inputs.items() if np.asarray(x).dtype.kind == "f"}
+    for name, value in inputs.items():
+        for other, instead in inputs.items():
+            if other != name and value.ndim == instead.ndim:
+                said, fix = f"it is computed of {other}, where {name} is meant", f"give {name} to this step"
+                yield Reason("another-input", said, fix), with_input(search, fault, name, instead)
+
+
+def with_input(search: Search, fault: Fault, name: str, value: np.ndarray) -> np.ndarray | None:
+    """The tap if another input were given for one."""
+    try:
+        taps = run(search.block, fault.attempt.weights, {**search.inputs, name: value}, {})
+    except (ValueError, IndexError):
+        return None
+    return np.asarray(taps[fault.tap].value) if fault.tap in taps else None
+
+
+def ratio(theirs: np.ndarray, ours: np.ndarray) -> float | None:
+    """The one number by which they differ as factor; None if there is none."""
+    seen = np.isfinite(ours) & np.isfinite(theirs)
+    if (np.isfinite(ours) != seen).any() or not ours[seen].any():
+        return None
+    theirs, ours = theirs[seen], ours[seen]
+    factor = float((theirs * ours).sum() / (ours * ours).sum())
+    return factor if abs(factor) > 1e-9 and same(theirs, factor * ours) and abs(factor - 1) > 1e-9 else None
+
+
+def origin(search: Search, earlier: Mapping[str, np.ndarray], factor: float, shape: tuple[int, ...]) -> Record | None:
+    """The first value that is an earlier tap times the factor: there it came in."""
+    for value in reversed([*earlier.values()]):
+        if value.shape == shape and (found := search.finder.find(factor * value)):
+            return found[0]
+    return None
+
+
+def scaled(tap: str, factor: float, block: Block) -> Reason:
+    """In words, with what the factor may be."""
+    sizes = {name: x for name, x in block.fields().items() if type(x) is int and x > 1}
+    sizes |= {"head width": int(block.d)} if hasattr(block, "d") else {}
+    known = {f"√{name}": n**0.5 for name, n in sizes.items()} | {f"1/√{name}": n**-0.5 for name, n in sizes.items()}
+    known |= {f"√({a}/{b})": (m / n) ** 0.5 for a, m in sizes.items() for b, n in sizes.items() if m != n}
+    known |= {name: float(n) for name, n in sizes.items()} | {f"1/{name}": 1 / n for name, n in sizes.items()}
+    means = next((f", which is {name}" for name, x in known.items() if abs(x - factor) < 1e-9 * x), "")
+    said = f"it is {factor:.6g} times what it should be{means}"
+    if tap in ("scores", "biased", "masked"):
+        width = f"√{block.d} = {block.d**0.5:.4g}" if hasattr(block, "d") else "√(head width)"
+        return Reason("scale", said, f"divide the products of query and key by {width}, once")
+    return Reason("factor", said, "take the factor out")
+
+
+def soft(x: np.ndarray, axis: int) -> np.ndarray:
+    """The softmax along an axis."""
+    with np.errstate(all="ignore"):
+        e = np.exp(x - np.max(x, axis=axis, keepdims=True))
+        return np.asarray(e / e.sum(axis=axis, keepdims=True))
+
+
+def scrambled(a: np.ndarray, b: np.ndarray) -> bool:
+    """Have they the same numbers?"""
+    return bool(np.isfinite(a).all() and np.isfinite(b).all() and same(np.sort(a.ravel()), np.sort(b.ravel())))
+
+
+def last_of(values: Mapping[str, np.ndarray], *endings: str) -> np.ndarray:
+    """The last of the values whose name ends so."""
+    return next(x for name, x in reversed([*values.items()]) if name.rpartition(".")[2] in endings)
