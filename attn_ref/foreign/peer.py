@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -23,6 +23,14 @@ class Spot(NamedTuple):
     what: str
     tap: str
     labels: str
+
+
+def of_layers(here: str, count: int, spots: Iterable[tuple[str, str, str, str]]) -> Iterator[Spot]:
+    """The spots inside each of ``count`` layers, the modules ``here``.0, ``here``.1 …, and what each layer gives."""
+    for i in range(count):
+        for module, what, tap, labels in spots:
+            yield Spot(f"{here}.{i}.{module}", what, f"layers.{i}.{tap}", labels)
+        yield Spot(f"{here}.{i}", "out", f"layer_{i}", "b t c")
 
 
 #: (block, inputs) -> does it show?

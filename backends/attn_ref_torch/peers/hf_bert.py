@@ -20,7 +20,7 @@ import numpy as np
 from attn_ref.foreign.fields import FieldRules
 from attn_ref.foreign.job import Job, Outcome
 from attn_ref.foreign.map import Map
-from attn_ref.foreign.peer import Peer, Spot
+from attn_ref.foreign.peer import Peer, Spot, of_layers
 from attn_ref.foreign.rules import Rule, linear, norm
 from attn_ref.models.text_encoder import TextEncoder
 
@@ -123,10 +123,7 @@ LAYER = [
 def spots(block: TextEncoder) -> Iterator[Spot]:
     """Where the taps are."""
     yield from (Spot(*spot) for spot in EMBEDDINGS)
-    for i in range(block.num_layers):
-        for module, what, tap, labels in LAYER:
-            yield Spot(f"encoder.layer.{i}.{module}", what, f"layers.{i}.{tap}", labels)
-        yield Spot(f"encoder.layer.{i}", "out", f"layer_{i}", "b t c")
+    yield from of_layers("encoder.layer", block.num_layers, LAYER)
     if block.pooler:
         yield Spot("pooler", "out", "pooler", "b c")
 

@@ -17,7 +17,7 @@ from typing import Any, cast
 from attn_ref.foreign.fields import FieldRules
 from attn_ref.foreign.job import Job, Outcome
 from attn_ref.foreign.map import Map, Variant
-from attn_ref.foreign.peer import Peer, Spot
+from attn_ref.foreign.peer import Peer, Spot, of_layers
 from attn_ref.foreign.rules import Rule, conv, linear, norm
 from attn_ref.models.vision_transformer import VisionTransformer
 from attn_ref_torch.peers.hf_bert import ACTIVATIONS, folder_of
@@ -158,10 +158,7 @@ def spots(block: VisionTransformer) -> Iterator[Spot]:
     """Where the taps are."""
     inner = "vit." if block.num_classes else ""
     yield from (Spot(f"{inner}{module}", *spot) for module, *spot in MODEL)
-    for i in range(block.num_layers):
-        for module, what, tap, labels in LAYER:
-            yield Spot(f"{inner}layers.{i}.{module}", what, f"layers.{i}.{tap}", labels)
-        yield Spot(f"{inner}layers.{i}", "out", f"layer_{i}", "b t c")
+    yield from of_layers(f"{inner}layers", block.num_layers, LAYER)
     if block.num_classes:
         yield Spot("classifier", "out", "logits", "b k")
 
