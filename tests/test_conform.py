@@ -125,6 +125,20 @@ def test_a_test_of_a_stranger_fails_with_the_place() -> None:
         assert_conforms(layer_of(LAYERS[0][0], "softmax over queries"), LAYERS[0][1])
 
 
+def test_a_step_inside_of_a_norm_is_not_the_place() -> None:
+    """A layer norm of torch gives its result at once; what is wrong comes after it."""
+    block = ar.TransformerLayer(
+        width=8, attention=mha(), feed_forward=ar.FeedForward(width=8, hidden_width=16, activation="gelu"),
+        norm=ar.LayerNorm(width=8),
+    )  # fmt: skip
+    layer = nn.TransformerEncoderLayer(8, 2, 16, activation="relu", norm_first=True)
+    for norm in (layer.norm1, layer.norm2):  # or what stands inside would be what comes out
+        nn.init.uniform_(norm.weight, 0.5, 1.5)
+        nn.init.uniform_(norm.bias)
+    verdict = ar.conform(layer, block)
+    assert (verdict.first, verdict.trap) == ("feed_forward.active", "option:feed_forward.activation")
+
+
 def test_two_faults_are_both_found() -> None:
     class Two(nn.Module):
         def __init__(self) -> None:

@@ -201,6 +201,8 @@ class Solver:
     def featurewise(self, wanted: Unknown, x: np.ndarray, *, add: bool) -> np.ndarray:
         """A factor, or a term, for each feature of x."""
         options = self.featurewise_options(x, not add, add)
+        if not options and not add:  # a norm may scale and shift at once; the shift is asked for next
+            options = self.featurewise_options(x, True, True)
         if not options:
             raise NotSolved(wanted.name)
         record, g, b = self.choose(wanted.name, options)

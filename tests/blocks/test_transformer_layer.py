@@ -218,6 +218,12 @@ def test_a_block_that_does_not_fit_is_refused(options: dict[str, Any], says: str
         ar.TransformerLayer.build({"width": WIDTH, "norm": None, **PARTS, **options})
 
 
+def test_a_memory_that_nothing_reads_is_refused() -> None:
+    block, x = ar.TransformerLayer(width=WIDTH, **PARTS), np.ones((1, 3, WIDTH))
+    with pytest.raises(ValueError, match="has no input 'memory'; memory needs cross_attention, which is None"):
+        block(block.init(), x, memory=x)
+
+
 def test_a_block_nested_in_itself_ends_at_once() -> None:
     told: dict[str, Any] = {"width": WIDTH, **PARTS}
     told["attention"] = {"block": "TransformerLayer", "fields": told}
