@@ -14,6 +14,8 @@ from attn_ref.trace.record import Record
 #: relative to the largest value: how far a value in float64 may be off, and be the same; one in float32; and what may
 #: be left of a value that is affine in another
 CLOSE, CLOSE32, EXACT, EXACT32 = 1e-7, 2e-5, 1e-8, 1e-5
+#: operations that do no more than to exchange axes
+TURNS = ("transpose", "permute", "t", "swapaxes", "moveaxis")
 _loose = False
 
 
@@ -112,7 +114,9 @@ class Finder:
                 plain = tuple(i for i, size in enumerate(value.shape) if size != 1)
                 could = plain in orders(record.value.shape, value.shape)
                 if not could or same(record.value.reshape(value.shape), value):
-                    return record, True
+                    # who turns what he has the wrong way round does not have it the right way
+                    turns = record.operation.partition(" ")[0].lower() in TURNS
+                    return other if turns and other else (record, True)
                 other = other or (record, False)
         return other
 

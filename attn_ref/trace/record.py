@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from attn_ref.weights import uniform
+
 #: files below these folders are of a framework or of this project, and cause nothing by themselves
 INNER = (
     "optree",
@@ -73,6 +75,16 @@ class Trace:
     narrow: bool = False
     #: what else was seen
     notes: list[str] = field(default_factory=list)
+
+
+def stirred(name: str, value: np.ndarray) -> np.ndarray | None:
+    """A parameter whose numbers are all one, moved by at most 0.5 each; None for any other.
+
+    A bias of zeros, a scale of ones or a gate of zero hides what is wrong with it, or all that is behind it.
+    """
+    if value.size == 0 or np.any(value != value.flat[0]):
+        return None
+    return np.asarray(value + 0.5 * uniform(value.shape, "stirred", name))
 
 
 def users_line(frame: FrameType | None, home: Collection[str] = (), until: str = "trace") -> Line | None:

@@ -42,8 +42,8 @@ class Attempt:
 
     @property
     def met(self) -> int:
-        """How many taps the layer has, and the output."""
-        return 2 * sum(x is not None for x in self.taps.values()) - len(self.exchanged) + 1000 * self.ok
+        """How many taps the layer has, one whose axes are exchanged for a third, and the output."""
+        return 3 * sum(x is not None for x in self.taps.values()) - 2 * len(self.exchanged) + 1000 * self.ok
 
     @property
     def evidence(self) -> int:

@@ -24,9 +24,12 @@ from attn_ref.trace.match import loosely, same, turned
 from attn_ref.trace.options import instead
 from attn_ref.trace.reason import Reason
 from attn_ref.trace.reasons import reason
-from attn_ref.trace.record import Record
+from attn_ref.trace.record import Record, Trace
 from attn_ref.trace.search import Attempt, Fault, Search, faults
 from attn_ref.verbs.calling import Call, Inputs, first_inputs, fixed_sizes, more_cases, ways
+from attn_ref.verbs.conventions import Convention, With
+from attn_ref.verbs.lost import at_nothing
+from attn_ref.verbs.masks import find, forced, masked_inputs, real
 from attn_ref.verbs.verdict import Place, Verdict
 from attn_ref.verbs.weights import snapped, wiring
 
@@ -90,10 +93,34 @@ def conform(
     if best.stuck and not verdict.ok:
         verdict.notes.append(f"no value of the layer gives {best.stuck}")
     if verdict.ok:
-        given = more_cases(block, making, cases, seed, fixed)
         with loosely() if loose else nullcontext():
+            making = conventions(verdict, tracer, runner, weights, inputs, making, tell)
+            given = more_cases(block, making, cases, seed, fixed)
             try_more(verdict, tracer, runner, making, weights, exact, given, cases, tell)
     return verdict
+
+
+def conventions(
+    verdict: Verdict, tracer: Any, layer: Any, weights: Mapping[str, np.ndarray], inputs: Inputs, call: Call,
+    tell: Callable[[str], None],
+) -> Call:  # fmt: skip
+    """What the layer's further arguments mean, entered into the verdict; and the call that gives them."""
+
+    def run(call: Call, inputs: Inputs, *limit: int) -> tuple[Trace, list[np.ndarray]]:
+        arguments, named = call(inputs)
+        traced = tracer.trace(layer, arguments, named, *limit)
+        return traced, tracer.outputs(traced.output)
+
+    found = find(run, layer, verdict.block, weights, inputs, call, tell)
+    if not found:
+        return call
+    needed = getattr(call, "needed", ())
+    base = call.call if isinstance(call, With) else call
+    making = With(base, found, verdict.block, needed)
+    verdict.masks = [str(convention) for convention in found]
+    if said := at_nothing(run, verdict.block, weights, inputs, making, found):
+        verdict.notes.append(said)
+    return making
 
 
 def shared(verdict: Verdict, best: Attempt) -> None:
@@ -141,7 +168,9 @@ def wired(
     """What every way of calling gives, the best first: the run, its faults, the search, and how it was called."""
     errors: dict[str, str] = {}
     tried: list[tuple[Attempt, list[Fault], Search, str, Call]] = []
-    for said, way in [("as you say", call)] if call else ways(block, inputs, layer, tracer.CHANNELS_LAST):
+    usual = list(ways(block, inputs, layer, tracer.CHANNELS_LAST))
+    usual += [one for said, way in usual for one in forced(layer, block, said, way)]
+    for said, way in [("as you say", call)] if call else usual:
         try:
             arguments, named = way(inputs)
             traced = tracer.trace(layer, arguments, named)
@@ -180,7 +209,8 @@ def try_more(
             break
         if case.empty():
             continue
-        inputs = case.inputs()
+        hiding: Sequence[Convention] = getattr(call, "conventions", ())
+        inputs = masked_inputs(block, weights, case.inputs(), hiding, case.seed)
         arguments, named = call(inputs)
         tell(f"case {verdict.cases + 1}")
         try:
@@ -194,7 +224,11 @@ def try_more(
             continue
         dtype = "float32" if traced.narrow else "float64"
         right = Truth(block, weights, inputs, dtype, runs=RUNS if traced.narrow else 3)
+        tokens = next((real(inputs[c.input], c.form) for c in hiding if c.input in inputs), None)
         found = nearest(values, right)
+        if tokens is not None and found > LIMIT[dtype]:
+            found = nearest(values, right, tokens)
+            padded(verdict, found <= LIMIT[dtype])
         if exact and found <= LIMIT[dtype]:
             verdict.cases, verdict.worst = verdict.cases + 1, max(verdict.worst or 0.0, found)
             continue
@@ -204,7 +238,7 @@ def try_more(
             continue
         verdict.ok, verdict.case = (
             False,
-            ", ".join(f"{name} {x.shape} {case.styles[name]}" for name, x in inputs.items()),
+            ", ".join(f"{name} {x.shape} {case.styles.get(name, '')}".rstrip() for name, x in inputs.items()),
         )
         search = Search(block, inputs, traced, values, known=weights)
         _, places = faults(search)
@@ -216,14 +250,27 @@ def try_more(
         verdict.notes.append(f"the layer refused {times} cases: {why}")
 
 
-def nearest(values: Sequence[np.ndarray], right: Truth) -> float:
-    """How far the output is off in units of what rounding explains, in the order of axes that fits best."""
+def padded(verdict: Verdict, agrees: bool) -> None:
+    """Say that the outputs of padded tokens are the layer's own business."""
+    said = "the outputs of padded tokens are not the block's; they are not compared"
+    if agrees and said not in verdict.notes:
+        verdict.notes.append(said)
+
+
+def nearest(values: Sequence[np.ndarray], right: Truth, tokens: np.ndarray | None = None) -> float:
+    """How far the output is off in units of what rounding explains, in the order of axes that fits best.
+
+    ``tokens``: the ones (b, t) that are compared.
+    """
     want = right.taps[OUTPUT]
     best = float("inf")
     for y in values:
         for x in turned(y, want.value.shape) if y.size == want.value.size else ():
             error = deviation(Tapped(x, want.labels), want)
             with np.errstate(all="ignore"):
-                worst = float(np.max(np.nan_to_num(error / right.unit[OUTPUT], nan=np.inf), initial=0.0))
+                off = np.nan_to_num(error / right.unit[OUTPUT], nan=np.inf)
+            if tokens is not None and tokens.shape == off.shape[:2]:
+                off = off[tokens]
+            worst = float(np.max(off, initial=0.0))
             best = min(best, worst)
     return best

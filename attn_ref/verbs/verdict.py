@@ -51,6 +51,8 @@ class Verdict:
     #: parameter of the block -> what it is of the layer's
     wiring: dict[str, str] = field(default_factory=dict)
     call: str = ""
+    #: what the layer's further arguments mean, a sentence each
+    masks: list[str] = field(default_factory=list)
     #: what else is to be said
     notes: list[str] = field(default_factory=list)
     #: the case that differs, if not the first
@@ -74,7 +76,7 @@ class Verdict:
     @property
     def spec(self) -> dict[str, Any]:
         """What was decided, to be kept with a test."""
-        return {**self.block.as_data(), "call": self.call, "wiring": self.wiring}
+        return {**self.block.as_data(), "call": self.call, "masks": self.masks, "wiring": self.wiring}
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -101,6 +103,7 @@ class Verdict:
             lines += [first.replace("differs first", "then differs") if n else first, *[f"  {x}" for x in others]]
         lines += [f"case    {self.case}"] if self.case else []
         lines += [f"called  {self.call}"] if self.call else []
+        lines += [f"takes   {said}" for said in self.masks]
         lines += [f"note    {note}" for note in self.notes]
         width = max((len(name) for name in self.wiring), default=0)
         lines += ["weights"] * bool(self.wiring) + [f"  {name:{width}}  {x}" for name, x in self.wiring.items()]

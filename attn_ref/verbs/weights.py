@@ -42,7 +42,7 @@ def wiring(best: Attempt, weights: Mapping[str, np.ndarray], parameters: Mapping
 def source(value: np.ndarray, parameters: Mapping[str, np.ndarray], read: Record | None) -> str:
     """Which parameter, or rows of one, a weight is."""
     if not np.any(value):
-        return "zeros: there is none"
+        return "zeros"
     for name, x in parameters.items():
         if x.size != value.size:
             continue

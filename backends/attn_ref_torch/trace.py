@@ -19,7 +19,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from attn_ref.trace.record import Record, Trace, users_line
+from attn_ref.trace.record import Record, Trace, stirred, users_line
 
 SEEDS = count()
 #: where channels stand
@@ -57,12 +57,21 @@ def to_numpy(x: torch.Tensor) -> np.ndarray:
 
 
 def double(layer: Any) -> Any:
-    """A copy of a module in float64, in evaluation; a function stays what it is."""
-    return copy.deepcopy(layer).double().eval() if isinstance(layer, torch.nn.Module) else layer
+    """A copy of a module in float64, in evaluation, no parameter of one number alone; a function stays what it is."""
+    if not isinstance(layer, torch.nn.Module):
+        return layer
+    made = copy.deepcopy(layer).double().eval()
+    trained = {name: p for name, p in made.named_parameters() if p.requires_grad}
+    running = {n: x for n, x in made.named_buffers() if n.endswith(("running_mean", "running_var"))}
+    with torch.no_grad():
+        for name, x in {**trained, **running}.items():
+            if (value := stirred(name, x.numpy())) is not None:
+                x.copy_(torch.from_numpy(value))
+    return made
 
 
 def trace(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any], limit: int = 4_000_000) -> Trace:
-    """Run ``layer``, which ``double`` gave, on NumPy arrays and record everything."""
+    """Run ``layer``, which ``double`` gave, on NumPy arrays and record everything; nothing with a ``limit`` of 0."""
     given = [lift(x) for x in args]
     named = {name: lift(x) for name, x in kwargs.items()}
     recorder = Recorder(limit, home(layer))
@@ -75,8 +84,11 @@ def trace(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any], limit: int
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         stack.callback(torch.backends.mha.set_fastpath_enabled, fast)
         torch.backends.mha.set_fastpath_enabled(False)
-        stack.enter_context(recorder)
+        if limit:
+            stack.enter_context(recorder)
         output = layer(*given, **named)
+    if not limit:
+        return Trace([], output)
     unused = [name for name, p in own.items() if p.untyped_storage().data_ptr() not in recorder.taken]
     parameters = {name: to_numpy(p) for name, p in own.items()}
     found = Trace(recorder.records, output, unused, parameters, recorder.narrow)
