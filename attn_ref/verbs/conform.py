@@ -28,6 +28,7 @@ from attn_ref.trace.record import Record, Trace
 from attn_ref.trace.search import Attempt, Fault, Search, faults
 from attn_ref.verbs.calling import Call, Inputs, first_inputs, fixed_sizes, more_cases, ways
 from attn_ref.verbs.conventions import Convention, With
+from attn_ref.verbs.gradients import held
 from attn_ref.verbs.lost import at_nothing
 from attn_ref.verbs.masks import find, forced, masked_inputs, real
 from attn_ref.verbs.verdict import Place, Verdict
@@ -97,6 +98,9 @@ def conform(
             making = conventions(verdict, tracer, runner, weights, inputs, making, tell)
             given = more_cases(block, making, cases, seed, fixed)
             try_more(verdict, tracer, runner, making, weights, exact, given, cases, tell)
+        if verdict.ok and not loose:
+            tell("comparing gradients")
+            held(verdict, tracer, runner, *making(inputs), search.trace)
     return verdict
 
 

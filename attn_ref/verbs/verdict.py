@@ -48,6 +48,8 @@ class Verdict:
     taps: tuple[int, int] = (0, 0)
     #: the worst of them in units of what rounding explains; None where the weights are not the layer's own numbers
     worst: float | None = None
+    #: parameters and inputs whose gradients are those of the output; None where they were not compared
+    gradients: int | None = None
     #: parameter of the block -> what it is of the layer's
     wiring: dict[str, str] = field(default_factory=dict)
     call: str = ""
@@ -88,7 +90,15 @@ class Verdict:
             for p in self.places
         ]  # fmt: skip
         met, of = self.taps
-        told = {"ok": self.ok, "cases": self.cases, "taps": met, "of": of, "worst": self.worst, "places": places}
+        told = {
+            "ok": self.ok,
+            "cases": self.cases,
+            "taps": met,
+            "of": of,
+            "worst": self.worst,
+            "gradients": self.gradients,
+            "places": places,
+        }
         return {**told, "notes": self.notes, "case": self.case, **self.spec}
 
     def __str__(self) -> str:
@@ -96,6 +106,8 @@ class Verdict:
         if self.ok:
             worst = "" if self.worst is None else f", at most {short(self.worst)} σ off"
             lines = [f"agrees with {self.block}: {self.cases} cases{worst}; {met} of its {of} taps are in it"]
+            if self.gradients:
+                lines[0] += f"; the gradients of {self.gradients} parameters and inputs are right"
         else:
             lines = [f"is not {self.block}"]
         for n, place in enumerate(self.places):

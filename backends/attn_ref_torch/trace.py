@@ -20,6 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from attn_ref.trace.record import Record, Trace, stirred, users_line
+from attn_ref.trace.slope import STEP, Slope
 
 SEEDS = count()
 #: where channels stand
@@ -117,6 +118,53 @@ def lift(x: Any) -> Any:
 
 def outputs(result: Any) -> list[np.ndarray]:
     """The real tensors in what came out, the first of them first: of a tuple, a dict, a dataclass."""
+    return [to_numpy(x) for x in reals(result)]
+
+
+def slopes(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any], seed: int) -> list[Slope]:
+    """Of every parameter and real input, along a random direction: the slope by autograd and by central differences."""
+    random = torch.Generator().manual_seed(seed)
+    given = [lift(x) for x in args]
+    named = {name: lift(x) for name, x in kwargs.items()}
+    at: dict[str, torch.Tensor] = dict(layer.named_parameters()) if isinstance(layer, torch.nn.Module) else {}
+    trains = {name: p.requires_grad for name, p in at.items()}
+    inputs = {f"input {i}": x for i, x in enumerate(given) if isinstance(x, torch.Tensor) and x.is_floating_point()}
+    at |= inputs
+    for x in inputs.values():
+        x.requires_grad_()
+    toward: dict[int, torch.Tensor] = {}
+
+    def value() -> torch.Tensor:
+        torch.manual_seed(0)
+        found: torch.Tensor = torch.zeros((), dtype=torch.float64)
+        for i, y in enumerate(reals(layer(*given, **named))[:1]):  # others may be there to look at
+            if i not in toward:
+                toward[i] = torch.rand(y.shape, generator=random, dtype=torch.float64) - 0.5
+            found = found + (y.double() * toward[i]).sum()
+        return found
+
+    with torch.random.fork_rng(devices=[]), sdpa_kernel(SDPBackend.MATH):
+        wanted = [x for x in at.values() if x.requires_grad]
+        total = value()
+        found = torch.autograd.grad(total, wanted, allow_unused=True) if total.requires_grad else [None] * len(wanted)
+        gradients = dict(zip(map(id, wanted), found, strict=True))
+        told: list[Slope] = []
+        for name, x in at.items():
+            way = torch.rand(x.shape, generator=random, dtype=torch.float64) - 0.5
+            with torch.no_grad():
+                x.add_(way, alpha=STEP)
+                up = value()
+                x.sub_(way, alpha=2 * STEP)
+                down = value()
+                x.add_(way, alpha=STEP)
+            gradient = gradients.get(id(x))
+            slope = None if gradient is None else float((gradient * way).sum())
+            told.append(Slope(name, slope, float(up - down) / (2 * STEP), trains.get(name, True)))
+    return told
+
+
+def reals(result: Any) -> list[torch.Tensor]:
+    """The tensors of real numbers in a result."""
     if hasattr(result, "__dict__") and not isinstance(result, torch.Tensor | tuple | list | dict):
         result = vars(result)
-    return [to_numpy(x) for x in tree_leaves(result) if isinstance(x, torch.Tensor) and x.is_floating_point()]
+    return [x for x in tree_leaves(result) if isinstance(x, torch.Tensor) and x.is_floating_point()]
