@@ -112,7 +112,7 @@ def test_outputs_of_padding_are_the_layers_own_business() -> None:
 
 def test_a_mask_that_must_be_given() -> None:
     class Must(Masked):
-        def forward(self, x: Tensor, attention_mask: Tensor) -> Tensor:
+        def forward(self, x: Tensor, attention_mask: Tensor) -> Tensor:  # type: ignore[override]
             return super().forward(x, attention_mask.clone())
 
     verdict = verdict_of(Must("b, 1, t, s", "1 keeps"))
