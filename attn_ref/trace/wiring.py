@@ -170,10 +170,8 @@ class Solver:
                     if w.shape[0] == w.shape[1] and picks(w):
                         continue  # it is x itself
                     found.setdefault(digits(solution), (record, w, b))
-            options = list(found.values())
-            # a bias that is added after the product: what is before it is not meant
-            whole_ones = [w for _, w, b in options if b is not None and np.any(np.abs(b) > 1e-9)]
-            return sorted(options, key=lambda o: unbiased(o[2]) and any(same(o[1], w) for w in whole_ones))
+            # a product, and the same with its bias: the one that has a bias is meant
+            return sorted(found.values(), key=lambda one: unbiased(one[2]))
 
         self.memory[key] = of(n) or [one for parts in range(2, min(n, PARTS) + 1) if n % parts == 0
                                      for one in joined_parts(of(n // parts), parts)]  # fmt: skip

@@ -29,6 +29,8 @@ def first_inputs(block: Block, seed: int, fixed: Mapping[str, int]) -> dict[str,
     widest = max([x for name, x in block.fields().items() if type(x) is int and "vocab" not in name] or [8])
     sizes = {"b": free[0], "H": free[1], "W": free[2], "s": free[3]}
     sizes["t"] = next(n for n in range(free[1], 4096) if n * free[0] > widest + 2 and n not in taken and n % free[0])
+    if "H" in str(block.inputs):  # of each image a gate has one row, from which its weights are read off
+        sizes["b"] = next(n for n in range(widest + 3, 4096) if n not in taken and n not in sizes.values())
     sizes |= fixed
     grows = "b" if fixed else "W"
     while ("t" in fixed and sizes["b"] * sizes["t"] <= widest + 2) or (

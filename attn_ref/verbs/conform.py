@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,6 @@ from attn_ref.block import Block
 from attn_ref.check.cases import Case
 from attn_ref.check.numbers import short
 from attn_ref.check.tolerance import LIMIT, OUTPUT, RUNS, Truth, deviation
-from attn_ref.engines import MissingBackend
 from attn_ref.tap import Tapped
 from attn_ref.trace.match import loosely, same, turned
 from attn_ref.trace.options import instead
@@ -31,6 +29,7 @@ from attn_ref.verbs.conventions import Convention, With
 from attn_ref.verbs.gradients import held
 from attn_ref.verbs.lost import at_nothing
 from attn_ref.verbs.masks import find, forced, masked_inputs, real
+from attn_ref.verbs.tracers import TRACERS, NotATarget, tracers_of
 from attn_ref.verbs.verdict import Place, Verdict
 from attn_ref.verbs.weights import snapped, wiring
 
@@ -38,29 +37,21 @@ from attn_ref.verbs.weights import snapped, wiring
 CASES = 20
 
 
-class NotATarget(ValueError):
-    """What was given cannot be run as a layer."""
-
-
 def conform(
     layer: Any, block: Block, *, call: Call | None = None, cases: int = CASES, seed: int = 0,
-    tell: Callable[[str], None] = lambda what: None,
+    framework: str = "", tell: Callable[[str], None] = lambda what: None,
 ) -> Verdict:  # fmt: skip
-    """Hold a layer of torch or Keras, as it is, to ``block``.
+    """Hold a layer of NumPy, torch, Keras or JAX, as it is, to ``block``.
 
     ``call`` says how the layer is called: canonical inputs by name → (arguments, keyword arguments), as NumPy arrays;
     without it the usual ways are tried. Nothing of the layer is changed: a copy of it runs, in float64 where it can.
+    ``framework``: "numpy", "torch", "keras" or "jax", where the layer does not tell it.
 
     Raises NotATarget where the layer cannot be run, with what was tried, and ValueError for a ``block`` that is none.
     """
     if not isinstance(block, Block):
         raise ValueError(f"block should be one with its options, such as ar.FeedForward(width=8, …); got {block!r}")
-    tracer = tracer_of(layer)
-    runner = tracer.double(layer)
-    fixed = fixed_sizes(tracer, layer, block)
-    inputs = first_inputs(block, seed, fixed)
-    tell("tracing the layer")
-    tried = wired(tracer, runner, block, inputs, call, tell)
+    tracer, runner, fixed, inputs, tried = first_that_runs(layer, block, call, seed, framework, tell)
     loose = None
     if (not tried[0][0].ok or tried[0][1]) and any(one[2].trace.narrow for one in tried):
         with loosely():
@@ -154,16 +145,24 @@ def explain(verdict: Verdict, search: Search, found: Sequence[Fault], weights: M
             stand_ins[fault.tap] = fault.theirs
 
 
-def tracer_of(layer: Any) -> Any:
-    """What traces layers of its framework."""
-    names = [cls.__module__.partition(".")[0] for cls in type(layer).__mro__]
-    package = "attn_ref_keras" if "keras" in names else "attn_ref_torch"
-    if not callable(layer):
-        raise NotATarget(f"a layer is called; got a {type(layer).__name__}, which cannot be")
-    try:
-        return import_module(f"{package}.trace")
-    except ModuleNotFoundError as error:
-        raise MissingBackend(f"to trace it takes {error.name}, which is not installed") from error
+def first_that_runs(
+    layer: Any, block: Block, call: Call | None, seed: int, framework: str, tell: Callable[[str], None]
+) -> tuple[Any, Any, dict[str, int], Inputs, list[tuple[Attempt, list[Fault], Search, str, Call]]]:
+    """The tracer of the first framework in which the layer runs, the copy that runs, sizes, inputs, what was tried."""
+    errors: dict[str, str] = {}
+    for name, tracer in tracers_of(layer, framework):
+        try:
+            runner = tracer.double(layer)
+            fixed = fixed_sizes(tracer, layer, block)
+            inputs = first_inputs(block, seed, fixed)
+            tell("tracing the layer")
+            return tracer, runner, fixed, inputs, wired(tracer, runner, block, inputs, call, tell)
+        except NotATarget as error:
+            errors[name] = str(error)
+    if len(errors) == 1:
+        raise NotATarget(*errors.values())
+    said = "\n".join(f"as one of {name}: {why}" for name, why in errors.items())
+    raise NotATarget(f"{said}\nsay what it is of: framework=, one of {', '.join(TRACERS)}")
 
 
 def wired(
@@ -179,7 +178,7 @@ def wired(
             arguments, named = way(inputs)
             traced = tracer.trace(layer, arguments, named)
             values = tracer.outputs(traced.output)
-            twice = tracer.outputs(tracer.trace(layer, arguments, named).output)
+            twice = tracer.outputs(tracer.trace(layer, arguments, named, limit=0).output)
         except Exception as error:
             errors[said] = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
             continue
