@@ -13,7 +13,7 @@ from torch.nn import functional as F
 import attn_ref as ar
 
 from .corpus import Arrays, Planted, halved, keep, padding, values
-from .torch_tools import TorchWild, array, constant, exchanged, linear, linears, packed, same_as
+from .torch_tools import TorchWild, array, constant, exchanged, linear, linears, packed, permuted, same_as
 
 WEIGHTS = "attention.masked|attention.weights"
 LOWEST = float(np.finfo(np.float64).min)
@@ -813,6 +813,11 @@ def t5_given(layer: Any, inputs: Arrays) -> Arrays:
     return {**inputs, "bias": bias[None]}
 
 
+def mean_of_heads(w: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    kernel = w["project.kernel"].reshape(3, 4, 12).mean(0)
+    return {**w, "project.kernel": np.tile(kernel, (3, 1))}
+
+
 def transposed(name: str) -> Any:
     return lambda w: {**w, name: w[name].T}
 
@@ -838,7 +843,10 @@ WILD = halved(
         call=lambda inputs: ([inputs["query"]], {"attention_mask": added(inputs["attention_mask"])}),
         copy=lambda layer: linears(layer, query="query", key="key", value="value", project="dense"),
         faults={
-            "features before heads": Planted(taps="query", reason="the width is cut into (d, h), not (h, d)"),
+            "features before heads": Planted(
+                taps="query", reason="the width is cut into (d, h), not (h, d)",
+                alias=permuted(np.arange(12).reshape(4, 3).T.ravel(), "query", "key", "value"),
+            ),
             "keys by the query layer": Planted(
                 taps="key|attention.scores", reason="queries and keys share a projection", alias=same_as(key="query")
             ),
@@ -875,7 +883,7 @@ WILD = halved(
             "root left out": Planted(taps="attention.scores", reason="divided by d, not by its root"),
             "keys are scaled too": Planted(taps="attention.scores", reason="queries and keys are both scaled"),
             "keys without transpose": Planted(
-                taps="attention.scores|attention.masked|attention.weights", reason="the scores are transposed"
+                taps="attention.scores", reason="the scores are transposed", alias=exchanged(("query", "key"))
             ),
             "mask upside down": UPSIDE_DOWN, "mask of the queries": OF_QUERIES,
             "1e-9 for -1e9": Planted(taps=WEIGHTS, reason="masked scores are 1e-9, which is nearly 0"),
@@ -994,7 +1002,9 @@ WILD = halved(
             "padded rows zeroed": Planted(
                 taps="merged|attention.context|projected", reason="rows of padded queries are set to 0"
             ),
-            "projection of the heads' mean": Planted(taps="merged", reason="every head is the mean of all heads"),
+            "projection of the heads' mean": Planted(
+                taps="merged", reason="every head is the mean of all heads", alias=mean_of_heads
+            ),
         },
         pairs=("one key too many+scale by the heads", "padding on the left+weights transposed"),
     ),
@@ -1112,7 +1122,10 @@ WILD = halved(
             "causal lost": CAUSAL_LOST, "padding lost": LOST,
             "mask as numbers": Planted(taps=WEIGHTS, reason="float masks are added: hidden keys count more"),
             "values shifted by one": Planted(taps="value", reason="the values belong to the token before"),
-            "queries scaled before": Planted(taps="query", reason="what comes in as query is halved"),
+            "queries scaled before": Planted(
+                taps="query", reason="what comes in as query is halved",
+                alias=lambda w: {**w, "query.kernel": w["query.kernel"] / 2},
+            ),
             "weights for values": Planted(taps="output|projected", reason="the mean weights are applied once more"),
             "residual inside": RESIDUAL,
         },

@@ -163,3 +163,9 @@ def same_as(**parts: str) -> Alias:
 def constant(**values: float) -> Alias:
     """Parameters that are one number: ``constant(**{"query.bias": 0})``."""
     return lambda w: {k: np.full_like(v, values[k]) if k in values else v for k, v in w.items()}
+
+
+def permuted(order: np.ndarray, *names: str) -> Alias:
+    """What these linear layers give, in another order."""
+    own = [f"{name}.{leaf}" for name in names for leaf in ("kernel", "bias")]
+    return lambda w: {k: v[..., order] if k in own else v for k, v in w.items()}
