@@ -19,7 +19,8 @@ from .corpus import Wild, marks
 
 #: file -> the framework that it needs
 FILES = {
-    "torch_masks": "torch", "torch_attention": "torch", "torch_transformers": "torch", "torch_parts": "torch",
+    "torch_masks": "torch", "torch_attention": "torch", "torch_positions": "torch",
+    "torch_transformers": "torch", "torch_parts": "torch",
     "torch_maps": "torch", "torch_pixels": "torch",
 }  # fmt: skip
 #: how far a right layer may be from its block, and a fault at least from the right layer, of the largest value
