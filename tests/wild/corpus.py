@@ -2,7 +2,8 @@
 
 A file defines ``WILD``, a list of ``Wild``. Its classes take ``fault``: "" is right, "a" has the fault a, "a+b" both
 (``self.fault = fault.split("+")``, then ``if "a" in self.fault``). The line that computes the wrong value ends in the
-comment ``# fault: a``; a line with several says ``# fault: a, b``, and a fault may have several lines.
+comment ``# fault: a``; a line with several says ``# fault: a, b``, and a fault may have several lines. Where a shared
+class or function computes it, the line there says so too, and the layer has it among its ``parts``.
 
 ``observable`` shows, without any search, that the right layers compute their blocks and which faults change a result.
 """
@@ -42,6 +43,8 @@ class Wild:
     """A layer as people write it."""
 
     cls: Any
+    #: classes and functions of the file that it uses, in which lines of its faults may stand
+    parts: Sequence[Any] = ()
     #: the block that it computes
     block: Any
     faults: dict[str, Planted]
@@ -94,7 +97,17 @@ MARK = re.compile(r"#\s*fault: (.+?)(?:\s+#|\s*$)")
 
 def marks(wild: Wild) -> dict[str, list[int]]:
     """Fault -> the numbers of the lines, in the file of the layer, that are its culprits."""
-    source, first = inspect.getsourcelines(wild.cls)
+    own = lines(wild.cls)
+    for part in wild.parts:
+        for fault, numbers in lines(part).items():
+            if fault in wild.faults:  # other layers may use the part too
+                own.setdefault(fault, []).extend(numbers)
+    return own
+
+
+def lines(part: Any) -> dict[str, list[int]]:
+    """The same of one class or function."""
+    source, first = inspect.getsourcelines(part)
     found: dict[str, list[int]] = {}
     for number, line in enumerate(source, first):
         if match := MARK.search(line):

@@ -35,11 +35,11 @@ def rearrange(x: Tensor, pattern: str, h: int) -> Tensor:
     if pattern == "b n (h d) -> b h n d":
         return x.view(*x.shape[:2], h, -1).permute(0, 2, 1, 3)
     if pattern == "b n (d h) -> b h n d":
-        return x.view(*x.shape[:2], -1, h).permute(0, 3, 1, 2)
+        return x.view(*x.shape[:2], -1, h).permute(0, 3, 1, 2)  # fault: split as (d h)
     if pattern == "b h n d -> b n (h d)":
         return x.permute(0, 2, 1, 3).flatten(2)
     if pattern == "b h n d -> b n (d h)":
-        return x.permute(0, 2, 3, 1).flatten(2)
+        return x.permute(0, 2, 3, 1).flatten(2)  # fault: merged as (d h)
     raise ValueError(pattern)
 
 
@@ -506,7 +506,7 @@ AS_D_H = permuted(np.arange(15).reshape(5, 3).T.ravel(), "query", "key", "value"
 
 WILD = halved(
     TorchWild(
-        cls=VitAttention, draw=tokens("query", 12), call=only_query,
+        cls=VitAttention, parts=(rearrange,), draw=tokens("query", 12), call=only_query,
         block=ar.MultiHeadAttention(width=12, num_heads=3, head_width=5, use_bias=False),
         copy=lambda layer: {
             **packed(("query", "key", "value"), layer.to_qkv.weight, None), **linear("project", layer.to_out[0])

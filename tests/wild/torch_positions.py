@@ -27,7 +27,7 @@ class HeadNorm(nn.Module):
         self.weight, self.eps = nn.Parameter(torch.ones(width)), eps
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.weight * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.eps))
+        return self.weight * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.eps))  # fault: another eps
 
 
 def rotate_half(x: Tensor) -> Tensor:
@@ -526,7 +526,7 @@ def at(tap: str, reason: str, option: str = "") -> Planted:
 
 WILD = halved(
     TorchWild(
-        cls=Qwen3Attention, draw=tokens("query", 16, 3), call=only_query, copy=qwen_weights,
+        cls=Qwen3Attention, parts=(HeadNorm, rotate_half), draw=tokens("query", 16, 3), call=only_query, copy=qwen_weights,
         block=ar.MultiHeadAttention(
             width=16, num_heads=4, num_kv_heads=2, head_width=6, use_bias=False, output_bias=False, qk_norm="rms",
             rotary="half", causal="top_left",
