@@ -526,7 +526,8 @@ def at(tap: str, reason: str, option: str = "") -> Planted:
 
 WILD = halved(
     TorchWild(
-        cls=Qwen3Attention, parts=(HeadNorm, rotate_half), draw=tokens("query", 16, 3), call=only_query, copy=qwen_weights,
+        cls=Qwen3Attention, parts=(HeadNorm, rotate_half), draw=tokens("query", 16, 3),
+        call=only_query, copy=qwen_weights,
         block=ar.MultiHeadAttention(
             width=16, num_heads=4, num_kv_heads=2, head_width=6, use_bias=False, output_bias=False, qk_norm="rms",
             rotary="half", causal="top_left",
