@@ -10,8 +10,10 @@ class or function computes it, the line there says so too, and the layer has it 
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -108,11 +110,23 @@ def marks(wild: Wild) -> dict[str, list[int]]:
 def lines(part: Any) -> dict[str, list[int]]:
     """The same of one class or function."""
     source, first = inspect.getsourcelines(part)
+    spans = statements("".join(source))
     found: dict[str, list[int]] = {}
-    for number, line in enumerate(source, first):
+    for number, line in enumerate(source, 1):
         if match := MARK.search(line):
+            start, end = min((s for s in spans if s[0] <= number <= s[1]), key=lambda s: s[1] - s[0])
             for fault in match[1].split(", "):
-                found.setdefault(fault.strip(), []).append(number)
+                found.setdefault(fault.strip(), []).extend(range(first + start - 1, first + end))
+    return found
+
+
+def statements(source: str) -> list[tuple[int, int]]:
+    """First and last line of every statement that holds no other one, and of the head of every one that does."""
+    found = []
+    for node in ast.walk(ast.parse(textwrap.dedent(source))):
+        if isinstance(node, ast.stmt):
+            body = getattr(node, "body", None)
+            found.append((node.lineno, body[0].lineno - 1 if body else node.end_lineno or node.lineno))
     return found
 
 

@@ -148,9 +148,10 @@ class Perceiver(nn.Module):
         if "context centred" in self.fault:
             context = context - context.mean(1, keepdim=True)  # fault: context centred
         q = self.to_q(x)
-        k, v = self.to_kv(context).chunk(2, dim=-1)
         if "keys and values interleaved" in self.fault:
             k, v = self.to_kv(context).unflatten(-1, (-1, 2)).unbind(-1)  # fault: keys and values interleaved
+        else:
+            k, v = self.to_kv(context).chunk(2, dim=-1)
         q, k, v = self.fold(q), self.fold(k), self.fold(v)
         if "scaled on both sides" in self.fault:
             q, k = q * self.scale, k * self.scale  # fault: scaled on both sides
@@ -189,10 +190,11 @@ class LengthFirst(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         q = torch.einsum("tbc,chd->tbhd", x, self.wq)
-        k = torch.einsum("tbc,chd->tbhd", x, self.wk)
-        v = torch.einsum("tbc,chd->tbhd", x, self.wv)
         if "keys by the query's weight" in self.fault:
             k = torch.einsum("tbc,chd->tbhd", x, self.wq)  # fault: keys by the query's weight
+        else:
+            k = torch.einsum("tbc,chd->tbhd", x, self.wk)
+        v = torch.einsum("tbc,chd->tbhd", x, self.wv)
         if "heads summed in the scores" in self.fault:
             scores = torch.einsum("tbhd,sbgd->bhts", q, k)  # fault: heads summed in the scores
         elif "scores as s by t" in self.fault:
@@ -413,9 +415,13 @@ class Band(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         b, n, _ = x.shape
-        q, k, v = (f(x).view(b, n, 2, 6).transpose(1, 2) for f in (self.query, self.key, self.value))
-        if "keys and values by one layer" in self.fault:
-            v = k  # fault: keys and values by one layer
+        if "query's bias lost" in self.fault:
+            q = F.linear(x, self.query.weight).view(b, n, 2, 6).transpose(1, 2)  # fault: query's bias lost
+        else:
+            q = self.query(x).view(b, n, 2, 6).transpose(1, 2)
+        k = self.key(x).view(b, n, 2, 6).transpose(1, 2)
+        one = self.key if "keys and values by one layer" in self.fault else self.value
+        v = one(x).view(b, n, 2, 6).transpose(1, 2)  # fault: keys and values by one layer
         q = q / math.sqrt(6)
         scores = q @ k.transpose(-1, -2)
         if "masked by multiplication" in self.fault:
@@ -425,12 +431,6 @@ class Band(nn.Module):
         else:
             weights = scores.masked_fill(~self.band(n), float("-inf")).softmax(-1)
         y = (weights @ v).transpose(1, 2).reshape(b, n, 12)
-        if "query's bias lost" in self.fault:
-            q = F.linear(x, self.query.weight).view(b, n, 2, 6).transpose(1, 2) / math.sqrt(
-                6
-            )  # fault: query's bias lost
-            weights = (q @ k.transpose(-1, -2)).masked_fill(~self.band(n), float("-inf")).softmax(-1)
-            y = (weights @ v).transpose(1, 2).reshape(b, n, 12)
         return self.out(F.gelu(y)) if "activated" in self.fault else self.out(y)  # fault: activated
 
 
@@ -516,10 +516,12 @@ WILD = halved(
                 taps="attention.scores", reason="scaled by the root of the width, not of a head's"
             ),
             "chunks in reverse": Planted(
-                taps="query", reason="values are called queries", alias=exchanged(("query", "value"))
+                taps="query|attention.scores", reason="values are called queries", alias=exchanged(("query", "value"))
             ),
-            "split as (d h)": Planted(taps="query", reason="the width is cut into (d, h)", alias=AS_D_H),
-            "values normed": Planted(taps="value", reason="values are divided by their length"),
+            "split as (d h)": Planted(
+                taps="query|attention.scores", reason="the width is cut into (d, h)", alias=AS_D_H
+            ),
+            "values normed": Planted(taps="value|attention.context", reason="values are divided by their length"),
             "keys normed": Planted(taps="key|attention.scores", reason="keys are divided by their length"),
             "scale after the softmax": Planted(taps="attention.scores", reason="weights are scaled, not scores"),
             "softmax over all": Planted(taps="attention.weights", reason="the softmax goes over queries and keys"),
@@ -534,16 +536,18 @@ WILD = halved(
         draw=tokens("query", 12, 3), call=only_query, copy=falcon_weights,
         faults={
             "key and value exchanged": Planted(
-                taps="key", reason="key and value are exchanged", alias=exchanged(("key", "value"))
+                taps="key|attention.scores", reason="key and value are exchanged", alias=exchanged(("key", "value"))
             ),
             "slices from the other end": Planted(
                 taps="query", reason="the packed projection is cut from its end", alias=from_the_other_end
             ),
             "queries as d by h": Planted(
-                taps="query", reason="queries are cut into (d, h)",
+                taps="query|attention.scores", reason="queries are cut into (d, h)",
                 alias=permuted(np.arange(12).reshape(4, 3).T.ravel(), "query"),
             ),
-            "queries share a mean": Planted(taps="query", reason="all heads have the mean query", alias=mean_query),
+            "queries share a mean": Planted(
+                taps="query|attention.scores", reason="all heads have the mean query", alias=mean_query
+            ),
             "another scale": BY_WIDTH,
             "scaled before as well": Planted(taps="attention.scores", reason="the query is halved and scaled"),
             "not causal": Planted(taps=WEIGHTS, reason="it is not causal", option="option:causal"),
@@ -624,7 +628,7 @@ WILD = halved(
                 taps="normed_query", reason="the norms are exchanged", alias=exchanged(("query_norm", "key_norm"))
             ),
             "keys are not normed": Planted(taps="normed_key", reason="only the queries are normed"),
-            "normed twice": Planted(taps="normed_query", reason="the queries are normed twice"),
+            "normed twice": Planted(taps="normed_query|attention.scores", reason="the queries are normed twice"),
             "norm without parameters": Planted(
                 taps="normed_query", reason="scale and offset are not used",
                 alias=constant(**{
@@ -636,7 +640,7 @@ WILD = halved(
             "values normed too": Planted(taps="value|attention.context", reason="the values are normed"),
             "no scale": NO_SCALE,
             "scaled twice": Planted(taps="attention.scores", reason="scaled before the fused call, which scales"),
-            "projected twice": Planted(taps="projected", reason="the output layer is applied twice",
+            "projected twice": Planted(taps="projected|output", reason="the output layer is applied twice",
                                        alias=projected_twice),
         },
         pairs=("another eps+no scale", "keys are not normed+values normed too", "normed twice+scaled twice"),
@@ -713,7 +717,7 @@ WILD = halved(
             "band in steps": Planted(taps=WEIGHTS, reason="every second token is seen"),
             "band around the first": Planted(taps=WEIGHTS, reason="all see the first three tokens"),
             "keys and values by one layer": Planted(
-                taps="value", reason="values are the keys", alias=same_as(value="key")
+                taps="value|attention.context", reason="values are the keys", alias=same_as(value="key")
             ),
             "masked by multiplication": Planted(taps=WEIGHTS, reason="hidden scores are 0"),
             "masked after": Planted(taps=WEIGHTS, reason="weights are set to 0 after the softmax"),

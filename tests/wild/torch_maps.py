@@ -118,13 +118,15 @@ class ConvChannel(nn.Module):
         self.fc2, self.sigmoid = nn.Conv2d(3, 12, 1, bias=False), nn.Sigmoid()
 
     def forward(self, x: Tensor) -> Tensor:
-        avg, top = self.avg_pool(x), self.max_pool(x)
+        avg = self.avg_pool(x)
         if "mean twice" in self.fault:
             top = avg  # fault: mean twice
-        if "maximum of absolutes" in self.fault:
+        elif "maximum of absolutes" in self.fault:
             top = self.max_pool(x.abs())  # fault: maximum of absolutes
-        if "least for largest" in self.fault:
+        elif "least for largest" in self.fault:
             top = -self.max_pool(-x)  # fault: least for largest
+        else:
+            top = self.max_pool(x)
         if "pooled before it is added" in self.fault:
             out = self.fc2(self.relu1(self.fc1(avg + top)))  # fault: pooled before it is added
         elif "activated after the sum" in self.fault:
@@ -159,9 +161,10 @@ class LinearChannel(nn.Module):
         kinds = ["avg", "lp"] if "root of squares for maximum" in self.fault else ["avg", "max"]
         for kind in kinds:
             if kind == "avg":
-                pooled = F.avg_pool2d(x, size, stride=size)
                 if "padded mean" in self.fault:
                     pooled = F.avg_pool2d(F.pad(x, (1, 1, 1, 1)), (size[0] + 2, size[1] + 2))  # fault: padded mean
+                else:
+                    pooled = F.avg_pool2d(x, size, stride=size)
             elif kind == "lp":
                 pooled = F.lp_pool2d(x, 2, size, stride=size)  # fault: root of squares for maximum
             else:
@@ -401,10 +404,9 @@ class SKConv(nn.Module):
         return act(bn(y))
 
     def forward(self, x: Tensor) -> Tensor:
-        feas = torch.stack([self.branch(i, x) for i in range(2)], dim=1)
-        if "branches in a row" in self.fault:
-            one = self.branch(0, x)
-            feas = torch.stack([one, self.branch(1, one)], 1)  # fault: branches in a row
+        one = self.branch(0, x)
+        other = self.branch(1, one if "branches in a row" in self.fault else x)  # fault: branches in a row
+        feas = torch.stack([one, other], dim=1)
         fea_u = feas.mean(1) if "mean of branches" in self.fault else feas.sum(1)  # fault: mean of branches
         if "product of branches" in self.fault:
             fea_u = feas.prod(1)  # fault: product of branches
@@ -568,7 +570,7 @@ WILD = halved(
         cls=ConvChannel, block=ar.ChannelAttention(channels=12, reduction=4), draw=maps(12), call=first,
         expect=channels_first, copy=lambda layer: linears(layer, reduce="fc1", expand="fc2"),
         faults={
-            "mean twice": at("maximum.pooled|gate", "the mean stands for the maximum"),
+            "mean twice": at("maximum.pooled|gate|maximum.reduced", "the mean stands for the maximum"),
             "maximum of absolutes": at("maximum.pooled", "the largest absolute value"),
             "least for largest": at("maximum.pooled", "the minimum"),
             "pooled before it is added": at(
@@ -589,7 +591,7 @@ WILD = halved(
         faults={
             "root of squares for maximum": at("maximum.pooled", "the root of the sum of squares"),
             "padded mean": at("average.pooled", "zeros around are counted"),
-            "maximum with zeros around": at("maximum.pooled", "the maximum is at least 0"),
+            "maximum with zeros around": at("maximum.pooled|maximum.reduced", "the maximum is at least 0"),
             "biases once": at("maximum.expanded|gate", "the last bias is added once"),
             "last pool alone": at("gate", "the mean is left out"),
             "relu at the end": at("gate|average.expanded", "the sum is activated"),
@@ -726,10 +728,10 @@ WILD = halved(
             "channels split among branches": at("convolved.0", "each branch reads half of the channels"),
             "groups in another order": at("convolved.0", "channels are shuffled before the groups"),
             "maximum for mean": at("squeezed", "the maximum, not the mean"),
-            "fusion of the input": at("squeezed|fused", "the bottleneck reads the input"),
+            "fusion of the input": at("squeezed|fused|reduced", "the bottleneck reads the input"),
             "bottleneck's norm lost": at("reduced_normed", "there is no norm", "option:bottleneck_norm"),
             "bottleneck's ReLU lost": at("reduced_active", "there is no ReLU"),
-            "scores by channel first": at("scores", "scores are cut as (channel, branch)", alias=by_channel),
+            "scores by channel first": at("scores|weights", "scores are cut as (channel, branch)", alias=by_channel),
             "softmax of all": at("weights", "the softmax goes over branches and channels"),
             "branches are averaged": at("selected|output", "the mean, not the sum"),
             "weights of one path": at("selected|output", "all branches have the first one's weights"),

@@ -99,9 +99,10 @@ class DistilAttention(nn.Module):
         q = q / root  # fault: scale by the width, root left out
         if "keys are scaled too" in self.fault:
             k = k / math.sqrt(width)  # fault: keys are scaled too
-        scores = torch.matmul(q, k.transpose(2, 3))
         if "keys without transpose" in self.fault:
             scores = torch.matmul(k, q.transpose(2, 3))  # fault: keys without transpose
+        else:
+            scores = torch.matmul(q, k.transpose(2, 3))
         hidden = mask == (1 if "mask upside down" in self.fault else 0)  # fault: mask upside down
         hidden = hidden.view(bs, 1, length, 1) if "mask of the queries" in self.fault else hidden.view(bs, 1, 1, length)
         hidden = hidden.expand_as(scores)  # fault: mask of the queries
@@ -113,9 +114,10 @@ class DistilAttention(nn.Module):
             scores.masked_fill(hidden, torch.finfo(scores.dtype).min)  # fault: not in place
         else:
             scores = scores.masked_fill(hidden, torch.finfo(scores.dtype).min)
-        weights = torch.softmax(scores, dim=-1)
         if "log softmax" in self.fault:
             weights = torch.log_softmax(scores.clamp(min=-1e3), dim=-1)  # fault: log softmax
+        else:
+            weights = torch.softmax(scores, dim=-1)
         context = self.unshape(torch.matmul(weights, v))
         if "residual inside" in self.fault:
             return self.out_lin(context) + x  # fault: residual inside
@@ -443,8 +445,12 @@ class SdpaDecoder(nn.Module):
         if "values tiled alone" in self.fault:
             k, v = k.repeat_interleave(2, 1), v.repeat(1, 2, 1, 1)  # fault: values tiled alone
         scale = 24**-0.5 if "scale by the width" in self.fault else 1.0 if "no scale" in self.fault else None
-        if "padding lost beside causal" in self.fault:
-            grouped = q.shape[1] != k.shape[1]
+        grouped = q.shape[1] != k.shape[1]
+        if "dropout in evaluation" in self.fault:
+            y = F.scaled_dot_product_attention(
+                q, k, v, allowed, 0.2, enable_gqa=grouped
+            )  # fault: dropout in evaluation
+        elif "padding lost beside causal" in self.fault:
             y = F.scaled_dot_product_attention(
                 q, k, v, None, 0.0, True, enable_gqa=grouped
             )  # fault: padding lost beside causal
@@ -455,11 +461,6 @@ class SdpaDecoder(nn.Module):
             y = F.scaled_dot_product_attention(  # fault: scale by the width, no scale
                 q, k, v, attn_mask=allowed, scale=scale, enable_gqa=q.shape[1] != k.shape[1]
             )
-        if "dropout in evaluation" in self.fault:
-            grouped = q.shape[1] != k.shape[1]
-            y = F.scaled_dot_product_attention(
-                q, k, v, allowed, 0.2, enable_gqa=grouped
-            )  # fault: dropout in evaluation
         if "merged as it lies" in self.fault:
             return self.o_proj(y.reshape(*hidden_states.shape))  # fault: merged as it lies
         return self.o_proj(y.transpose(1, 2).reshape(*hidden_states.shape))
@@ -555,13 +556,15 @@ class BartCross(nn.Module):
             query = query * self.scaling**0.5  # fault: scaled by the root
         else:
             query = query * self.scaling
-        key, value = self.k_proj(encoder_hidden_states), self.v_proj(encoder_hidden_states)
         if "keys and values of the decoder" in self.fault:
             key = self.k_proj(hidden_states)  # fault: keys and values of the decoder
             value = self.v_proj(hidden_states)  # fault: keys and values of the decoder
             attention_mask = attention_mask.amax(-1, keepdim=True)
-        if "keys are values" in self.fault:
-            value = key  # fault: keys are values
+        else:
+            key = self.k_proj(encoder_hidden_states)
+            value = (
+                key if "keys are values" in self.fault else self.v_proj(encoder_hidden_states)
+            )  # fault: keys are values
         query, key, value = self._shape(query), self._shape(key), self._shape(value)
         src_len = key.size(1)
         attn_weights = torch.bmm(query, key.transpose(1, 2))
@@ -844,7 +847,7 @@ WILD = halved(
         copy=lambda layer: linears(layer, query="query", key="key", value="value", project="dense"),
         faults={
             "features before heads": Planted(
-                taps="query", reason="the width is cut into (d, h), not (h, d)",
+                taps="query|attention.scores", reason="the width is cut into (d, h), not (h, d)",
                 alias=permuted(np.arange(12).reshape(4, 3).T.ravel(), "query", "key", "value"),
             ),
             "keys by the query layer": Planted(
@@ -883,13 +886,14 @@ WILD = halved(
             "root left out": Planted(taps="attention.scores", reason="divided by d, not by its root"),
             "keys are scaled too": Planted(taps="attention.scores", reason="queries and keys are both scaled"),
             "keys without transpose": Planted(
-                taps="attention.scores", reason="the scores are transposed", alias=exchanged(("query", "key"))
+                taps="attention.scores|attention.masked", reason="the scores are transposed",
+                alias=exchanged(("query", "key")),
             ),
             "mask upside down": UPSIDE_DOWN, "mask of the queries": OF_QUERIES,
             "1e-9 for -1e9": Planted(taps=WEIGHTS, reason="masked scores are 1e-9, which is nearly 0"),
             "smallest for lowest": Planted(taps=WEIGHTS, reason="masked scores are the smallest number above 0"),
             "not in place": Planted(taps=WEIGHTS, reason="masked_fill gives a new tensor, which is thrown away"),
-            "log softmax": Planted(taps="attention.weights", reason="the weights are logarithms"),
+            "log softmax": Planted(taps="attention.weights|attention.context", reason="the weights are logarithms"),
             "residual inside": RESIDUAL,
         },
         pairs=("keys are scaled too+1e-9 for -1e9", "mask upside down+heads turned about"),
@@ -909,9 +913,11 @@ WILD = halved(
             ),
             "scaled up": Planted(taps="attention.scores", reason="multiplied by the root, not divided"),
             "keys and values exchanged": Planted(
-                taps="key", reason="keys and values are exchanged", alias=exchanged(("key", "value"))
+                taps="key|attention.scores", reason="keys and values are exchanged", alias=exchanged(("key", "value"))
             ),
-            "folded as it lies": Planted(taps="query", reason="queries are folded as (b·h, t) and lie as (t, b·h)"),
+            "folded as it lies": Planted(
+                taps="query|attention.scores", reason="queries are folded as (b·h, t) and lie as (t, b·h)"
+            ),
             "mask tiled": Planted(
                 taps=WEIGHTS, reason="the mask is tiled, where heads of one example are neighbours"
             ),
@@ -942,7 +948,9 @@ WILD = halved(
             "mask times -1e9": Planted(taps=WEIGHTS, reason="the scores are multiplied by the mask's numbers"),
             "mask filled after": Planted(taps=WEIGHTS, reason="masked weights are set to 0 after the softmax"),
             "softmax over queries": QUERIES,
-            "weights divided by their largest": Planted(taps="attention.weights", reason="rows do not sum to 1"),
+            "weights divided by their largest": Planted(
+                taps="attention.weights|attention.context", reason="rows do not sum to 1"
+            ),
             "keys of the query": Planted(taps="key", reason="keys are made of the query"),
             "linears in another order": Planted(
                 taps="query", reason="the first two layers are exchanged", alias=exchanged(("query", "key"))
@@ -1003,7 +1011,7 @@ WILD = halved(
                 taps="merged|attention.context|projected", reason="rows of padded queries are set to 0"
             ),
             "projection of the heads' mean": Planted(
-                taps="merged", reason="every head is the mean of all heads", alias=mean_of_heads
+                taps="merged|projected", reason="every head is the mean of all heads", alias=mean_of_heads
             ),
         },
         pairs=("one key too many+scale by the heads", "padding on the left+weights transposed"),
@@ -1085,7 +1093,9 @@ WILD = halved(
             "distances backwards": Planted(taps="attention.biased", reason="query - key, not key - query"),
             "no sides": Planted(taps="attention.biased", reason="keys before and after share their buckets"),
             "bias of the first head": Planted(taps="attention.biased", reason="all heads have the first one's bias"),
-            "scaled": Planted(taps="attention.scores", reason="T5 does not scale", option="option:scale"),
+            "scaled": Planted(
+                taps="attention.scores|attention.biased", reason="T5 does not scale", option="option:scale"
+            ),
             "bias is scaled": Planted(taps="attention.biased", reason="the bias is scaled"),
             "mask lost": LOST, "bias lost": Planted(taps="attention.biased", reason="no bias is added"),
             "bias multiplied": Planted(taps="attention.biased", reason="the scores are multiplied by the bias"),
@@ -1101,7 +1111,9 @@ WILD = halved(
             "scaled without bias": Planted(taps="attention.scores|query", reason="the query's bias is not scaled"),
             "scaled by the root": Planted(taps="attention.scores", reason="queries are scaled by d^(-1/4)"),
             "keys and values of the decoder": Planted(taps="key", reason="it attends to itself"),
-            "keys are values": Planted(taps="value", reason="values are the keys", alias=same_as(value="key")),
+            "keys are values": Planted(
+                taps="value|attention.context", reason="values are the keys", alias=same_as(value="key")
+            ),
             "mask of the last query": Planted(taps=WEIGHTS, reason="all queries have the last one's mask"),
             "mask of the first head": Planted(taps=WEIGHTS, reason="only the first head is masked"),
             "mask lost": LOST, "softmax over queries": QUERIES,
@@ -1173,7 +1185,7 @@ WILD = halved(
             **packed(("query", "key", "value"), layer.to_qkv.weight, None), **linear("project", layer.to_out)
         },
         faults={
-            "bias before the scale": Planted(taps="attention.biased", reason="the bias is scaled too"),
+            "bias before the scale": Planted(taps="attention.biased|attention.scores", reason="the bias is scaled too"),
             "bias subtracted": Planted(taps="attention.biased", reason="the bias is subtracted"),
             "bias multiplied": Planted(taps="attention.biased", reason="scores are multiplied by the bias"),
             "bias transposed": Planted(taps="attention.biased", reason="the bias is (s, t)"),
@@ -1183,7 +1195,7 @@ WILD = halved(
             "mask upside down": UPSIDE_DOWN,
             "mask sets to 0": Planted(taps=WEIGHTS, reason="masked scores are 0"),
             "bias after the softmax": Planted(
-                taps="attention.weights", reason="the bias is added to the weights once more"
+                taps="attention.weights|attention.context", reason="the bias is added to the weights once more"
             ),
         },
         pairs=("bias before the scale+mask sets to 0", "bias transposed+mask upside down"),

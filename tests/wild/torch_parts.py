@@ -356,7 +356,7 @@ WILD = halved(
         copy=lambda layer: linears(layer, expand="conv_1", reduce="conv_2"),
         faults={
             "leaky": at("active", "leaky ReLU"), "up to 6": at("active", "bounded above"),
-            "softplus": at("active", "softplus"), "squared": at("active", "the square of ReLU"),
+            "softplus": at("active", "softplus"), "squared": at("active|reduced", "the square of ReLU"),
             "absolute": at("active", "the absolute value"),
             "shifted in time": at("active", "hidden values stand one step later"),
             "dropout in evaluation": at("active|reduced", "dropout acts in evaluation"),
@@ -374,7 +374,7 @@ WILD = halved(
         faults={
             "feature by feature": at("gate", "gate and up lie feature by feature", alias=feature_by_feature),
             "second half gates": at("gate|active", "the second half is the gate", alias=exchanged(("gate", "expand"))),
-            "both are the gate": at("hidden", "the first half is both", alias=same_as(expand="gate")),
+            "both are the gate": at("hidden|gated", "the first half is both", alias=same_as(expand="gate")),
             "SiLU by a hard sigmoid": at("active", "SiLU with a hard sigmoid"),
             "sigmoid": at("active", "a sigmoid", "option:activation"),
             "swish of 1.702": at("active", "a steeper SiLU"),
@@ -428,7 +428,9 @@ WILD = halved(
             "eps outside the root": at("normed|scaled", "eps is added to the root"),
             "largest of eps": at("normed|scaled", "what is small is not divided"),
             "root left out": at("normed|scaled", "divided by the mean square"),
-            "weight under the root": at("normed|scaled", "scaled twice", alias=lambda w: {"scale": w["scale"] ** 2}),
+            "weight under the root": at(
+                "normed|scaled|output", "scaled twice", alias=lambda w: {"scale": w["scale"] ** 2}
+            ),
             "one and the weight": at(
                 "scaled", "1 is added to the scale", "option:zero_centered", alias=lambda w: {"scale": 1 + w["scale"]}
             ),

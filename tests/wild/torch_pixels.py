@@ -42,9 +42,8 @@ class NonLocalPooled(nn.Module):
         g_x = self.g(x) if "values not pooled" in self.fault else pool(self.g(x))  # fault: mean of windows
         if "values not pooled" in self.fault:
             g_x = g_x[:, :, ::2, ::2][:, :, : height // 2, : width // 2]  # fault: values not pooled
-        phi_x = pool(self.phi(x))
-        if "pooled before the convolution" in self.fault:
-            phi_x = self.phi(self.pool(x))  # fault: pooled before the convolution
+        early = "pooled before the convolution" in self.fault
+        phi_x = self.phi(self.pool(x)) if early else pool(self.phi(x))  # fault: pooled before the convolution
         g_x = g_x.flatten(2).permute(0, 2, 1)
         theta_x = self.theta(x).flatten(2).permute(0, 2, 1)
         phi_x = phi_x.flatten(2)
@@ -379,14 +378,13 @@ class MhsaMap(nn.Module):
             p = x + self.pos(x)  # fault: position not activated
         else:
             p = x + F.relu(self.pos(x))
-        q, k, v = F.relu(self.q(p)), F.relu(self.k(p)), F.relu(self.v(p))
-        if "query not activated" in self.fault:
-            q = self.q(p)  # fault: query not activated
-        if "values of the input" in self.fault:
-            v = F.relu(self.v(x))  # fault: values of the input
-        if "gelu for relu" in self.fault:
-            q, k, v = F.gelu(self.q(p)), F.gelu(self.k(p)), F.gelu(self.v(p))  # fault: gelu for relu
-        q, k, v = self.heads(q), self.heads(k), self.heads(v)
+        act = F.gelu if "gelu for relu" in self.fault else F.relu
+        q, k = self.q(p), act(self.k(p))  # fault: gelu for relu
+        if "query not activated" not in self.fault:
+            q = act(q)  # fault: gelu for relu
+        read = x if "values of the input" in self.fault else p
+        v = act(self.v(read))  # fault: gelu for relu, values of the input
+        q, k, v = self.heads(q), self.heads(k), self.heads(v)  # fault: query not activated
         if "one head" in self.fault:
             q, k, v = (y.transpose(1, 2).flatten(2).unsqueeze(1) for y in (q, k, v))  # fault: one head
         scores = q @ k.transpose(-2, -1)
@@ -511,10 +509,10 @@ WILD = halved(
             "values not pooled": at("g", "the values are every second pixel"),
             "pooled before the convolution": at("phi", "pooled, then projected"),
             "keys turned about": at("phi|scores", "keys and values do not belong together"),
-            "scaled": at("scores", "the scores are scaled", "option:scale"),
+            "scaled": at("scores|weights", "the scores are scaled", "option:scale"),
             "softmax over queries": at("weights", "the softmax goes over the queries"),
             "divided by the number": at("weights", "divided by the number of keys", "option:pairing"),
-            "rows and columns exchanged": at("context", "the pixels are laid out column by column"),
+            "rows and columns exchanged": at("context|projected", "the pixels are laid out column by column"),
             "norm lost": at("normed|output", "there is no norm", "option:batch_norm"),
             "norm of the sum": at("normed|output", "the sum is normed"),
         },
@@ -524,9 +522,9 @@ WILD = halved(
         cls=NonLocalDot, block=ar.NonLocal(channels=6, dimensions=1, pairing="dot"), draw=row, call=last_axis_first,
         expect=channels_first, copy=lambda layer: non_local(layer, layer.out),
         faults={
-            "activated": at("theta", "query and key go through ReLU"),
+            "activated": at("theta|scores", "query and key go through ReLU"),
             "query and key exchanged": at(
-                "theta", "query and key are exchanged", alias=exchanged(("theta", "phi"))
+                "theta|scores|weights|context", "query and key are exchanged", alias=exchanged(("theta", "phi"))
             ),
             "divided by the root": at("weights", "divided by the root of the number"),
             "divided by the sum": at("weights", "divided by the sum of the scores"),
@@ -548,9 +546,9 @@ WILD = halved(
             "scale by the channels": at("scores", "scaled by the root of the channels", "option:scale"),
             "scale left out": at("scores", "not scaled", "option:scale"),
             "scores centred": at("scores|weights", "the mean over queries is subtracted"),
-            "itself left out": at("weights", "a pixel's own weight is 0"),
-            "as it lies": at("context", "pixels and channels are not exchanged"),
-            "width before height": at("context", "pixels are laid out column by column"),
+            "itself left out": at("weights|context", "a pixel's own weight is 0"),
+            "as it lies": at("context|projected", "pixels and channels are not exchanged"),
+            "width before height": at("context|projected|output", "pixels are laid out column by column"),
             "residual's mean": at("output", "the input's mean is added"), "halved": at("output", "the sum is halved"),
         },
         pairs=("scale left out+halved", "itself left out+as it lies"),
@@ -560,11 +558,11 @@ WILD = halved(
         copy=sagan_weights,
         faults={
             "queries for keys": at("key|scores", "keys are the queries", alias=same_as(key="query")),
-            "scaled": at("scores", "the scores are scaled"),
+            "scaled": at("scores|weights", "the scores are scaled"),
             "softmax over queries": at("weights", "the softmax goes over the queries"),
             "map not transposed": at("context|weights", "the weights are applied transposed"),
             "values of the input": at("value|context", "the values are the input"),
-            "width and height exchanged": at("context", "the pixels are laid out column by column"),
+            "width and height exchanged": at("context|output", "the pixels are laid out column by column"),
             "gate lost": at("output", "the gate is not used", alias=constant(gate=1)),
             "gate on both": at("output", "the input is gated too"), "gate shares": at("output", "1 less the gate"),
             "gate through a sigmoid": at(
@@ -597,8 +595,10 @@ WILD = halved(
         copy=lambda layer: {"gate": array(layer.gamma)},
         block=ar.ChannelSelfAttention(channels=6, project_inputs=False, project_shortcut=False, invert=True),
         faults={
-            "input scaled": at("query", "the input is scaled"), "normed": at("query|scores", "queries are normed"),
-            "divided by the pixels": at("scores", "divided by the number of pixels"),
+            "input scaled": at(
+                "query|scores", "the input is scaled"), "normed": at("query|scores", "queries are normed"
+            ),
+            "divided by the pixels": at("scores|inverted", "divided by the number of pixels"),
             "least for largest": at("inverted|weights", "the least is subtracted"),
             "not turned about": at("inverted|weights", "the scores themselves", "option:invert"),
             "largest of columns": at("inverted|weights", "the largest of a column"),
@@ -615,7 +615,7 @@ WILD = halved(
         call=first, expect=channels_first, copy=projected_weights,
         faults={
             "pixels attend": at("scores|weights|context", "pixels attend, not channels"),
-            "scaled by the pixels": at("scores", "scaled by the root of the pixels"),
+            "scaled by the pixels": at("scores|weights", "scaled by the root of the pixels"),
             "scores tanh": at("scores|weights", "the scores go through a tanh"),
             "softmax over queries": at("weights", "the softmax goes over the queries"),
             "mixed with itself": at("weights|context", "half of a channel's weight is its own"),
@@ -635,14 +635,14 @@ WILD = halved(
         faults={
             "three before heads": at("query", "channels are read as (3, head, width)", alias=three_first),
             "query normed": at("query|attention.scores", "queries are divided by their length"),
-            "values activated": at("value", "values go through ReLU"),
+            "values activated": at("value|attention.context", "values go through ReLU"),
             "scale by the channels": at("attention.scores", "scaled by the root of the channels", "option:scale"),
             "scale by the pixels": at("attention.scores", "scaled by the root of the pixels"),
             "row by row": at("attention.weights", "pixels of one row meet alone"),
             "causal": at("attention.weights", "later pixels are hidden"),
             "softmax over queries": at("attention.weights", "the softmax goes over the queries"),
             "map not transposed": at("attention.context|merged", "the weights are applied transposed"),
-            "channels shuffled": at("merged", "heads are merged as (d, h)"),
+            "channels shuffled": at("merged|projected", "heads are merged as (d, h)"),
             "residual inside": at("output|projected", "the input is added", "option:residual"),
         },
         pairs=("scale by the channels+residual inside", "query normed+channels shuffled"),
@@ -656,11 +656,11 @@ WILD = halved(
             "position lost": at("positioned|query", "nothing is added before", "option:position"),
             "position alone": at("positioned", "what should be added stands alone"),
             "position not activated": at("positioned", "it is not activated"),
-            "query not activated": at("query", "queries do not go through ReLU"),
+            "query not activated": at("query|attention.scores", "queries do not go through ReLU"),
             "values of the input": at("value", "values are made of the input"),
             "gelu for relu": at("query", "GELU"),
             "one head": at("attention.scores|query", "there is one head", "option:num_heads"),
-            "scaled": at("attention.scores", "the scores are scaled", "option:scale"),
+            "scaled": at("attention.scores|attention.weights", "the scores are scaled", "option:scale"),
             "residual of the position": at("output", "what stands before is added, not the input"),
             "residual lost": at("output", "the input is not added", "option:residual"),
             "residual twice": at("output", "the input is added twice"),

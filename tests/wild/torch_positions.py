@@ -566,7 +566,7 @@ WILD = halved(
             "keys do not turn": at("key_rotary.rotated", "the keys do not turn"),
             "the turned half alone": turned("only the part with the sine is there"),
             "keys turn backwards": at("key_rotary.rotated", "the keys turn the other way"),
-            "turned twice": turned("queries and keys turn twice"),
+            "turned twice": at("query_rotary.rotated|attention.scores", "queries and keys turn twice"),
             "scale by the width": at("attention.scores", "scaled by the root of the width"),
             "mask one later": masked("the mask stands one key too far"),
             "mask of the last query": masked("all queries have the last one's mask"),
@@ -653,8 +653,12 @@ WILD = halved(
             "gate for sink": at("attention.weights", "weights are multiplied by a sigmoid of the sink"),
             "sink added to the scores": at("attention.weights", "the sink is added to every score"),
             "sink takes the first key": at("attention.weights", "weights stand one key too far"),
-            "normed without the sink": at("attention.weights", "rows are made to sum to 1", "option:use_sinks"),
-            "sink on the values": Planted(taps="merged|attention.context", reason="the sink is added to the results"),
+            "normed without the sink": at(
+                "attention.weights|attention.context", "rows are made to sum to 1", "option:use_sinks"
+            ),
+            "sink on the values": Planted(
+                taps="merged|attention.context|projected", reason="the sink is added to the results"
+            ),
         },
         pairs=("window ignored+gate for sink", "window one too wide+sink lost"),
     ),
@@ -709,7 +713,7 @@ WILD = halved(
             "first of the double": at("slopes|bias", "the first of the double's slopes are taken"),
             "sorted": at("slopes|bias", "the slopes are sorted"),
             "symmetric": at("bias", "a key after its query loses as much", "option:symmetric"),
-            "queries minus keys": at("bias", "the other sign"),
+            "queries minus keys": at("bias|output", "the other sign"),
             "future set to 0": at("bias", "later keys lose nothing"),
             "from the last key": at("bias", "distances are from the last key"),
             "squared": at("bias", "distances are squared"),

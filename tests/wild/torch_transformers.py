@@ -124,9 +124,8 @@ class LlamaBlock(nn.Module):
         else:
             h = x + self.attention(normed)
         second = self.input_layernorm if "first norm for both" in self.fault else self.post_attention_layernorm
-        z = self.network(second(h))  # fault: first norm for both
-        if "second norm of the input" in self.fault:
-            z = self.network(second(x))  # fault: second norm of the input
+        read = x if "second norm of the input" in self.fault else h
+        z = self.network(second(read))  # fault: first norm for both, second norm of the input
         return z if "last residual lost" in self.fault else h + z  # fault: last residual lost
 
 
@@ -144,12 +143,10 @@ class DinoBlock(nn.Module):
     def attn(self, x: Tensor) -> Tensor:
         b, n, _ = x.shape
         q, k, v = self.qkv(x).reshape(b, n, 3, 3, 4).permute(2, 0, 3, 1, 4).unbind(0)
-        if "no scale" in self.fault:
-            a = (q @ k.transpose(-2, -1)).softmax(-1)  # fault: no scale
-        else:
-            a = (q * 4**-0.5 @ k.transpose(-2, -1)).softmax(-1)
-        if "softmax over queries" in self.fault:
-            a = (q * 4**-0.5 @ k.transpose(-2, -1)).softmax(-2)  # fault: softmax over queries
+        if "no scale" not in self.fault:
+            q = q * 4**-0.5
+        a = q @ k.transpose(-2, -1)  # fault: no scale
+        a = a.softmax(-2) if "softmax over queries" in self.fault else a.softmax(-1)  # fault: softmax over queries
         return self.proj((a @ v).transpose(1, 2).reshape(b, n, 12))
 
     def mlp(self, x: Tensor) -> Tensor:
@@ -267,6 +264,8 @@ class DecoderPost(nn.Module):
         if "keys and values exchanged" in self.fault:
             k, v = v, k  # fault: keys and values exchanged
         asked = x if "queries of the input" in self.fault else x1
+        if "pre-norm in the middle" in self.fault:
+            asked = self.norms[1](x1)  # fault: pre-norm in the middle
         y = self.ca_out(self.attend(self.ca_q(asked), k, v, src_mask[:, None]))  # fault: queries of the input
         if "second residual of the input" in self.fault:
             x2 = self.norms[1](x + y)  # fault: second residual of the input
@@ -275,14 +274,13 @@ class DecoderPost(nn.Module):
         elif "norms in another order" in self.fault:
             x2 = self.norms[2](x1 + y)  # fault: norms in another order
         elif "pre-norm in the middle" in self.fault:
-            x2 = x1 + self.ca_out(
-                self.attend(self.ca_q(self.norms[1](x1)), k, v, src_mask[:, None])
-            )  # fault: pre-norm in the middle
+            x2 = x1 + y
         else:
             x2 = self.norms[1](x1 + y)
-        z = self.w_2(F.relu(self.w_1(x2)))
-        if "activated at the end" in self.fault:
-            z = F.relu(self.w_2(self.w_1(x2)))  # fault: activated at the end
+        z = self.w_1(x2)
+        z = (
+            F.relu(self.w_2(z)) if "activated at the end" in self.fault else self.w_2(F.relu(z))
+        )  # fault: activated at the end
         last = self.norms[1] if "norms in another order" in self.fault else self.norms[2]
         if "last residual before the memory" in self.fault:
             return last(x1 + z)  # fault: last residual before the memory
@@ -731,7 +729,7 @@ WILD = halved(
                                           "the memory's mask keeps what it should leave out"),
             "memory is not read": at("cross_attention.key", "the second attention reads the first one's result"),
             "keys and values exchanged": at(
-                "cross_attention.key", "keys and values are exchanged",
+                "cross_attention.key|cross_attention.attention.scores", "keys and values are exchanged",
                 alias=exchanged(("cross_attention.key", "cross_attention.value")),
             ),
             "queries of the input": at("cross_attention.query", "the second attention's queries are the input"),
