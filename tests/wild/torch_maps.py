@@ -284,7 +284,7 @@ class CbamModule(nn.Module):
     def places(self, x: Tensor) -> Tensor:
         pooled = torch.stack((x.mean(1), x.amax(1)), 1)
         if "not padded but stretched" in self.fault:
-            y = F.conv2d(pooled, self.spatial.weight)
+            y = F.conv2d(pooled, self.spatial.weight)  # fault: not padded but stretched
             return torch.sigmoid(F.interpolate(y, x.shape[2:], mode="nearest"))  # fault: not padded but stretched
         return torch.sigmoid(self.spatial(pooled))
 
@@ -361,7 +361,7 @@ class CircularEca(nn.Module):
         elif "shifted by two" in self.fault:
             mixed = w[0] * y.roll(2, 1) + w[1] * y + w[2] * y.roll(-2, 1)  # fault: shifted by two
         elif "weights softened" in self.fault:
-            w = w.softmax(0)
+            w = w.softmax(0)  # fault: weights softened
             mixed = w[0] * y.roll(1, 1) + w[1] * y + w[2] * y.roll(-1, 1)  # fault: weights softened
         elif "shifted along the batch" in self.fault:
             mixed = w[0] * y.roll(1, 0) + w[1] * y + w[2] * y.roll(-1, 0)  # fault: shifted along the batch

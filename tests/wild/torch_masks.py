@@ -170,7 +170,9 @@ class FairseqAttention(nn.Module):
         attn_probs = F.softmax(attn_weights, dim=axis)  # fault: softmax over the batch
         attn = torch.bmm(attn_probs.nan_to_num(), v)
         if "length and batch exchanged" in self.fault:
-            attn = attn.view(bsz, self.num_heads, tgt_len, self.head_dim).permute(0, 2, 1, 3)
+            attn = attn.view(bsz, self.num_heads, tgt_len, self.head_dim).permute(
+                0, 2, 1, 3
+            )  # fault: length and batch exchanged
             return self.out_proj(attn.reshape(tgt_len, bsz, embed_dim))  # fault: length and batch exchanged
         return self.out_proj(attn.transpose(0, 1).contiguous().view(tgt_len, bsz, embed_dim))
 
@@ -305,7 +307,7 @@ class Lengths(nn.Module):
         else:
             scores = scores.masked_fill(~there[:, None, None], float("-inf"))
         attn = torch.softmax(scores, -1).masked_fill(~there[:, None, None], 0.0)
-        attn = attn.transpose(2, 3) if "weights transposed" in self.fault else attn
+        attn = attn.transpose(2, 3) if "weights transposed" in self.fault else attn  # fault: weights transposed
         y = torch.einsum("bhts,bhsd->bhtd", attn, v).transpose(1, 2).reshape(b, t, c)  # fault: weights transposed
         if "padded rows zeroed" in self.fault:
             y = y * there[..., None]  # fault: padded rows zeroed
@@ -455,7 +457,7 @@ class SdpaDecoder(nn.Module):
                 q, k, v, None, 0.0, True, enable_gqa=grouped
             )  # fault: padding lost beside causal
         elif "mask as numbers" in self.fault:
-            allowed = allowed.to(q)
+            allowed = allowed.to(q)  # fault: mask as numbers
             y = F.scaled_dot_product_attention(q, k, v, allowed, enable_gqa=True)  # fault: mask as numbers
         else:
             y = F.scaled_dot_product_attention(  # fault: scale by the width, no scale
@@ -487,7 +489,7 @@ class T5Attention(nn.Module):
             buckets = buckets + (relative_position > 0).long() * num_buckets
             relative_position = relative_position.abs()
         exact = num_buckets // (4 if "half as many exact buckets" in self.fault else 2)
-        large = relative_position.double() / exact
+        large = relative_position.double() / exact  # fault: half as many exact buckets
         large = torch.log(large) / math.log(max_distance / exact)  # fault: another largest distance
         large = exact + (large * (num_buckets - exact)).long()  # fault: half as many exact buckets
         large = large.clamp(max=num_buckets - 1)
@@ -550,7 +552,7 @@ class BartCross(nn.Module):
         bsz, tgt_len, embed_dim = hidden_states.size()
         query = self.q_proj(hidden_states)
         if "scaled without bias" in self.fault:
-            scaled = self.q_proj.weight * self.scaling
+            scaled = self.q_proj.weight * self.scaling  # fault: scaled without bias
             query = F.linear(hidden_states, scaled, self.q_proj.bias)  # fault: scaled without bias
         elif "scaled by the root" in self.fault:
             query = query * self.scaling**0.5  # fault: scaled by the root
@@ -572,7 +574,7 @@ class BartCross(nn.Module):
             attention_mask = attention_mask[:, :, -1:]  # fault: mask of the last query
         if "mask of the first head" in self.fault:
             attn_weights = attn_weights.view(bsz, self.num_heads, tgt_len, src_len)
-            lowered = attn_weights[:, :1] + attention_mask
+            lowered = attn_weights[:, :1] + attention_mask  # fault: mask of the first head
             attn_weights = torch.cat([lowered, attn_weights[:, 1:]], 1)  # fault: mask of the first head
         elif "mask lost" not in self.fault:
             attn_weights = attn_weights.view(bsz, self.num_heads, tgt_len, src_len) + attention_mask
@@ -660,7 +662,7 @@ class Gemma2Attention(nn.Module):
         kept = self.mask(attention_mask, t)
         low = torch.zeros_like(kept, dtype=w.dtype).masked_fill(~kept, torch.finfo(w.dtype).min)
         if "cap after the mask" in self.fault:
-            w = w + low
+            w = w + low  # fault: cap after the mask
         if "cap not undone" in self.fault:
             w = torch.tanh(w / self.attn_logit_softcapping)  # fault: cap not undone
         elif "clipped for capped" in self.fault:

@@ -184,7 +184,7 @@ class TfLayerNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         axis = 1 if "over tokens" in self.fault else -1
         if "over both" in self.fault:
-            mean = x.mean((1, 2), keepdim=True)
+            mean = x.mean((1, 2), keepdim=True)  # fault: over both
             var = x.pow(2).mean((1, 2), keepdim=True) - mean**2  # fault: over both
         else:
             mean = x.mean(axis, keepdim=True)  # fault: over tokens
@@ -201,7 +201,7 @@ class TfLayerNorm(nn.Module):
         else:
             y = (x - mean) / torch.sqrt(var + eps)  # fault: another eps
         if "scale before the mean" in self.fault:
-            z = x * self.gamma
+            z = x * self.gamma  # fault: scale before the mean
             y = (z - z.mean(-1, keepdim=True)) / torch.sqrt(
                 z.var(-1, False, keepdim=True) + eps
             )  # fault: scale before the mean

@@ -290,7 +290,7 @@ class ChannelProjected(nn.Module):
         b, _, h, w = x.shape
         q, k, v = self.q(x).flatten(2), self.k(x).flatten(2), self.v(x).flatten(2)
         if "pixels attend" in self.fault:
-            attn = (q.transpose(1, 2) @ k).softmax(-1)
+            attn = (q.transpose(1, 2) @ k).softmax(-1)  # fault: pixels attend
             y = v @ attn.transpose(1, 2)  # fault: pixels attend
         else:
             scores = q @ k.transpose(1, 2)

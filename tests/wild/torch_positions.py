@@ -48,7 +48,7 @@ class Qwen3Attention(nn.Module):
 
     def turn(self, x: Tensor) -> Tensor:
         theta = 1e6 if "another base" in self.fault else 1e4
-        inv_freq = theta ** (-torch.arange(0, self.head_dim, 2).to(x) / self.head_dim)
+        inv_freq = theta ** (-torch.arange(0, self.head_dim, 2).to(x) / self.head_dim)  # fault: another base
         freqs = torch.arange(x.shape[2]).to(x)[:, None] * inv_freq  # fault: another base
         if "frequencies in reverse" in self.fault:
             freqs = freqs.flip(-1)  # fault: frequencies in reverse
@@ -168,7 +168,9 @@ class LlamaMeta(nn.Module):
     def freqs_cis(self, end: int) -> Tensor:
         dim = 24 if "frequencies by the width" in self.fault else self.head_dim
         theta = 500000.0 if "another base" in self.fault else 10000.0
-        freqs = 1.0 / theta ** (torch.arange(0, self.head_dim, 2, dtype=torch.float64) / dim)
+        freqs = 1.0 / theta ** (
+            torch.arange(0, self.head_dim, 2, dtype=torch.float64) / dim
+        )  # fault: frequencies by the width, another base
         if "one frequency" in self.fault:
             freqs = torch.ones_like(freqs)  # fault: one frequency
         positions = torch.arange(end, dtype=torch.float64)
@@ -210,7 +212,7 @@ class LlamaMeta(nn.Module):
         xq, keys, values = xq.transpose(1, 2), keys.transpose(1, 2), values.transpose(1, 2)
         scores = torch.matmul(xq, keys.transpose(2, 3)) / math.sqrt(self.head_dim)
         diagonal = 2 if "one key too many" in self.fault else 1
-        mask = torch.full((t, t), float("-inf")).to(x).triu(diagonal)
+        mask = torch.full((t, t), float("-inf")).to(x).triu(diagonal)  # fault: one key too many
         if "mask for one head" in self.fault:
             scores = torch.cat([scores[:, :1] + mask, scores[:, 1:]], 1)  # fault: mask for one head
         else:
@@ -232,7 +234,9 @@ class GptJ(nn.Module):
     def turn(self, x: Tensor) -> Tensor:
         r = self.head_dim if "all features turn" in self.fault else self.rotary_dim
         dim = self.head_dim if "frequencies of the whole head" in self.fault else r
-        inv_freq = 1.0 / 10000 ** (torch.arange(0, r, 2).to(x) / dim)
+        inv_freq = 1.0 / 10000 ** (
+            torch.arange(0, r, 2).to(x) / dim
+        )  # fault: all features turn, frequencies of the whole head
         angles = (
             torch.arange(x.shape[1]).to(x)[:, None] * inv_freq
         )  # fault: frequencies of the whole head, all features turn
@@ -264,7 +268,7 @@ class GptJ(nn.Module):
         q, k, v = self.turn(q).permute(0, 2, 1, 3), self.turn(k).permute(0, 2, 1, 3), v.permute(0, 2, 1, 3)
         w = torch.matmul(q, k.transpose(-1, -2))
         past = self.bias[:, :, :t, :t]
-        low = torch.tensor(1e-4 if "1e-4 for -1e4" in self.fault else -1e9, dtype=w.dtype)
+        low = torch.tensor(1e-4 if "1e-4 for -1e4" in self.fault else -1e9, dtype=w.dtype)  # fault: 1e-4 for -1e4
         here, there = (low, w) if "where exchanged" in self.fault else (w, low)
         w = torch.where(past, here, there)  # fault: where exchanged, 1e-4 for -1e4
         if "scaled before only the past" in self.fault:
@@ -312,7 +316,7 @@ class GptOss(nn.Module):
         elif "sink added to the scores" in self.fault:
             probs = F.softmax(qk + sinks, dim=-1)  # fault: sink added to the scores
         elif "sink takes the first key" in self.fault:
-            combined = torch.cat([sinks, qk], dim=-1).softmax(-1)
+            combined = torch.cat([sinks, qk], dim=-1).softmax(-1)  # fault: sink takes the first key
             probs = combined[..., :-1]  # fault: sink takes the first key
         elif "normed without the sink" in self.fault:
             combined = torch.cat([qk, sinks], dim=-1).softmax(-1)[..., :-1]

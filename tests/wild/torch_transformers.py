@@ -304,7 +304,7 @@ class Gemma2Block(nn.Module):
         if "centred" in self.fault:
             y = F.layer_norm(x, (12,), eps=1e-6)  # fault: centred
         if "scaled before it is normed" in self.fault:
-            z = x * (1 + self.norms[i])
+            z = x * (1 + self.norms[i])  # fault: scaled before it is normed
             return z * torch.rsqrt(z.pow(2).mean(-1, keepdim=True) + 1e-6)  # fault: scaled before it is normed
         return y * (1 + self.norms[i])
 
@@ -446,7 +446,9 @@ class SwinV2Block(nn.Module):
             x = x + self.attention(x)  # fault: norm lost
         elif "norm over the tokens" in self.fault:
             y = self.attention(x)
-            y = (y - y.mean(1, keepdim=True)) / (y.var(1, keepdim=True, unbiased=False) + 1e-5).sqrt()
+            y = (y - y.mean(1, keepdim=True)) / (
+                y.var(1, keepdim=True, unbiased=False) + 1e-5
+            ).sqrt()  # fault: norm over the tokens
             x = x + y * self.norm1.weight + self.norm1.bias  # fault: norm over the tokens
         elif "norm of batch and tokens" in self.fault:
             y = self.attention(x)
