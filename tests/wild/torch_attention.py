@@ -662,7 +662,7 @@ WILD = halved(
             "mask for every head another": Planted(taps="masked|weights", reason="each head shifts the mask"),
             "half a mask": Planted(taps="masked|weights", reason="only the mask's upper half is used"),
             "softmax in base 2": Planted(taps="weights", reason="powers of 2, not of e"),
-            "softmax by one more": Planted(taps="weights", reason="1 is added to the sum", option="option:sinks"),
+            "softmax by one more": Planted(taps="weights", reason="1 is added to the sum"),
             "hard": Planted(taps="weights", reason="the largest weight is 1, the others are 0"),
             "context over queries": Planted(taps="context|weights", reason="columns sum to 1"),
         },

@@ -729,7 +729,7 @@ WILD = halved(
             "groups in another order": at("convolved.0", "channels are shuffled before the groups"),
             "maximum for mean": at("squeezed", "the maximum, not the mean"),
             "fusion of the input": at("squeezed|fused|reduced", "the bottleneck reads the input"),
-            "bottleneck's norm lost": at("reduced_normed", "there is no norm", "option:bottleneck_norm"),
+            "bottleneck's norm lost": at("reduced_normed", "there is no norm"),
             "bottleneck's ReLU lost": at("reduced_active", "there is no ReLU"),
             "scores by channel first": at("scores|weights", "scores are cut as (channel, branch)", alias=by_channel),
             "softmax of all": at("weights", "the softmax goes over branches and channels"),

@@ -1158,7 +1158,7 @@ WILD = halved(
             "window off by one": Planted(taps=WEIGHTS, reason="a key more is seen", option="option:window_left"),
             "window lost": Planted(taps=WEIGHTS, reason="there is no window", option="option:window_left"),
             "window on both sides": Planted(
-                taps=WEIGHTS, reason="the future is seen within the window", option="option:causal"
+                taps=WEIGHTS, reason="the future is seen within the window"
             ),
             "window on the other side": Planted(taps=WEIGHTS, reason="the window lies in the future"),
             "window of whole blocks": Planted(taps=WEIGHTS, reason="tokens see their own block, not the last tokens"),

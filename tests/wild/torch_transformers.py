@@ -649,7 +649,7 @@ WILD = halved(
                 "attention_norm.normed|attention_norm.scaled|attention.query", "the attention reads the raw input"
             ),
             "residual of the norm": at("attended", "what is normed is added, not the input"),
-            "attention added twice": at("attended", "the attention's result is doubled", "option:residual_scale"),
+            "attention added twice": at("attended", "the attention's result is doubled"),
             "first norm for both": at(
                 "feed_forward_norm.scaled", "the first norm stands in both places",
                 alias=same_as(feed_forward_norm="attention_norm"),
@@ -674,7 +674,7 @@ WILD = halved(
             "factor of the sum": at("attended", "the factor multiplies the input too"),
             "factor inside": at("attention.query", "the factor multiplies what the attention reads"),
             "factor lost": at(
-                "attended", "the first factor is not used", "option:layer_scale", alias=constant(attention_scale=1)
+                "attended", "the first factor is not used", alias=constant(attention_scale=1)
             ),
             "one and the factor": at("attended", "1 is added to the factor", alias=with_one),
             "factors exchanged": at(
@@ -817,7 +817,7 @@ WILD = halved(
             "first bias lost": at(
                 "feed_forward.hidden", "the first bias is not added", alias=constant(**{"feed_forward.expand.bias": 0})
             ),
-            "norm before": at("attention.query|attention_norm.shifted", "the norm stands before", "option:norm_place"),
+            "norm before": at("attention.query|attention_norm.shifted", "the norm stands before"),
             "norm of the sum": at("attended|attention_norm.shifted", "the norm comes after the sum"),
             "norm lost": at("attended|attention_norm.shifted", "there is no norm"),
             "norm over the tokens": at(
