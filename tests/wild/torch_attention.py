@@ -513,7 +513,8 @@ WILD = halved(
         },
         faults={
             "scale by the width": Planted(
-                taps="attention.scores", reason="scaled by the root of the width, not of a head's"
+                taps="attention.scores", reason="scaled by the root of the width, not of a head's",
+                option="option:scale",
             ),
             "chunks in reverse": Planted(
                 taps="query|attention.scores", reason="values are called queries", alias=exchanged(("query", "value"))
@@ -549,7 +550,9 @@ WILD = halved(
                 taps="query|attention.scores", reason="all heads have the mean query", alias=mean_query
             ),
             "another scale": BY_WIDTH,
-            "scaled before as well": Planted(taps="attention.scores", reason="the query is halved and scaled"),
+            "scaled before as well": Planted(
+                taps="attention.scores", reason="the query is halved and scaled", option="option:scale"
+            ),
             "not causal": Planted(taps=WEIGHTS, reason="it is not causal", option="option:causal"),
             "sees the past alone": Planted(taps=WEIGHTS, reason="a token does not see itself"),
             "merged as it lies": Planted(taps="merged", reason="heads and tokens are not exchanged"),
@@ -572,7 +575,9 @@ WILD = halved(
             "keys and values interleaved": Planted(
                 taps="key", reason="keys and values lie feature by feature", alias=interleaved
             ),
-            "scaled on both sides": Planted(taps="attention.scores", reason="queries and keys are both scaled"),
+            "scaled on both sides": Planted(
+                taps="attention.scores", reason="queries and keys are both scaled", option="option:scale"
+            ),
             "scale of the number of keys": Planted(taps="attention.scores", reason="scaled by the root of s"),
             "distance for product": Planted(taps="attention.scores", reason="scores are distances"),
             "softmax over queries": QUERIES,
@@ -594,10 +599,16 @@ WILD = halved(
                 taps="attention.scores|key", reason="every head meets the sum of all heads' keys"
             ),
             "scores as s by t": Planted(taps="attention.scores|attention.weights", reason="the scores are transposed"),
-            "scale by the heads": Planted(taps="attention.scores", reason="scaled by the root of the heads"),
-            "scaled by d": Planted(taps="attention.scores", reason="divided by d, not by its root"),
+            "scale by the heads": Planted(
+                taps="attention.scores", reason="scaled by the root of the heads", option="option:scale"
+            ),
+            "scaled by d": Planted(
+                taps="attention.scores", reason="divided by d, not by its root", option="option:scale"
+            ),
             "softmax over the batch": Planted(taps="attention.weights", reason="the softmax goes over the batch"),
-            "sharpened": Planted(taps="attention.weights|attention.scores", reason="the scores are doubled"),
+            "sharpened": Planted(
+                taps="attention.weights|attention.scores", reason="the scores are doubled", option="option:scale"
+            ),
             "weights transposed": Planted(taps="attention.context", reason="the weights are applied transposed"),
             "values of the next head": Planted(
                 taps="value|attention.context", reason="heads take the values of another head", alias=next_head
@@ -639,7 +650,9 @@ WILD = halved(
             "norm by root mean square": Planted(taps="normed_query", reason="the queries are not centred"),
             "values normed too": Planted(taps="value|attention.context", reason="the values are normed"),
             "no scale": NO_SCALE,
-            "scaled twice": Planted(taps="attention.scores", reason="scaled before the fused call, which scales"),
+            "scaled twice": Planted(
+                taps="attention.scores", reason="scaled before the fused call, which scales", option="option:scale"
+            ),
             "projected twice": Planted(taps="projected|output", reason="the output layer is applied twice",
                                        alias=projected_twice),
         },
@@ -652,8 +665,12 @@ WILD = halved(
             [inputs["query"], inputs["key"], inputs["value"]], {"mask": ~inputs["attention_mask"]}
         ),
         faults={
-            "temperature of the heads": Planted(taps="scores", reason="divided by the root of the heads"),
-            "temperature of the values": Planted(taps="scores", reason="divided by the root of the values' width"),
+            "temperature of the heads": Planted(
+                taps="scores", reason="divided by the root of the heads", option="option:scale"
+            ),
+            "temperature of the values": Planted(
+                taps="scores", reason="divided by the root of the values' width", option="option:scale"
+            ),
             "minus the largest of all": Planted(
                 taps="scores|masked|weights", reason="the largest score is subtracted",
                 unseen="one number for all of a row does not change its softmax",

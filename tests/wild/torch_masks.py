@@ -885,8 +885,12 @@ WILD = halved(
         faults={
             "heads turned about": Planted(taps="merged", reason="the heads are merged in reverse order"),
             "scale by the width": BY_WIDTH,
-            "root left out": Planted(taps="attention.scores", reason="divided by d, not by its root"),
-            "keys are scaled too": Planted(taps="attention.scores", reason="queries and keys are both scaled"),
+            "root left out": Planted(
+                taps="attention.scores", reason="divided by d, not by its root", option="option:scale"
+            ),
+            "keys are scaled too": Planted(
+                taps="attention.scores", reason="queries and keys are both scaled", option="option:scale"
+            ),
             "keys without transpose": Planted(
                 taps="attention.scores|attention.masked", reason="the scores are transposed",
                 alias=exchanged(("query", "key")),
@@ -913,7 +917,9 @@ WILD = halved(
                 taps="query", reason="the packed projection has a bias that is not added", option="option:use_bias",
                 alias=constant(**{"query.bias": 0, "key.bias": 0, "value.bias": 0}),
             ),
-            "scaled up": Planted(taps="attention.scores", reason="multiplied by the root, not divided"),
+            "scaled up": Planted(
+                taps="attention.scores", reason="multiplied by the root, not divided", option="option:scale"
+            ),
             "keys and values exchanged": Planted(
                 taps="key|attention.scores", reason="keys and values are exchanged", alias=exchanged(("key", "value"))
             ),
@@ -1006,7 +1012,9 @@ WILD = halved(
             "padding on the left": Planted(taps=WEIGHTS, reason="the last keys are kept, not the first"),
             "longest for each": Planted(taps=WEIGHTS, reason="all have the longest example's length"),
             "lengths upside down": UPSIDE_DOWN,
-            "scale by the heads": Planted(taps="attention.scores", reason="scaled by the root of the heads"),
+            "scale by the heads": Planted(
+                taps="attention.scores", reason="scaled by the root of the heads", option="option:scale"
+            ),
             "infinite rows": Planted(taps=WEIGHTS, reason="padded queries are masked too, so they see nothing"),
             "weights transposed": Planted(taps="attention.context", reason="the weights are applied transposed"),
             "padded rows zeroed": Planted(
@@ -1111,7 +1119,9 @@ WILD = halved(
         copy=lambda layer: linears(layer, query="q_proj", key="k_proj", value="v_proj", project="out_proj"),
         faults={
             "scaled without bias": Planted(taps="attention.scores|query", reason="the query's bias is not scaled"),
-            "scaled by the root": Planted(taps="attention.scores", reason="queries are scaled by d^(-1/4)"),
+            "scaled by the root": Planted(
+                taps="attention.scores", reason="queries are scaled by d^(-1/4)", option="option:scale"
+            ),
             "keys and values of the decoder": Planted(taps="key", reason="it attends to itself"),
             "keys are values": Planted(
                 taps="value|attention.context", reason="values are the keys", alias=same_as(value="key")
@@ -1171,7 +1181,9 @@ WILD = halved(
             ),
             "cap not undone": Planted(taps="attention.capped", reason="the tanh is not multiplied by the cap"),
             "clipped for capped": Planted(taps="attention.capped", reason="scores are clipped"),
-            "cap inside out": Planted(taps="attention.capped", reason="multiplied before, divided after"),
+            "cap inside out": Planted(
+                taps="attention.capped", reason="multiplied before, divided after", option="option:softcap"
+            ),
             "cap lost": Planted(taps="attention.capped", reason="scores are not capped", option="option:softcap"),
         },
         pairs=("window off by one+cap not undone", "scale by the head+padding lost", "cap lost+window lost"),

@@ -599,7 +599,7 @@ WILD = halved(
                 "query|scores", "the input is scaled"), "normed": at("query|scores", "queries are normed"
             ),
             "divided by the pixels": at("scores|inverted", "divided by the number of pixels"),
-            "least for largest": at("inverted|weights", "the least is subtracted"),
+            "least for largest": at("inverted|weights", "the least is subtracted", option="option:invert"),
             "not turned about": at("inverted|weights", "the scores themselves", "option:invert"),
             "largest of columns": at("inverted|weights", "the largest of a column"),
             "absolute": at("inverted|weights", "absolute values"),

@@ -570,8 +570,10 @@ WILD = halved(
             "keys do not turn": at("key_rotary.rotated", "the keys do not turn"),
             "the turned half alone": turned("only the part with the sine is there"),
             "keys turn backwards": at("key_rotary.rotated", "the keys turn the other way"),
-            "turned twice": at("query_rotary.rotated|attention.scores", "queries and keys turn twice"),
-            "scale by the width": at("attention.scores", "scaled by the root of the width"),
+            "turned twice": at(
+                "query_rotary.rotated|attention.scores", "queries and keys turn twice", option="option:rotary_scaling"
+            ),
+            "scale by the width": at("attention.scores", "scaled by the root of the width", option="option:scale"),
             "mask one later": masked("the mask stands one key too far"),
             "mask of the last query": masked("all queries have the last one's mask"),
             "mask twice": Planted(
@@ -592,7 +594,7 @@ WILD = halved(
         copy=lambda layer: linears(layer, query="wq", key="wk", value="wv", project="wo"),
         faults={
             "frequencies by the width": angle("the exponent is divided by the width of all heads"),
-            "another base": BASE, "one frequency": angle("all pairs turn alike"),
+            "another base": BASE, "one frequency": angle("all pairs turn alike", option="option:rotary_base"),
             "positions halved": angle("positions are halved", "option:rotary_scaling"),
             "halves for neighbours": turned("feature i turns with i + d/2", "option:rotary"),
             "queries one later": angle("the queries stand one position further"),
@@ -626,7 +628,9 @@ WILD = halved(
             "the rest is lost": turned("features that do not turn are 0"),
             "1e-4 for -1e4": masked("hidden scores are nearly 0"),
             "where exchanged": masked("the past is hidden, not the future"),
-            "scaled before only the past": at("attention.scores|" + WEIGHTS, "what is seen is not scaled"),
+            "scaled before only the past": at(
+                "attention.scores|" + WEIGHTS, "what is seen is not scaled", option="option:scale"
+            ),
         },
         pairs=("all features turn+1e-4 for -1e4", "the rest is lost+where exchanged"),
     ),
@@ -655,7 +659,9 @@ WILD = halved(
             ),
             "sink lost": SINKLESS,
             "gate for sink": at("attention.weights", "weights are multiplied by a sigmoid of the sink"),
-            "sink added to the scores": at("attention.weights", "the sink is added to every score"),
+            "sink added to the scores": at(
+                "attention.weights", "the sink is added to every score", option="option:use_sinks"
+            ),
             "sink takes the first key": at("attention.weights", "weights stand one key too far"),
             "normed without the sink": at(
                 "attention.weights|attention.context", "rows are made to sum to 1", "option:use_sinks"
@@ -679,8 +685,8 @@ WILD = halved(
                 unseen="query and key change places alike, and their product stays",
             ),
             "reflected": turned("queries and keys are reflected, not turned"),
-            "batch for length": angle("the position is the number of the example"),
-            "heads for length": angle("the position is the number of the head"),
+            "batch for length": angle("the position is the number of the example", option="option:rotary"),
+            "heads for length": angle("the position is the number of the head", option="option:rotary"),
             "keys start at 1": Planted(
                 taps="key_rotary.angles|key_rotary.rotated", reason="the keys stand one position further"
             ),

@@ -655,7 +655,8 @@ WILD = halved(
                 alias=same_as(feed_forward_norm="attention_norm"),
             ),
             "second norm of the input": at(
-                "feed_forward_norm.normed|feed_forward_norm.scaled|feed_forward.gate", "the network reads the input"
+                "feed_forward_norm.normed|feed_forward_norm.scaled|feed_forward.gate", "the network reads the input",
+                option="option:parallel",
             ),
             "last residual lost": at("fed", "the network's result is all"),
         },
@@ -813,7 +814,7 @@ WILD = halved(
             width=12, attention=PLAIN, feed_forward=GELU, norm=ar.LayerNorm(width=12), norm_place="inside"
         ),
         faults={
-            "scaled by the square": at(SCORES, "divided by d, not by its root"),
+            "scaled by the square": at(SCORES, "divided by d, not by its root", option="option:attention.scale"),
             "first bias lost": at(
                 "feed_forward.hidden", "the first bias is not added", alias=constant(**{"feed_forward.expand.bias": 0})
             ),
