@@ -1,0 +1,1 @@
+"""Layers as people write them, and the faults that they make."""
