@@ -41,21 +41,19 @@ class LoopAttention:
 
     def __call__(self, x: Array) -> Array:
         t, d = x.shape[1], WIDTH // HEADS
-        Q, K, V = x @ self.W_q + self.b_q, x @ self.W_k + self.b_k, x @ self.W_v + self.b_v
-        if "query bias lost" in self.fault:
-            Q = x @ self.W_q  # fault: query bias lost
-        if "weights transposed" in self.fault:
-            K = x @ self.W_k.T + self.b_k  # fault: weights transposed
+        Q, V = x @ self.W_q, x @ self.W_v + self.b_v  # fault: query bias lost
+        if "query bias lost" not in self.fault:
+            Q = Q + self.b_q
+        W_k = self.W_k.T if "weights transposed" in self.fault else self.W_k
+        K = x @ W_k + self.b_k  # fault: weights transposed
         outs = []
         for h in range(HEADS):
             part = slice(h * d, (h + 1) * d)
             if "heads interleaved" in self.fault:
                 part = slice(h, None, HEADS)
-            q, k, v = Q[:, :, part], K[:, :, part], V[:, :, part]  # fault: heads interleaved
-            if "keys for values" in self.fault:
-                v = k  # fault: keys for values
-            if "first head for all keys" in self.fault:
-                k = K[:, :, :d]  # fault: first head for all keys
+            part_of_keys = slice(0, d) if "first head for all keys" in self.fault else part
+            q, k = Q[:, :, part], K[:, :, part_of_keys]  # fault: heads interleaved, first head for all keys
+            v = (K if "keys for values" in self.fault else V)[:, :, part]  # fault: heads interleaved, keys for values
             scores = q @ k.transpose(0, 2, 1)  # fault: no scale
             if "scale by the width" in self.fault:
                 scores = scores / math.sqrt(WIDTH)  # fault: scale by the width
@@ -65,18 +63,15 @@ class LoopAttention:
                 scores = scores / math.sqrt(d)
             if "scaled twice" in self.fault:
                 scores = scores / math.sqrt(d)  # fault: scaled twice
-            future = np.triu(np.ones((t, t), dtype=bool), k=1)
-            if "one key of the future" in self.fault:
-                future = np.triu(np.ones((t, t), dtype=bool), k=2)
+            future = np.triu(np.ones((t, t), dtype=bool), k=2 if "one key of the future" in self.fault else 1)
             if "past hidden" in self.fault:
                 future = np.tril(np.ones((t, t), dtype=bool), k=-1)
             hidden = -5.0 if "weak mask" in self.fault else -1e9
             if "not causal" not in self.fault:
                 scores = np.where(future, hidden, scores)  # fault: one key of the future, past hidden, weak mask
             outs.append(self.softmax(scores) @ v)
-        y = np.concatenate(outs, axis=-1)
-        if "heads merged in another order" in self.fault:
-            y = np.stack(outs, axis=-1).reshape(x.shape)  # fault: heads merged in another order
+        y = np.stack(outs, axis=-1 if "heads merged in another order" in self.fault else -2)
+        y = y.reshape(x.shape)  # fault: heads merged in another order
         if "output bias lost" in self.fault:
             return y @ self.W_o  # fault: output bias lost
         return y @ self.W_o + self.b_o
@@ -158,13 +153,14 @@ class LayerNormByHand:
         if "over tokens and features" in self.fault:
             axis = (1, 2)
         mu = np.mean(x, axis=axis, keepdims=True)  # fault: over the tokens, over tokens and features
-        var = np.mean((x - mu) ** 2, axis=axis, keepdims=True)  # fault: over the tokens, over tokens and features
         if "unbiased" in self.fault:
             var = np.var(x, axis=axis, ddof=1, keepdims=True)  # fault: unbiased
-        if "second moment" in self.fault:
+        elif "second moment" in self.fault:
             var = np.mean(x**2, axis=axis, keepdims=True)  # fault: second moment
-        if "mean absolute deviation" in self.fault:
+        elif "mean absolute deviation" in self.fault:
             var = np.mean(np.abs(x - mu), axis=axis, keepdims=True) ** 2  # fault: mean absolute deviation
+        else:
+            var = np.mean((x - mu) ** 2, axis=axis, keepdims=True)  # fault: over the tokens, over tokens and features
         if "eps outside the root" in self.fault:
             x_hat = (x - mu) / (np.sqrt(var) + self.eps)  # fault: eps outside the root
         elif "no root" in self.fault:
@@ -212,20 +208,19 @@ class FeedForward:
         return 0.5 * z * (1 + np.tanh(math.sqrt(2 / np.pi) * (z + 0.044715 * z**3)))
 
     def __call__(self, x: Array) -> Array:
-        z = x @ self.W1 + self.b1  # fault: no activation
         if "bias after the activation" in self.fault:
             h = self.gelu(x @ self.W1) + self.b1  # fault: bias after the activation
-        elif "no activation" in self.fault:
-            h = z
         else:
-            h = self.gelu(z)
-        y = h @ self.W2 + self.b2
+            h = x @ self.W1 + self.b1  # fault: no activation
+            if "no activation" not in self.fault:
+                h = self.gelu(h)
+        y = h @ self.W2  # fault: output bias lost
+        if "output bias lost" not in self.fault:
+            y = y + self.b2
         if "activated twice" in self.fault:
             y = self.gelu(y)  # fault: activated twice
         if "residual inside" in self.fault:
             y = y + x  # fault: residual inside
-        if "output bias lost" in self.fault:
-            y = h @ self.W2  # fault: output bias lost
         return y
 
 
@@ -240,33 +235,35 @@ class SqueezeExcite:
 
     def __call__(self, x: Array) -> Array:
         b, height, width, c = x.shape
-        squeezed = x.mean(axis=(1, 2))
         if "maximum for mean" in self.fault:
             squeezed = x.max(axis=(1, 2))  # fault: maximum for mean
-        if "sum for mean" in self.fault:
+        elif "sum for mean" in self.fault:
             squeezed = x.sum(axis=(1, 2))  # fault: sum for mean
-        if "channels and space mixed" in self.fault:
+        elif "channels and space mixed" in self.fault:
             squeezed = x.reshape(b, c, height * width).mean(axis=2)  # fault: channels and space mixed
-        if "over the batch too" in self.fault:
+        elif "over the batch too" in self.fault:
             squeezed = np.broadcast_to(x.mean(axis=(0, 1, 2)), (b, c))  # fault: over the batch too
-        hidden = squeezed @ self.w1 + self.b1  # fault: no relu
+        else:
+            squeezed = x.mean(axis=(1, 2))
+        hidden = squeezed @ self.w1  # fault: first bias lost
+        if "first bias lost" not in self.fault:
+            hidden = hidden + self.b1  # fault: no relu
         if "tanh for relu" in self.fault:
             hidden = np.tanh(hidden)  # fault: tanh for relu
         elif "no relu" not in self.fault:
             hidden = np.maximum(hidden, 0)
-        if "first bias lost" in self.fault:
-            hidden = np.maximum(squeezed @ self.w1, 0)  # fault: first bias lost
         logits = hidden @ self.w2 + self.b2  # fault: no sigmoid
-        gate = 1 / (1 + np.exp(-logits))
         if "no sigmoid" in self.fault:
             gate = logits
-        if "softmax for sigmoid" in self.fault:
+        elif "softmax for sigmoid" in self.fault:
             e = np.exp(logits - logits.max(-1, keepdims=True))
             gate = e / e.sum(-1, keepdims=True)  # fault: softmax for sigmoid
-        if "hard sigmoid of Keras 2" in self.fault:
+        elif "hard sigmoid of Keras 2" in self.fault:
             gate = np.clip(0.2 * logits + 0.5, 0, 1)  # fault: hard sigmoid of Keras 2
-        if "hard sigmoid" in self.fault:
+        elif "hard sigmoid" in self.fault:
             gate = np.clip(logits + 3, 0, 6) / 6  # fault: hard sigmoid
+        else:
+            gate = 1 / (1 + np.exp(-logits))
         gate = gate[:, None, None, :]
         if "added" in self.fault:
             return x + gate  # fault: added
@@ -297,15 +294,15 @@ class NonLocalBlock:
 
     def __call__(self, x: Array) -> Array:
         b, _, height, width = x.shape
-        theta, phi = self.conv(self.theta, self.theta_b, x), self.conv(self.phi, self.phi_b, x)
+        theta, g = self.conv(self.theta, self.theta_b, x), self.pool(self.conv(self.g, self.g_b, x))
         if "one embedding for both" in self.fault:
-            phi = self.conv(self.theta, self.theta_b, x)  # fault: one embedding for both
-        g = self.conv(self.g, self.g_b, x)
+            phi = self.pool(theta)  # fault: one embedding for both
+        elif "pooled before the convolution" in self.fault:
+            phi = self.conv(self.phi, self.phi_b, self.pool(x))  # fault: pooled before the convolution
+        else:
+            phi = self.pool(self.conv(self.phi, self.phi_b, x))
         if "exchanged" in self.fault:
             phi, g = g, phi  # fault: exchanged
-        phi, g = self.pool(phi), self.pool(g)
-        if "pooled before the convolution" in self.fault:
-            phi = self.conv(self.phi, self.phi_b, self.pool(x))  # fault: pooled before the convolution
         if "queries column by column" in self.fault:
             theta = theta.swapaxes(2, 3)  # fault: queries column by column
         theta, phi, g = (y.reshape(b, 6, -1) for y in (theta, phi, g))
@@ -325,9 +322,8 @@ class NonLocalBlock:
             y = y.reshape(b, 6, height, width)  # fault: channels and space mixed
         else:
             y = y.transpose(0, 2, 1).reshape(b, 6, height, width)
-        z = self.conv(self.w_z, self.b_z, y)  # fault: no residual
-        if "bias lost" in self.fault:
-            z = np.einsum("oc,bchw->bohw", self.w_z, y)  # fault: bias lost
+        b_z = 0 * self.b_z if "bias lost" in self.fault else self.b_z
+        z = self.conv(self.w_z, b_z, y)  # fault: no residual, bias lost
         if "no residual" in self.fault:
             return z
         if "residual twice" in self.fault:
@@ -355,9 +351,12 @@ class EncoderBlock:
 
     def attend(self, x: Array, mask: Array, raw: Array) -> Array:
         b, t, c = x.shape
-        q, k, v = np.split(x @ self.W_qkv + self.b_qkv, 3, axis=-1)
         if "values of the input" in self.fault:
-            v = (raw @ self.W_qkv + self.b_qkv)[..., 2 * WIDTH :]  # fault: values of the input
+            W_q, W_k, W_v = np.split(self.W_qkv, 3, axis=-1)
+            b_q, b_k, b_v = np.split(self.b_qkv, 3, axis=-1)
+            q, k, v = x @ W_q + b_q, x @ W_k + b_k, raw @ W_v + b_v  # fault: values of the input
+        else:
+            q, k, v = np.split(x @ self.W_qkv + self.b_qkv, 3, axis=-1)
         q, k, v = (y.reshape(b, t, HEADS, -1).transpose(0, 2, 1, 3) for y in (q, k, v))
         scores = q @ k.transpose(0, 1, 3, 2) / np.sqrt(k.shape[-1])  # fault: padding seen
         keep = mask[:, None, None, :]
@@ -395,11 +394,12 @@ class EncoderBlock:
             z = a
         else:
             z = x + a
-        y = self.norm(z, self.g2, self.s2)
         if "one norm for both" in self.fault:
             y = self.norm(z, self.g1, self.s1)  # fault: one norm for both
-        if "no second norm" in self.fault:
+        elif "no second norm" in self.fault:
             y = z  # fault: no second norm
+        else:
+            y = self.norm(z, self.g2, self.s2)
         if "residual of the input" in self.fault:
             return x + self.feed(y)  # fault: residual of the input
         return z + self.feed(y)
