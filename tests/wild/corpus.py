@@ -2,15 +2,18 @@
 
 A file defines ``WILD``, a list of ``Wild``. Its classes take ``fault``: "" is right, "a" has the fault a, "a+b" both
 (``self.fault = fault.split("+")``, then ``if "a" in self.fault``). The line that computes the wrong value ends in the
-comment ``# fault: a``; a line with several says ``# fault: a, b``, and a fault may have several lines.
+comment ``# fault: a``; a line with several says ``# fault: a, b``, and a fault may have several lines. Where a shared
+class or function computes it, the line there says so too, and the layer has it among its ``parts``.
 
 ``observable`` shows, without any search, that the right layers compute their blocks and which faults change a result.
 """
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -42,6 +45,8 @@ class Wild:
     """A layer as people write it."""
 
     cls: Any
+    #: classes and functions of the file that it uses, in which lines of its faults may stand
+    parts: Sequence[Any] = ()
     #: the block that it computes
     block: Any
     faults: dict[str, Planted]
@@ -94,12 +99,34 @@ MARK = re.compile(r"#\s*fault: (.+?)(?:\s+#|\s*$)")
 
 def marks(wild: Wild) -> dict[str, list[int]]:
     """Fault -> the numbers of the lines, in the file of the layer, that are its culprits."""
-    source, first = inspect.getsourcelines(wild.cls)
+    own = lines(wild.cls)
+    for part in wild.parts:
+        for fault, numbers in lines(part).items():
+            if fault in wild.faults:  # other layers may use the part too
+                own.setdefault(fault, []).extend(numbers)
+    return own
+
+
+def lines(part: Any) -> dict[str, list[int]]:
+    """The same of one class or function."""
+    source, first = inspect.getsourcelines(part)
+    spans = statements("".join(source))
     found: dict[str, list[int]] = {}
-    for number, line in enumerate(source, first):
+    for number, line in enumerate(source, 1):
         if match := MARK.search(line):
+            start, end = min((s for s in spans if s[0] <= number <= s[1]), key=lambda s: s[1] - s[0])
             for fault in match[1].split(", "):
-                found.setdefault(fault.strip(), []).append(number)
+                found.setdefault(fault.strip(), []).extend(range(first + start - 1, first + end))
+    return found
+
+
+def statements(source: str) -> list[tuple[int, int]]:
+    """First and last line of every statement that holds no other one, and of the head of every one that does."""
+    found = []
+    for node in ast.walk(ast.parse(textwrap.dedent(source))):
+        if isinstance(node, ast.stmt):
+            body = getattr(node, "body", None)
+            found.append((node.lineno, body[0].lineno - 1 if body else node.end_lineno or node.lineno))
     return found
 
 

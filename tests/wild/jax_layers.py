@@ -399,7 +399,7 @@ def copied(**names: str) -> Callable[[Any], dict[str, np.ndarray]]:
     """The block's weights: ``query="q w b"`` is a part with a kernel and a bias, ``scale="scale"`` one alone."""
 
     def copy(layer: Any) -> dict[str, np.ndarray]:
-        params, found = layer.args[0], {}
+        params, found = layer.args[0], dict[str, np.ndarray]()
         for name, said in names.items():
             part, *leaves = said.split()
             if leaves:

@@ -281,10 +281,10 @@ def se_model(fault: Any = "") -> keras.Model:
     fault = fault.split("+")
     x = inputs = keras.Input((None, None, WIDTH))
     biased = "no biases" not in fault
-    between = "relu"
+    between: str | None = "relu"
     for name, activation in (("no relu", None), ("swish", "swish"), ("tanh", "tanh")):
         between = activation if name in fault else between
-    last = "sigmoid"
+    last: str | None = "sigmoid"
     for name, activation in (("softmax", "softmax"), ("hard sigmoid", "hard_sigmoid"), ("no sigmoid", None)):
         last = activation if name in fault else last
     reduce = layers.Dense(3, activation=between, use_bias=biased, name="reduce")
@@ -568,9 +568,8 @@ def built(*shapes: tuple[int, ...], kept: bool = False) -> Callable[[Any, str, i
         keras.config.set_dtype_policy("float64")
         try:
             layer = cls(fault)
-            given = [np.ones(shape) for shape in shapes]
-            if kept:
-                given[-1] = given[-1] > 0
+            given = [np.ones(shape) for shape in shapes[: -1 if kept else None]]
+            given += [np.ones(shape, dtype=bool) for shape in shapes[len(given) :]]
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # with some faults a part is left unused, which Keras warns of
                 layer(*given)
@@ -666,7 +665,7 @@ def sk_copy(layer: Any) -> dict[str, np.ndarray]:
 def gpt_copy(layer: Any) -> dict[str, np.ndarray]:
     kernels = np.split(np.array(layer.c_attn.kernel), 3, axis=1)
     biases = np.split(np.array(layer.c_attn.bias), 3)
-    found = {}
+    found: dict[str, np.ndarray] = {}
     for name, kernel, bias in zip(("query", "key", "value"), kernels, biases, strict=True):
         found |= {f"attention.{name}.kernel": kernel, f"attention.{name}.bias": bias}
     return {

@@ -10,7 +10,6 @@ import zlib
 from collections import Counter
 from dataclasses import dataclass, field
 from importlib import import_module, util
-from typing import Any
 
 import numpy as np
 
@@ -20,7 +19,8 @@ from .corpus import Wild, marks
 
 #: file -> the framework that it needs
 FILES = {
-    "torch_masks": "torch", "torch_attention": "torch", "torch_transformers": "torch", "torch_parts": "torch",
+    "torch_masks": "torch", "torch_attention": "torch", "torch_positions": "torch",
+    "torch_transformers": "torch", "torch_parts": "torch",
     "torch_maps": "torch", "torch_pixels": "torch",
 }  # fmt: skip
 #: how far a right layer may be from its block, and a fault at least from the right layer, of the largest value
@@ -30,7 +30,7 @@ NEAR, FAR = 1e-10, 1e-8
 def corpus() -> list[Wild]:
     """Every layer whose framework is there."""
     here = __package__ or "wild"
-    files = [name for name, framework in FILES.items() if util.find_spec(framework)]
+    files = [n for n, framework in FILES.items() if util.find_spec(framework) and util.find_spec(f"{here}.{n}")]
     return [wild for name in files for wild in import_module(f"{here}.{name}").WILD]
 
 
@@ -52,26 +52,19 @@ def apart(got: np.ndarray, want: np.ndarray) -> float:
     return float(np.abs(got - want).max() / max(1.0, np.abs(want).max()))
 
 
-def result(wild: Wild, fault: str, seed: int, inputs: Any) -> np.ndarray:
-    """What the layer with the fault gives; NaN if it raises."""
-    layer = wild.build(fault, seed)
-    try:
-        return wild(layer, inputs)
-    except (RuntimeError, ValueError, IndexError) as error:
-        if not fault:
-            raise
-        return np.array([float("nan"), len(str(error))])
+def observe(wild: Wild, cases: int = 20, enough: int | None = None) -> Found:
+    """Run the layer, and it with every fault and pair, on ``cases`` seeds with inputs of their own.
 
-
-def observe(wild: Wild, cases: int = 20) -> Found:
-    """Run the layer, and it with every fault and pair, on ``cases`` seeds with inputs of their own."""
+    ``enough``: a fault that has shown so often is not run any more.
+    """
     found = Found(wild, cases)
     found.wrong += marked(wild)
     for seed in range(cases):
         inputs = wild.draw(np.random.default_rng([zlib.crc32(wild.name.encode()), seed]))
         right = wild.build("", seed)
+        given = wild.given(right, inputs)
         with ar.record() as taps:
-            want = wild.wanted(right, inputs)
+            want = wild.expect(wild.block(wild.copy(right), **given), inputs)
         got = wild(right, inputs)
         off = apart(got, want)
         found.worst = max(found.worst, off)
@@ -79,15 +72,16 @@ def observe(wild: Wild, cases: int = 20) -> Found:
             found.wrong.append(f"seed {seed}: the right layer is {off:.1e} off, {got.shape} and {want.shape}")
         if seed == 0:
             found.wrong += placed(wild, [*taps, "output"])
-        faulty = {fault: result(wild, fault, seed, inputs) for fault in [*wild.faults, *wild.pairs]}
+        asked = [f for f in [*wild.faults, *wild.pairs] if enough is None or found.shown[f] < enough]
+        faulty = {fault: wild(wild.build(fault, seed), inputs) for fault in asked}
         found.shown.update(fault for fault, y in faulty.items() if apart(y, want) > FAR)
         for fault, said in wild.faults.items():
-            if said.alias is not None:
+            if said.alias is not None and fault in faulty:
                 other = said.alias(dict(wild.copy(right)))
-                y = wild.expect(wild.block(other, **wild.given(right, inputs)), inputs)
+                y = wild.expect(wild.block(other, **given), inputs)
                 if (off := apart(faulty[fault], y)) > NEAR:
                     found.wrong.append(f"seed {seed}: {fault}: with its other weights the block is {off:.1e} off")
-        for pair in wild.pairs:
+        for pair in wild.pairs if enough is None else ():
             for single in pair.split("+"):
                 if np.array_equal(faulty[pair], faulty[single], equal_nan=True):
                     found.shown[f"{pair} / {single}"] += 1
