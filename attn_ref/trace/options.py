@@ -32,10 +32,9 @@ def instead(search: Search, met: int) -> tuple[Attempt, Fault, Reason] | None:
     for name, value in alternatives(search.block):
         try:
             other = rebuilt(search.block, name, value)
-            found = Search(other, search.inputs, search.trace, search.outputs)
+            found = Search(other, search.inputs, search.trace, search.outputs, like=search)
         except Exception:  # of options that do not go together
             continue
-        found.finder = search.finder
         attempt = found.best({}, 60)
         if attempt.met > max(met, best[0].met if best else 0):
             best = attempt, name, value, other

@@ -10,6 +10,7 @@ import numpy as np
 
 from attn_ref.block import Block
 from attn_ref.tap import Probe, Tapped, full_name, probe, replace
+from attn_ref.tap import record as recording
 from attn_ref.trace.match import MOST_PARTS, Finder, same, turned
 from attn_ref.trace.record import Record, Trace
 from attn_ref.trace.wiring import NotSolved, Solver
@@ -103,13 +104,23 @@ class Search:
         trace: Trace,
         outputs: Sequence[np.ndarray],
         known: Mapping[str, np.ndarray] | None = None,
+        like: Search | None = None,
     ) -> None:
+        """``known``: weights that are not looked for. ``like``: another search in this trace, for another block."""
         self.known = dict(known or {})
         self.block, self.inputs, self.trace, self.outputs = block, dict(inputs), trace, list(outputs)
-        self.finder = Finder(trace.records, trace.faint)
-        self.memory: dict[Any, Any] = {}
+        self.finder: Finder = Finder(trace.records, trace.faint) if like is None else like.finder
+        #: what was found of values, whichever block asks; and what depends on what in this block
+        self.memory: dict[Any, Any] = {} if like is None else like.memory
+        self.behind: dict[str, set[str]] = {}
         self.runs = 0
         self.shapes = {name: param.shape for name, param in block.params().items()}
+
+    def expected(self) -> list[str]:
+        """The taps of the block, for these inputs."""
+        with recording() as taps, np.errstate(all="ignore"):
+            self.block(self.block.init(), **self.inputs)
+        return list(taps)
 
     def attempt(self, decisions: Sequence[int], stand_ins: Mapping[str, np.ndarray]) -> Attempt:
         """One run."""
@@ -175,8 +186,7 @@ class Search:
 
     def met_behind(self, attempt: Attempt, tap: str) -> bool:
         """Has the layer a value that depends on this tap?"""
-        key = ("depends", tap)
-        if key not in self.memory:
+        if tap not in self.behind:
             weights = self.block.init() | attempt.weights
             runs = []
             for factor in (1.0, 1.01):
@@ -184,8 +194,8 @@ class Search:
                     self.block.forward(Weights(weights), **self.inputs)
                 runs.append({name: np.asarray(x.value) for name, x in taps.items()})
             one, two = runs
-            self.memory[key] = {n for n in one if n != tap and not np.array_equal(one[n], two[n], equal_nan=True)}
-        return any(attempt.taps.get(name) is not None for name in self.memory[key])
+            self.behind[tap] = {n for n in one if n != tap and not np.array_equal(one[n], two[n], equal_nan=True)}
+        return any(attempt.taps.get(name) is not None for name in self.behind[tap])
 
     def stands_for(self, attempt: Attempt, tap: str) -> list[tuple[Record, np.ndarray]]:
         """The values that may stand in the place of a tap: of its size, none older than the last that both have."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import lru_cache
 from typing import Any
 from unittest import mock
 
@@ -100,7 +101,7 @@ class Solver:
                 size = int(np.prod(kernel.shape[:-1]))
                 if options.get("groups", 1) != 1:
                     raise NotSolved(f"{kernel.name} has groups")
-                every = np.eye(size).reshape(*kernel.shape[:-1], size)
+                every = identity(size).reshape(*kernel.shape[:-1], size)
                 kernel, bias = self.affine(plain["conv"](x, every, None, **options), kernel, bias, x)
             return plain["conv"](x, kernel, bias, **options)
 
@@ -265,6 +266,12 @@ def digits(x: np.ndarray) -> bytes:
 def unbiased(b: np.ndarray | None) -> bool:
     """Is a bias nothing?"""
     return b is not None and not np.any(np.abs(b) > 1e-9)
+
+
+@lru_cache(maxsize=8)
+def identity(size: int) -> np.ndarray:
+    """Ones on the diagonal."""
+    return np.eye(size)
 
 
 def picks(w: np.ndarray) -> bool:
