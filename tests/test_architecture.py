@@ -15,9 +15,12 @@ PACKAGES = {
     "attn_ref": ROOT / "attn_ref",
     "attn_ref_torch": ROOT / "backends" / "attn_ref_torch",
     "attn_ref_keras": ROOT / "backends" / "attn_ref_keras",
+    "attn_ref_jax": ROOT / "backends" / "attn_ref_jax",
 }
 #: of backends: what may import the porter, and the layer of ``attn_ref`` up to which the rest may import
 ENDS, HIGHEST = ("ends", "checkpoint"), 6
+#: it has no mirrors and only traces, for layers of Keras as well
+TRACER = "attn_ref_jax"
 
 
 @cache
@@ -86,8 +89,9 @@ def wrong(module: str, other: str) -> str:
         if of == package or not part(other):
             return ""
         if of != "attn_ref":
-            return "a backend imports no other"
-        allowed = (part(module) in ENDS and part(other) == "port") or part(module) == part(other) == "trace"
+            return "" if of == TRACER and part(module) == "trace" else "a backend imports no other"
+        traces = part(module) == "trace" or package == TRACER
+        allowed = (part(module) in ENDS and part(other) == "port") or (traces and part(other) == "trace")
         if layer[part(other)] > HIGHEST and not allowed:
             return f"a mirror does not know {part(other)}"
         return ""

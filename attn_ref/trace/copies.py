@@ -38,7 +38,7 @@ class Copier:
         if isinstance(x, dict | list | tuple | set):
             return self.container(x, path)
         if isinstance(x, FunctionType):
-            return x if inner(x.__code__.co_filename) else self.function(x, path)
+            return self.wrapper(x, path) if inner(x.__code__.co_filename) else self.function(x, path)
         if isinstance(x, MethodType):
             return MethodType(self(x.__func__, path), self(x.__self__, path))
         if isinstance(x, functools.partial):
@@ -71,6 +71,19 @@ class Copier:
         parts = [self(value, within(path, n)) for n, value in enumerate(x)]
         return self.keep(x, type(x)(*parts) if hasattr(x, "_fields") else type(x)(parts))
 
+    def wrapper(self, f: FunctionType, path: str) -> Any:
+        """A framework's function; around a copy where it is around a function that changes, as one that maps is."""
+        around = [cell.cell_contents for cell in f.__closure__ or () if callable(contents(cell))]
+        self.keep(f, f)
+        copies = {id(x): self(x, path) for x in around}
+        if all(copies[id(x)] is x for x in around):
+            return f
+        cells = tuple(CellType(copies.get(id(contents(cell)), contents(cell))) for cell in f.__closure__ or ())
+        made = FunctionType(f.__code__, f.__globals__, f.__name__, f.__defaults__, cells)
+        made.__kwdefaults__ = f.__kwdefaults__
+        made.__dict__.update(f.__dict__)
+        return self.keep(f, made)
+
     def function(self, f: FunctionType, path: str) -> Any:
         """The function with copies in its closure, its defaults and the globals that it reads; itself without any."""
         cells = tuple(CellType() for _ in f.__closure__ or ())
@@ -80,12 +93,9 @@ class Copier:
         self.keep(f, made)
         changed = False
         for name, cell, before in zip(f.__code__.co_freevars, cells, f.__closure__ or (), strict=True):
-            try:
-                value = before.cell_contents
-            except ValueError:  # it is not set yet
-                continue
-            cell.cell_contents = self(value, within(path, name))
-            changed |= cell.cell_contents is not value
+            if (value := contents(before)) is not NOTHING:
+                cell.cell_contents = self(value, within(path, name))
+                changed |= cell.cell_contents is not value
         names = f.__code__.co_varnames[: f.__code__.co_argcount]
         defaults = f.__defaults__ or ()
         last = names[len(names) - len(defaults) :]
@@ -128,6 +138,14 @@ class Double:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.call(*args, **kwargs)
+
+
+def contents(cell: CellType) -> Any:
+    """What a cell holds; NOTHING where it is not set yet."""
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return NOTHING
 
 
 def within(path: str, name: Any) -> str:

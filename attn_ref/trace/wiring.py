@@ -281,14 +281,18 @@ def picks(w: np.ndarray) -> bool:
 
 
 def joined_parts(options: Sequence[Any], parts: int) -> Iterator[Any]:
-    """Kernels that are made of one for each head: in turn (q, k, v of each head), or one after the other."""
+    """Kernels that are made of one for each head: in turn (q, k, v of each head), or one after the other.
+
+    Those of one line first: a line of a loop gives what is one kind.
+    """
     if len(options) % parts:
         return
     kinds = len(options) // parts
-    for i in range(kinds):
-        for group in (options[i::kinds], options[i * parts : (i + 1) * parts]):
-            bias = None if group[0][2] is None else np.concatenate([b for _, _, b in group])
-            yield group[-1][0], np.concatenate([w for _, w, _ in group], axis=1), bias
+    in_turn = [options[i::kinds] for i in range(kinds)]
+    after = [options[i * parts : (i + 1) * parts] for i in range(kinds)]
+    for group in sorted([*in_turn, *after], key=lambda group: len({record.line for record, *_ in group})):
+        bias = None if group[0][2] is None else np.concatenate([b for _, _, b in group])
+        yield group[-1][0], np.concatenate([w for _, w, _ in group], axis=1), bias
 
 
 class NotSolved(Exception):

@@ -54,7 +54,7 @@ def first_that_runs(
     errors: dict[str, str] = {}
     for name, tracer in tracers_of(layer, framework):
         try:
-            runner = Runner(tracer, tracer.double(layer))
+            runner = Runner(tracer, copied(tracer, layer))
             fixed = fixed_sizes(tracer, layer, block)
             inputs = first_inputs(block, seed, fixed)
             tell("tracing the layer")
