@@ -126,7 +126,7 @@ class Walker:
 
     def line(self, eqn: JaxprEqn, caller: Line | None) -> Line | None:
         """The line of the user's that asked for an operation; inside of what a framework compiles, that of its call."""
-        frames = eqn.source_info.traceback.frames if eqn.source_info.traceback else ()
+        frames: Any = eqn.source_info.traceback.frames if eqn.source_info.traceback else ()
         lines = (Line(f.file_name, f.line_num, f.function_name.rpartition(".")[2]) for f in frames)
         found = users(lines, self.home)
         return found if found and (caller is None or not inner(found.file)) else caller

@@ -1,31 +1,51 @@
-"""Tracing a layer of Keras on TensorFlow: every operation with its value and the line that caused it.
+"""Tracing a layer of Keras on TensorFlow or JAX: every operation with its value and the line that caused it.
 
 A copy in float64 runs where the layer's configuration gives one; otherwise the layer itself does, in its own dtype.
-Nothing of the layer changes.
+Nothing of the layer changes. On JAX the steps are those of the jaxpr, as ``attn_ref_jax`` walks it.
 """
 
 from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib import import_module
 from types import FrameType
 from typing import Any
+from unittest.mock import patch
 
 import keras
 import numpy as np
 
-from attn_ref.trace.record import Record, Trace, stirred, users_line
+from attn_ref.trace.record import Trace, stirred, users_line
 from attn_ref.trace.slope import STEP, Slope
+from attn_ref.trace.store import LIMIT, Store
 
 #: where channels stand
 CHANNELS_LAST = True
 
 
+def on(backend: str) -> bool:
+    """Does Keras compute with it?"""
+    return bool(keras.backend.backend() == backend)
+
+
+@contextmanager
+def wide() -> Iterator[None]:
+    """While it lasts, float64 is what it says: JAX has to be told, and Keras, which takes float32 for it there."""
+    if not on("jax"):
+        yield
+        return
+    narrowed = getattr(import_module("keras.src.backend.common.dtypes"), "BIT64_TO_BIT32_DTYPE", {})
+    with import_module("jax").enable_x64(True), patch.dict(narrowed, {"float64": "float64"}):
+        yield
+
+
 def double(layer: Any) -> Any:
     """A copy in float64, with the same weights; the layer itself where no copy can be made of its configuration."""
     if not isinstance(layer, keras.layers.Layer):
-        return layer
+        return import_module("attn_ref_jax.trace").double(layer) if on("jax") else layer
     try:
         return Copy(layer)
     except Exception:  # whatever a stranger's configuration lacks
@@ -54,13 +74,17 @@ class Copy:
         before = keras.config.dtype_policy()
         keras.config.set_dtype_policy("float64")
         try:
-            return type(self.layer).from_config(widened(self.layer.get_config()))
+            with wide():
+                return type(self.layer).from_config(widened(self.layer.get_config()))
         finally:
             keras.config.set_dtype_policy(before)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if self.loaded:
-            return self.made(*args, **kwargs)
+        with wide():
+            return self.made(*args, **kwargs) if self.loaded else self.first(*args, **kwargs)
+
+    def first(self, *args: Any, **kwargs: Any) -> Any:
+        """The first call, which makes weights."""
         try:
             self.made(*args, **kwargs)
             ours, theirs = self.made.weights, self.layer.weights
@@ -84,10 +108,12 @@ def floats(x: Any) -> bool:
     return hasattr(x, "dtype") and "float" in str(x.dtype)
 
 
-def trace(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any], limit: int = 4_000_000) -> Trace:
+def trace(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any], limit: int = LIMIT) -> Trace:
     """Run ``layer``, which ``double`` gave, on NumPy arrays and record everything; nothing with a ``limit`` of 0."""
-    if keras.backend.backend() != "tensorflow":
-        raise NotImplementedError("layers of Keras are traced on TensorFlow: KERAS_BACKEND=tensorflow")
+    if on("jax"):
+        return on_jax(layer, args, kwargs, limit)
+    if not on("tensorflow"):
+        raise NotImplementedError("layers of Keras are traced on TensorFlow and JAX: KERAS_BACKEND=tensorflow or jax")
     from tensorflow.python.framework import op_callbacks
 
     real = layer.made if isinstance(layer, Copy) else layer
@@ -98,7 +124,7 @@ def trace(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any], limit: int
         return Trace([], layer(*given, **named))
     if not getattr(layer, "loaded", False):
         layer(*given, **named)  # what is made at the first call is made
-    records: list[Record] = []
+    store = Store(limit)
     files = home(real)
     read: set[int] = set()
 
@@ -108,16 +134,38 @@ def trace(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any], limit: int
         frame = sys._getframe(1)
         line = users_line(frame, files)
         for x in outputs:
-            if hasattr(x, "numpy") and "float" in str(x.dtype.name) and 0 < np.prod(x.shape) <= limit:
-                value = np.array(x.numpy(), np.float64)
-                records.append(Record(len(records), within(frame, name), value, line))
+            if hasattr(x, "numpy") and "float" in str(x.dtype.name):
+                store.add(within(frame, name), np.asarray(x.numpy(), np.float64), line, x.dtype.size < 8)
 
     with op_callbacks_of(op_callbacks, callback):
         output = layer(*given, **named)
     parameters = {w.path: np.array(keras.ops.convert_to_numpy(w), np.float64) for w in getattr(real, "weights", [])}
     handles = {w.path: id_of(getattr(w.value, "handle", None)) for w in getattr(real, "weights", [])}
     unused = [path for path, number in handles.items() if number and number not in read]
-    return Trace(records, output, unused, parameters, narrow=not isinstance(layer, Copy))
+    store.narrow = store.narrow or not isinstance(layer, Copy)
+    return store.trace(output, unused, parameters)
+
+
+def on_jax(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any], limit: int) -> Trace:
+    """The same where Keras computes with JAX."""
+    from attn_ref_jax import trace as jax_trace
+
+    if isinstance(layer, jax_trace.Pure):
+        with wide():
+            return jax_trace.trace(layer, args, kwargs, limit)
+    with wide():
+        layer(*(lift(x, "float64") for x in args), **{name: lift(x, "float64") for name, x in kwargs.items()})
+    real = layer.made if isinstance(layer, Copy) else layer
+    held = {w.path: w.value for w in real.weights}
+
+    def function(own: Sequence[Any], *given: Any, **named: Any) -> Any:
+        now = dict(zip(held, own, strict=True))
+        trained = [now[v.path] for v in real.trainable_variables]
+        others = [now.get(v.path, v.value) for v in real.non_trainable_variables]
+        return real.stateless_call(trained, others, *given, **named)[0]
+
+    with wide():
+        return jax_trace.traced(function, held, args, kwargs, home(real), limit)
 
 
 class op_callbacks_of:
