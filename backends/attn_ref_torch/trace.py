@@ -1,13 +1,16 @@
 """Tracing a module of torch: every ATen operation with its value and the line that caused it.
 
-The module runs on a copy in float64, in evaluation, without gradients; fused attention is taken apart by torch's own
-plain form of it, so that its steps are seen. Nothing of the module, its buffers or the random state changes.
+A copy runs in float64, in evaluation, without gradients; fused attention is taken apart by torch's own plain form of
+it, so that its steps are seen. What is compiled runs as it was before; what ``torch.jit`` made has no lines. Nothing of
+the module, its buffers or the random state changes.
 """
 
 from __future__ import annotations
 
 import copy
+import inspect
 import sys
+import warnings
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import count
@@ -19,8 +22,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from attn_ref.trace.record import Record, Trace, stirred, users_line
+from attn_ref.trace.copies import NOTHING, Double, within
+from attn_ref.trace.record import Trace, leaves, stirred, users_line
 from attn_ref.trace.slope import STEP, Slope
+from attn_ref.trace.store import LIMIT, Store
 
 SEEDS = count()
 #: where channels stand
@@ -32,10 +37,8 @@ class Recorder(TorchDispatchMode):
 
     def __init__(self, limit: int, home: Collection[str]) -> None:
         super().__init__()
-        self.records: list[Record] = []
-        self.limit, self.home = limit, home
+        self.store, self.home = Store(limit), home
         self.taken: set[int] = set()
-        self.narrow = False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         for x in tree_leaves((args, kwargs)):
@@ -45,38 +48,91 @@ class Recorder(TorchDispatchMode):
         line = users_line(sys._getframe(1), self.home)
         name = str(func).removeprefix("aten.").partition(".")[0]
         for x in tree_leaves(result):
-            if isinstance(x, torch.Tensor) and x.is_floating_point() and x.dtype != torch.float64 and x.numel() > 1:
-                self.narrow = True
-            if isinstance(x, torch.Tensor) and x.is_floating_point() and 0 < x.numel() <= self.limit:
-                self.records.append(Record(len(self.records), name, to_numpy(x), line))
+            if isinstance(x, torch.Tensor) and x.is_floating_point():
+                self.store.add(name, in_numpy(x), line, x.dtype != torch.float64)
         return result
+
+
+def in_numpy(x: torch.Tensor) -> np.ndarray:
+    """Its numbers in float64, maybe in the same memory."""
+    return x.detach().to(torch.float64).cpu().numpy()
 
 
 def to_numpy(x: torch.Tensor) -> np.ndarray:
     """A copy."""
-    return x.detach().to(torch.float64).cpu().numpy().copy()
+    return in_numpy(x).copy()
 
 
 def double(layer: Any) -> Any:
-    """A copy of a module in float64, in evaluation, no parameter of one number alone; a function stays what it is."""
+    """A copy in float64, in evaluation: of a module, or of a function or object that holds tensors or modules."""
+    layer = eager(layer)
+    if isinstance(layer, torch.jit.ScriptModule | torch.jit.ScriptFunction) and constants(layer):
+        raise ValueError("torch.jit made constants in float32 of its parameters: give the module that it was made of")
     if not isinstance(layer, torch.nn.Module):
-        return layer
-    made = copy.deepcopy(layer).double().eval()
-    trained = {name: p for name, p in made.named_parameters() if p.requires_grad}
-    running = {n: x for n, x in made.named_buffers() if n.endswith(("running_mean", "running_var"))}
+        return Double(layer, converted)
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", "The .grad attribute of a Tensor that is not a leaf", UserWarning
+        )  # torch.jit
+        return moved(copy.deepcopy(layer).double().eval())
+
+
+def moved(layer: Any) -> Any:
+    """A copy of a module, no parameter or running statistic of one number alone."""
+    trained = {name: p for name, p in layer.named_parameters() if p.requires_grad}
+    running = {n: x for n, x in layer.named_buffers() if n.endswith(("running_mean", "running_var"))}
     with torch.no_grad():
         for name, x in {**trained, **running}.items():
             if (value := stirred(name, x.numpy())) is not None:
                 x.copy_(torch.from_numpy(value))
-    return made
+    return layer
 
 
-def trace(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any], limit: int = 4_000_000) -> Trace:
+def eager(layer: Any) -> Any:
+    """What was given to ``torch.compile``; anything else stays."""
+    while (
+        before := getattr(layer, "_orig_mod", None) or getattr(layer, "_torchdynamo_orig_callable", None)
+    ) is not None:
+        layer = before
+    return layer
+
+
+def constants(layer: Any) -> bool:
+    """Are there real tensors among the constants of what ``torch.jit`` made?"""
+    graph = layer.inlined_graph if hasattr(layer, "inlined_graph") else layer.graph
+    values = [x.output().toIValue() for x in graph.findAllNodes("prim::Constant", True)]
+    return any(isinstance(x, torch.Tensor) and x.is_floating_point() and x.numel() > 1 for x in values)
+
+
+def converted(x: Any) -> Any:
+    """A tensor or array of floats in float64, a module as its copy; NOTHING for anything else."""
+    if isinstance(x, torch.nn.Module):
+        return double(x)
+    if isinstance(x, np.ndarray) and x.dtype.kind == "f":
+        return np.array(x, np.float64)
+    if not isinstance(x, torch.Tensor) or not x.is_floating_point():
+        return NOTHING
+    new = x.detach().to(torch.float64, copy=True)
+    return torch.nn.Parameter(new) if isinstance(x, torch.nn.Parameter) else new
+
+
+def held(layer: Any) -> dict[str, torch.Tensor]:
+    """The parameters of a copy by name; of a function, the tensors that it holds."""
+    if isinstance(layer, torch.nn.Module):
+        return {name.replace("_orig_mod.", ""): p for name, p in layer.named_parameters()}
+    found: dict[str, torch.Tensor] = {}
+    for path, x in layer.parameters.items():
+        found |= {within(path, name): p for name, p in held(x).items()} if isinstance(x, torch.nn.Module) else {}
+        found |= {path: x} if isinstance(x, torch.Tensor) else {}
+    return found
+
+
+def trace(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any], limit: int = LIMIT) -> Trace:
     """Run ``layer``, which ``double`` gave, on NumPy arrays and record everything; nothing with a ``limit`` of 0."""
     given = [lift(x) for x in args]
     named = {name: lift(x) for name, x in kwargs.items()}
     recorder = Recorder(limit, home(layer))
-    own = dict(layer.named_parameters()) if isinstance(layer, torch.nn.Module) else {}
+    own = held(layer)
     fast = torch.backends.mha.get_fastpath_enabled()
     with ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng(devices=[]))
@@ -85,18 +141,28 @@ def trace(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any], limit: int
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         stack.callback(torch.backends.mha.set_fastpath_enabled, fast)
         torch.backends.mha.set_fastpath_enabled(False)
+        stack.enter_context(torch.compiler.set_stance("force_eager"))
+        stack.enter_context(torch.jit.optimized_execution(False))
         if limit:
             stack.enter_context(recorder)
         output = layer(*given, **named)
     if not limit:
         return Trace([], output)
     unused = [name for name, p in own.items() if p.untyped_storage().data_ptr() not in recorder.taken]
-    parameters = {name: to_numpy(p) for name, p in own.items()}
-    found = Trace(recorder.records, output, unused, parameters, recorder.narrow)
+    found = recorder.store.trace(output, unused, {name: to_numpy(p) for name, p in own.items()})
     before = [lift(x) for x in args]
     if any(isinstance(a, torch.Tensor) and not torch.equal(a, b) for a, b in zip(given, before, strict=True)):
         found.notes.append("it changes its input in place")
+    if any(isinstance(x, torch.jit.ScriptModule | torch.jit.ScriptFunction) for x in parts(layer)):
+        found.notes.append(
+            "torch.jit made it: its steps have no lines; give the module that it was made of to see them"
+        )
     return found
+
+
+def parts(layer: Any) -> list[Any]:
+    """A module and those inside; the function that was copied."""
+    return [*layer.modules()] if isinstance(layer, torch.nn.Module) else [layer.call]
 
 
 def home(layer: Any) -> set[str]:
@@ -104,8 +170,8 @@ def home(layer: Any) -> set[str]:
     if not isinstance(layer, torch.nn.Module):
         return set()
     holders = [module for module in layer.modules() if any(True for _ in module.children())]
-    calls = [getattr(type(module).forward, "__code__", None) for module in holders or [layer]]
-    return {call.co_filename for call in calls if call is not None}
+    calls = [inspect.getattr_static(type(module), "forward", None) for module in holders or [layer]]
+    return {call.__code__.co_filename for call in calls if inspect.isfunction(call)}
 
 
 def lift(x: Any) -> Any:
@@ -126,7 +192,7 @@ def slopes(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any], seed: int
     random = torch.Generator().manual_seed(seed)
     given = [lift(x) for x in args]
     named = {name: lift(x) for name, x in kwargs.items()}
-    at: dict[str, torch.Tensor] = dict(layer.named_parameters()) if isinstance(layer, torch.nn.Module) else {}
+    at = held(layer)
     trains = {name: p.requires_grad for name, p in at.items()}
     inputs = {f"input {i}": x for i, x in enumerate(given) if isinstance(x, torch.Tensor) and x.is_floating_point()}
     at |= inputs
@@ -165,6 +231,4 @@ def slopes(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any], seed: int
 
 def reals(result: Any) -> list[torch.Tensor]:
     """The tensors of real numbers in a result."""
-    if hasattr(result, "__dict__") and not isinstance(result, torch.Tensor | tuple | list | dict):
-        result = vars(result)
-    return [x for x in tree_leaves(result) if isinstance(x, torch.Tensor) and x.is_floating_point()]
+    return [x for x in leaves(result) if isinstance(x, torch.Tensor) and x.is_floating_point()]
