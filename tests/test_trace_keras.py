@@ -50,6 +50,9 @@ def test_right_layers_agree(backend: str) -> None:
         assert verdict["worst"] < 16
         assert verdict["notes"] == []
         assert all(verdict["wiring"][key].endswith(value) for key, value in wired.items()), verdict["wiring"]
+    plain = found(backend)["verdicts"]["function: "]
+    assert plain["ok"], plain
+    assert backend == "tensorflow" or plain["wiring"]["expand.kernel"] == "up"
 
 
 def test_faults_are_found_at_their_place(backend: str, expected: Any) -> None:
@@ -69,5 +72,6 @@ def test_faults_are_found_at_their_place(backend: str, expected: Any) -> None:
 
 def test_the_process_is_as_it_was(backend: str) -> None:
     state = found(backend)["state"]
-    assert state["dtypes"] == ["float32", "float64" if backend == "tensorflow" else "float32"]
+    assert state["plain"] == "float32"
+    assert state["promoted"] == ("float64" if backend == "tensorflow" else "float32")
     assert not state.get("x64")

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 from keras import layers, ops
 
 import attn_ref as ar
@@ -124,6 +125,13 @@ LAYERS: list[tuple[Callable[[str], Any], ar.Block, dict[str, tuple[str, str, str
 ]  # fmt: skip
 
 
+def function() -> Callable[[Any], Any]:
+    """A function of ``keras.ops`` and of arrays that it closes over."""
+    rng = np.random.default_rng(0)
+    up, down = (rng.normal(size=shape).astype(np.float32) for shape in ((WIDTH, HIDDEN), (HIDDEN, WIDTH)))
+    return lambda x: ops.matmul(ops.relu(ops.matmul(x, up)), down)
+
+
 def told(make: Callable[[str], Any], block: ar.Block, fault: str) -> dict[str, Any]:
     """The verdict as plain data, and that nothing else is as it was not before."""
     keras.utils.set_random_seed(0)
@@ -140,9 +148,9 @@ def told(make: Callable[[str], Any], block: ar.Block, fault: str) -> dict[str, A
 
 if __name__ == "__main__":
     found = {f"{m.__name__}: {fault}": told(m, block, fault) for m, block, faults in LAYERS for fault in ["", *faults]}
-    state = {
-        "dtypes": [keras.backend.standardize_dtype(ops.ones(2).dtype), keras.backend.result_type("float64", float)]
-    }
+    found["function: "] = ar.conform(function(), LAYERS[1][1], cases=2).to_json()
+    state: dict[str, Any] = {"plain": keras.backend.standardize_dtype(ops.ones(2).dtype)}
+    state["promoted"] = keras.backend.result_type("float64", float)
     if keras.backend.backend() == "jax":
         state["x64"] = __import__("jax").config.jax_enable_x64
     json.dump({"verdicts": found, "state": state}, sys.stdout)
