@@ -52,7 +52,8 @@ def test_right_layers_agree(backend: str) -> None:
         assert all(verdict["wiring"][key].endswith(value) for key, value in wired.items()), verdict["wiring"]
     plain = found(backend)["verdicts"]["function: "]
     assert plain["ok"], plain
-    assert backend == "tensorflow" or plain["wiring"]["expand.kernel"] == "up"
+    assert plain["wiring"]["expand.kernel"] == "up"
+    assert plain["notes"] == []
 
 
 def test_faults_are_found_at_their_place(backend: str, expected: Any) -> None:

@@ -142,6 +142,55 @@ def test_a_layer_that_changes_its_input_or_draws_is_told() -> None:
     assert any("something else each time" in note for note in ar.conform(draws, mha(), cases=1).notes)
 
 
+def test_arrays_that_tell_compute_what_numpy_does() -> None:
+    """Every method and a number of functions, with what they write in place; the results tell as well."""
+    rng = np.random.default_rng(0)
+
+    def runs(kind: type) -> list[Any]:
+        x, y = (np.array(z).view(kind) for z in (values, values.T))
+        arguments = {
+            "astype": ["float64"], "clip": [-1, 1], "compress": [[True, False, True], 1],
+            "dot": [y], "repeat": [2, 1], "reshape": [3, 5], "swapaxes": [0, 1], "take": [[2, 0], 1],
+        }  # fmt: skip
+        index = np.array([[0, 1, 0], [1, 1, 0]])
+        found = [getattr(x, n)(*arguments.get(n, [])) for n in plain_numpy.METHODS]
+        found += [
+            np.choose(index, [x[0, :3], x[1, :3]]),
+            x.mean(0, keepdims=True),
+            x.max(axis=1),
+            x[..., None],
+            x[x > 0],
+        ]
+        found += [np.concatenate([x, x]), np.stack([x, x], -1), np.einsum("ij,jk->ik", x, y), np.where(x > 0, x, 0)]
+        found += [np.split(x, 5, axis=1), np.linalg.norm(x, axis=-1), np.var(x, -1), np.pad(x, 1), np.tril(x), x @ y]
+        found += [np.add.reduce(x, 0), np.maximum(x, 0), np.exp(x, where=x < 9, out=np.zeros_like(x)), np.outer(x, x)]
+        found += [
+            np.apply_along_axis(softmax, 1, x),
+            np.tensordot(x, y, 1),
+            np.vectorize(abs)(x).tolist(),
+            divmod(x, 2),
+            -x,
+        ]
+        z = x.copy()
+        z += 1
+        z[0] = x[1]
+        z[z > 1] *= 2
+        np.add.at(z, (0, 0), 5)
+        np.copyto(z, 7, where=z < 0)
+        np.multiply(z, 3, out=z)
+        z.sort(0)
+        return [*found, z, float(x[0, 0]), list(x)]
+
+    values = rng.normal(size=(3, 5))
+    for a, b in zip(flat(runs(plain_numpy.Seen)), flat(runs(np.ndarray)), strict=True):
+        assert np.array_equal(a, b)
+        assert isinstance(a, plain_numpy.Seen) or not isinstance(b, np.ndarray) or a.dtype.kind != "f"
+
+
+def flat(x: Any) -> list[Any]:
+    return [z for y in x for z in flat(y)] if isinstance(x, list | tuple) else [x]
+
+
 # memory ---------------------------------------------------------------------------------------------------------------
 
 

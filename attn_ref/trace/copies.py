@@ -117,7 +117,8 @@ class Copier:
 
     def thing(self, x: Any, path: str) -> Any:
         """A copy of any other object: of what it holds where that can be seen, else a deep one, else itself."""
-        names = [*getattr(x, "__dict__", ()), *slots(type(x))]
+        framework = type(x).__module__.partition(".")[0] in INNER
+        names = [] if framework else [*getattr(x, "__dict__", ()), *slots(type(x))]
         try:
             made = self.keep(x, copy.copy(x) if names else copy.deepcopy(x))
         except Exception:  # it lets nobody copy it, as a lock does

@@ -92,7 +92,7 @@ def method(name: str) -> Callable[..., Any]:
 
 
 METHODS = (
-    "astype", "choose", "clip", "compress", "copy", "cumprod", "cumsum", "diagonal", "dot", "flatten", "max", "mean",
+    "astype", "clip", "compress", "copy", "cumprod", "cumsum", "diagonal", "dot", "flatten", "max", "mean",
     "min", "prod", "ravel", "repeat", "reshape", "round", "squeeze", "std", "sum", "swapaxes", "take", "trace",
     "transpose", "var",
 )  # fmt: skip

@@ -18,6 +18,7 @@ from unittest.mock import patch
 import keras
 import numpy as np
 
+from attn_ref.trace.copies import NOTHING, Double
 from attn_ref.trace.record import Trace, stirred, users_line
 from attn_ref.trace.slope import STEP, Slope
 from attn_ref.trace.store import LIMIT, Store
@@ -45,11 +46,28 @@ def wide() -> Iterator[None]:
 def double(layer: Any) -> Any:
     """A copy in float64, with the same weights; the layer itself where no copy can be made of its configuration."""
     if not isinstance(layer, keras.layers.Layer):
-        return import_module("attn_ref_jax.trace").double(layer) if on("jax") else layer
+        return import_module("attn_ref_jax.trace").double(layer) if on("jax") else Double(layer, converted)
     try:
         return Copy(layer)
     except Exception:  # whatever a stranger's configuration lacks
         return layer
+
+
+def converted(x: Any) -> Any:
+    """An array or tensor of floats in float64; NOTHING for anything else."""
+    if isinstance(x, np.ndarray) and x.dtype.kind == "f":
+        return np.array(x, np.float64)
+    tensor = keras.ops.is_tensor(x) and floats(x)
+    return keras.ops.cast(x, "float64") if tensor else NOTHING
+
+
+def by_name(variables: Sequence[Any]) -> dict[str, Any]:
+    """Variables by path; where several have one, with a number."""
+    found: dict[str, Any] = {}
+    for v in variables:
+        alike = sum(name.partition(" ")[0] == v.path for name in found)
+        found[f"{v.path} {alike + 1}" if alike else v.path] = v
+    return found
 
 
 def widened(told: Any) -> Any:
@@ -117,7 +135,7 @@ def trace(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any], limit: int
     from tensorflow.python.framework import op_callbacks
 
     real = layer.made if isinstance(layer, Copy) else layer
-    dtype = "float64" if isinstance(layer, Copy) else getattr(layer, "compute_dtype", "float32")
+    dtype = "float64" if isinstance(layer, Copy | Double) else layer.compute_dtype
     given = [lift(x, dtype) for x in args]
     named = {name: lift(x, dtype) for name, x in kwargs.items()}
     if not limit:
@@ -139,10 +157,11 @@ def trace(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any], limit: int
 
     with op_callbacks_of(op_callbacks, callback):
         output = layer(*given, **named)
-    parameters = {w.path: np.array(keras.ops.convert_to_numpy(w), np.float64) for w in getattr(real, "weights", [])}
-    handles = {w.path: id_of(getattr(w.value, "handle", None)) for w in getattr(real, "weights", [])}
-    unused = [path for path, number in handles.items() if number and number not in read]
-    store.narrow = store.narrow or not isinstance(layer, Copy)
+    own = by_name(real.weights) if hasattr(real, "weights") else real.parameters
+    parameters = {name: np.array(keras.ops.convert_to_numpy(w), np.float64) for name, w in own.items()}
+    handles = {name: id_of(getattr(getattr(w, "value", None), "handle", None)) for name, w in own.items()}
+    unused = [name for name, number in handles.items() if number and number not in read]
+    store.narrow = store.narrow or not isinstance(layer, Copy | Double)
     return store.trace(output, unused, parameters)
 
 
@@ -156,16 +175,17 @@ def on_jax(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any], limit: in
     with wide():
         layer(*(lift(x, "float64") for x in args), **{name: lift(x, "float64") for name, x in kwargs.items()})
     real = layer.made if isinstance(layer, Copy) else layer
-    held = {w.path: w.value for w in real.weights}
+    held = by_name(real.weights)
 
     def function(own: Sequence[Any], *given: Any, **named: Any) -> Any:
-        now = dict(zip(held, own, strict=True))
-        trained = [now[v.path] for v in real.trainable_variables]
-        others = [now.get(v.path, v.value) for v in real.non_trainable_variables]
+        now = {id(v): x for v, x in zip(held.values(), own, strict=True)}
+        trained = [now[id(v)] for v in real.trainable_variables]
+        others = [now.get(id(v), v.value) for v in real.non_trainable_variables]
         return real.stateless_call(trained, others, *given, **named)[0]
 
     with wide():
-        return jax_trace.traced(function, held, args, kwargs, home(real), limit)
+        values = {name: v.value for name, v in held.items()}
+        return jax_trace.traced(function, values, args, kwargs, home(real), limit)
 
 
 class op_callbacks_of:
