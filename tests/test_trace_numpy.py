@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from wild.numpy_more import MORE
 from wild.numpy_traced import LAYERS, Looped, Packed, mha, softmax
 
 import attn_ref as ar
@@ -59,6 +60,21 @@ def test_a_fault_is_found_at_its_place(make: Any, block: Any, fault: str, taps: 
     assert verdict.line is not None
     assert verdict.line.startswith(str(WILD)), "the line is the user's"
     assert text in verdict.places[0].line.code, str(verdict)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(("make", "block", "faults", "wired"), MORE, ids=[make.__name__ for make, *_ in MORE])
+def test_layers_that_the_tracer_was_not_written_for(make: Any, block: Any, faults: Any, wired: dict[str, str]) -> None:
+    verdict = ar.conform(make(), block, cases=8)
+    assert verdict.ok, str(verdict)
+    assert verdict.worst is not None
+    assert verdict.worst < 16
+    assert {name: verdict.wiring[name] for name in wired} == wired
+    for fault, (tap, reason, text) in faults.items():
+        verdict = ar.conform(make(fault), block, cases=2)
+        assert not verdict.ok, fault
+        assert verdict.first == tap, str(verdict)
+        assert not reason or verdict.trap == reason, str(verdict)
+        assert text in verdict.places[0].line.code, str(verdict)  # type: ignore[union-attr]
 
 
 class Stateful:

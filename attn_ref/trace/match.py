@@ -98,7 +98,7 @@ class Finder:
         self.sums = {record.number: marks(record.value) for record in records}
         self.faint = faint
 
-    def of_size(self, size: int, after: int = -1) -> list[Record]:
+    def of_size(self, size: int, after: float = -1) -> list[Record]:
         """The records of so many elements, behind the one of that number."""
         return [record for record in self.by_size.get(size, ()) if record.number > after]
 

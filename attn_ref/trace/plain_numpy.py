@@ -202,6 +202,8 @@ def trace(layer: Double, args: Sequence[Any], kwargs: Mapping[str, Any], limit: 
     given = [lift(x) for x in args]
     named = {name: lift(x) for name, x in kwargs.items()}
     recorder = Recorder(limit, home(layer.call))
+    for x in arrays([*given, *named.values(), *own.values()]):
+        recorder.store.skip(x)
     output = run(layer, given, named, recorder)
     unused = [name for name, x in own.items() if owner(x) not in recorder.taken]
     parameters = {name: np.array(x) for name, x in own.items()}

@@ -61,7 +61,8 @@ class Line:
 class Record:
     """A value, the operation that gave it, and the line that asked for the operation."""
 
-    number: int
+    #: by which values are in order
+    number: float
     operation: str
     value: np.ndarray
     line: Line | None

@@ -11,6 +11,7 @@ import numpy as np
 from attn_ref.block import Block
 from attn_ref.tap import Probe, Tapped, full_name, probe, replace
 from attn_ref.tap import record as recording
+from attn_ref.trace.loops import stacked
 from attn_ref.trace.match import MOST_PARTS, Finder, same, turned
 from attn_ref.trace.record import Record, Trace
 from attn_ref.trace.wiring import NotSolved, Solver
@@ -109,7 +110,8 @@ class Search:
         """``known``: weights that are not looked for. ``like``: another search in this trace, for another block."""
         self.known = dict(known or {})
         self.block, self.inputs, self.trace, self.outputs = block, dict(inputs), trace, list(outputs)
-        self.finder: Finder = Finder(trace.records, trace.faint) if like is None else like.finder
+        every = [*trace.records, *stacked(trace.records)] if like is None else []
+        self.finder: Finder = Finder(every, trace.faint) if like is None else like.finder
         #: what was found of values, whichever block asks; and what depends on what in this block
         self.memory: dict[Any, Any] = {} if like is None else like.memory
         self.behind: dict[str, set[str]] = {}
@@ -208,7 +210,7 @@ class Search:
                     found.append((record, turn))
         return found or [*self.heads_for(value, last)]
 
-    def heads_for(self, value: np.ndarray, last: int) -> Iterator[tuple[Record, np.ndarray]]:
+    def heads_for(self, value: np.ndarray, last: float) -> Iterator[tuple[Record, np.ndarray]]:
         """The same, of values that one line gave head by head."""
         if value.ndim != 4 or not 1 < value.shape[1] <= MOST_PARTS:
             return
@@ -300,7 +302,7 @@ def shape_of(search: Search) -> tuple[int, ...]:
         return ()
 
 
-def behind(search: Search, number: int) -> Record | None:
+def behind(search: Search, number: float) -> Record | None:
     """The first value after one that is not the same line's."""
     records = search.trace.records
     return next((record for record in records if record.number > number), None)

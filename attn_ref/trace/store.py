@@ -41,13 +41,17 @@ class Store:
             elements = np.array(value, np.float64, order="C").ravel()
             self.left -= value.nbytes
             self.kept[hash(value.tobytes())] = elements
-        self.told.add((hash(value.tobytes()), value.shape))
+        self.skip(value)
         self.records.append(Record(number, operation, elements.reshape(value.shape), line))
 
     def elements(self, value: np.ndarray) -> np.ndarray | None:
         """Those that are kept already and are the elements of ``value`` in order."""
         found = self.kept.get(hash(value.tobytes()))
         return found if found is not None and np.array_equal(found, value.ravel(), equal_nan=True) else None
+
+    def skip(self, value: np.ndarray) -> None:
+        """Take it for one that was recorded."""
+        self.told.add((hash(value.tobytes()), value.shape))
 
     def has(self, value: np.ndarray) -> bool:
         """Was this very value recorded, in this shape?"""

@@ -235,7 +235,8 @@ class Solver:
                 b = my - g * mx if shifts else np.zeros(x.shape[-1])
                 if np.max(np.abs(rows * g + b - y)) <= exact() * top:
                     found.setdefault(digits(np.concatenate([g, b])), (record, g, b))
-        self.memory[key] = list(found.values())
+        # γ x, and the same with β: the one that is shifted is meant
+        self.memory[key] = sorted(found.values(), key=lambda one: shifts and unbiased(one[2]))
         return self.memory[key]  # type: ignore[no-any-return]
 
     def keep(self, wanted: Unknown, value: np.ndarray, record: Record) -> None:

@@ -67,6 +67,14 @@ def first_that_runs(
     raise NotATarget(f"{said}\nsay what it is of: framework=, one of {', '.join(TRACERS)}")
 
 
+def copied(tracer: Any, layer: Any) -> Any:
+    """The copy of a layer that runs."""
+    try:
+        return tracer.double(layer)
+    except Exception as error:
+        raise NotATarget(f"the layer could not be copied: {type(error).__name__}: {error}") from error
+
+
 def wired(runner: Runner, block: Block, inputs: Inputs, call: Call | None, tell: Callable[[str], None]) -> list[Wired]:
     """What every way of calling gives, the best first: the run, its faults, the search, and how it was called."""
     errors: dict[str, str] = {}
