@@ -114,7 +114,7 @@ def seeds_page() -> str:
             text(row.title),
             f":doc:`{row.block} <blocks/{row.block}>`",
             code(options_of(row)),
-            text("; ".join(trap.title for trap in row.trapped(row.sizes))) or "none",
+            text("; ".join(trap.says for trap in row.trapped(row.sizes))) or "none",
         )
         for name, row in ar.seeds().items()
     ]
