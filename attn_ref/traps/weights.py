@@ -27,7 +27,8 @@ def over(*axes: int, rank: int = 0) -> Value:
     def value(here: Here) -> np.ndarray:
         here.need(getattr(here.block, "pairing", "softmax") == "softmax" and "sinks" not in here.inputs)
         here.need(not rank or here.right.ndim == rank)
-        return soft(here.scores, *axes)
+        lost = np.isneginf(here.scores).all(axis=axes, keepdims=True)
+        return np.where(lost, np.nan, soft(here.scores, *axes))  # as in every framework
 
     return value
 
