@@ -17,18 +17,19 @@ from attn_ref.commands.output import check_targets, console, write_json
 @click.option("--block", "block_name", required=True, metavar="NAME", help="The block that it should be.")
 @click.option("--set", "options", multiple=True, metavar="NAME=VALUE", help="An option of the block.")
 @click.option("--init", "init", multiple=True, metavar="NAME=VALUE", help="An argument of TARGET, where it is a class.")
+@click.option("--framework", default="", metavar="NAME", help="numpy, torch, keras or jax, where TARGET does not tell.")
 @click.option("--cases", default=20, show_default=True, help="Cases after the first.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the cases.")
 @click.option("--timeout", default=120, show_default=True, metavar="SECONDS", help="Time for all of it.")
 @click.option("--json", "json_file", metavar="FILE", help="Write the verdict as JSON; '-' writes it to stdout alone.")
 def command(
-    target: str, block_name: str, options: tuple[str, ...], init: tuple[str, ...], cases: int, seed: int,
-    timeout: float, json_file: str | None,
+    target: str, block_name: str, options: tuple[str, ...], init: tuple[str, ...], framework: str,
+    cases: int, seed: int, timeout: float, json_file: str | None,
 ) -> int:  # fmt: skip
     """Hold your own layer, as it is, to a block: does it agree, and if not, at which line and why?
 
-    TARGET is package.module:object or path/to/file.py:object: a module of torch, a Keras layer, or a class of them. Its
-    file is executed. Exit code 0: it agrees; 1: it differs; 2: the request cannot be met.
+    TARGET is package.module:object or path/to/file.py:object: a layer of torch, Keras, JAX or plain NumPy, or a class
+    of them. Its file is executed. Exit code 0: it agrees; 1: it differs; 2: the request cannot be met.
     """
     from attn_ref.catalogue import block as find
     from attn_ref.port.hyper import parse
@@ -40,7 +41,9 @@ def command(
     out = console(stderr=json_file == "-")
     with within(timeout), out.status("loading the layer", spinner="dots") as status:
         layer = load(target, parse(init))
-        verdict = conform(layer, block, cases=cases, seed=seed, tell=lambda what: status.update(what))
+        verdict = conform(
+            layer, block, cases=cases, seed=seed, framework=framework, tell=lambda what: status.update(what)
+        )
     if json_file:
         write_json(verdict.to_json(), json_file)
     if json_file != "-":

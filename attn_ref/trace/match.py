@@ -9,11 +9,13 @@ from itertools import permutations
 
 import numpy as np
 
-from attn_ref.trace.record import Record
+from attn_ref.trace.record import Faint, Record
 
 #: relative to the largest value: how far a value in float64 may be off, and be the same; one in float32; and what may
 #: be left of a value that is affine in another
 CLOSE, CLOSE32, EXACT, EXACT32 = 1e-7, 2e-5, 1e-8, 1e-5
+#: operations that do no more than to exchange axes
+TURNS = ("transpose", "permute", "t", "swapaxes", "moveaxis")
 _loose = False
 
 
@@ -89,11 +91,12 @@ def hides(x: np.ndarray) -> np.ndarray:
 class Finder:
     """Looks values up by size and by sums that do not depend on the order of elements."""
 
-    def __init__(self, records: Sequence[Record]) -> None:
+    def __init__(self, records: Sequence[Record], faint: Sequence[Faint] = ()) -> None:
         self.by_size: dict[int, list[Record]] = {}
         for record in records:
             self.by_size.setdefault(record.value.size, []).append(record)
         self.sums = {record.number: marks(record.value) for record in records}
+        self.faint = faint
 
     def of_size(self, size: int, after: int = -1) -> list[Record]:
         """The records of so many elements, behind the one of that number."""
@@ -112,9 +115,23 @@ class Finder:
                 plain = tuple(i for i, size in enumerate(value.shape) if size != 1)
                 could = plain in orders(record.value.shape, value.shape)
                 if not could or same(record.value.reshape(value.shape), value):
-                    return record, True
+                    # who turns what he has the wrong way round does not have it the right way
+                    turns = record.operation.partition(" ")[0].lower() in TURNS
+                    return other if turns and other else (record, True)
                 other = other or (record, False)
-        return other
+        return other or self.find_faint(value)
+
+    def find_faint(self, value: np.ndarray) -> tuple[Record, bool] | None:
+        """The same among the values that were not kept, by their sums."""
+        for record in self.faint:
+            if int(np.prod(record.shape)) != value.size:
+                continue
+            for order in orders(record.shape, value.shape):
+                rank = [i for i in range(value.ndim) if i not in order]
+                turn = value.transpose([*rank, *order]).reshape(record.shape)
+                if close_sums(record.sums, fingerprint(turn)):
+                    return record, True
+        return None
 
     def find_parts(self, value: np.ndarray) -> Record | None:
         """The last of the records that are the heads of ``value``, its second axis, one by one."""
@@ -134,6 +151,27 @@ def marks(value: np.ndarray) -> tuple[float, float, float]:
     x = np.where(np.isfinite(value), value, 0.0).ravel()
     with np.errstate(over="ignore", invalid="ignore"):  # a mask may be the least number that there is
         return float(x.sum()), float((x * x).sum()), float(np.max(np.abs(x), initial=0.0))
+
+
+#: factors by which the elements of a value are told apart in a sum, over and over
+FACTORS = np.random.default_rng(0).normal(size=1 << 16)
+
+
+def fingerprint(value: np.ndarray) -> tuple[float, float, float]:
+    """Sums of a value: of its elements, of their squares, and one to which each adds by its place.
+
+    What a softmax makes nothing of counts as zero, since it is the same at whatever depth a mask puts it.
+    """
+    x = np.where(np.isfinite(value) & ~hides(value), value, 0.0).ravel()
+    rows = [x[at : at + FACTORS.size] for at in range(0, x.size, FACTORS.size)]
+    placed = sum(float(row @ FACTORS[: row.size]) * (1 + n * 0.618 % 1) for n, row in enumerate(rows))
+    return float(x.sum()), float(x @ x), placed
+
+
+def close_sums(a: Sequence[float], b: Sequence[float]) -> bool:
+    """Are two fingerprints those of one value? Each sum of a value of that size varies by the root of its squares."""
+    size = b[1] ** 0.5
+    return all(abs(x - y) <= (1e-4 if _loose else 1e-6) * size * s for x, y, s in zip(a, b, (1, size, 1), strict=True))
 
 
 def alike(a: Sequence[float], b: Sequence[float]) -> bool:

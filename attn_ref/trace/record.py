@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import linecache
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
+from functools import lru_cache
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import numpy as np
+
+from attn_ref.weights import uniform
 
 #: files below these folders are of a framework or of this project, and cause nothing by themselves
 INNER = (
@@ -20,9 +23,13 @@ INNER = (
     "jax",
     "jaxlib",
     "numpy",
+    "scipy",
+    "flax",
+    "einops",
     "attn_ref",
     "attn_ref_torch",
     "attn_ref_keras",
+    "attn_ref_jax",
 )
 
 
@@ -61,6 +68,14 @@ class Record:
 
 
 @dataclass
+class Faint(Record):
+    """A record without its value, which was too large to keep: only its shape and some sums of it are known."""
+
+    shape: tuple[int, ...]
+    sums: tuple[float, ...]
+
+
+@dataclass
 class Trace:
     """All that was recorded, in order, and what came out."""
 
@@ -73,26 +88,66 @@ class Trace:
     narrow: bool = False
     #: what else was seen
     notes: list[str] = field(default_factory=list)
+    #: the values that were not kept
+    faint: list[Faint] = field(default_factory=list)
 
 
-def users_line(frame: FrameType | None, home: Collection[str] = (), until: str = "trace") -> Line | None:
-    """The innermost line on the stack that is in nobody's framework, below the call of the function ``until``.
+def stirred(name: str, value: np.ndarray) -> np.ndarray | None:
+    """A parameter whose numbers are all one, moved by at most 0.5 each; None for any other.
+
+    A bias of zeros, a scale of ones or a gate of zero hides what is wrong with it, or all that is behind it.
+    """
+    if value.size == 0 or np.any(value != value.flat[0]):
+        return None
+    return np.asarray(value + 0.5 * uniform(value.shape, "stirred", name))
+
+
+def leaves(x: Any, top: bool = True) -> Iterator[Any]:
+    """What stands in nested tuples, lists, dicts and dataclasses, and in the attributes of an object ``x`` itself."""
+    if isinstance(x, dict):
+        parts: Iterable[Any] = x.values()
+    elif isinstance(x, tuple | list):
+        parts = x
+    elif is_dataclass(x) and not isinstance(x, type):
+        parts = [getattr(x, one.name, None) for one in fields(x)]
+    elif top and hasattr(x, "__dict__") and not hasattr(x, "dtype"):
+        parts = vars(x).values()
+    else:
+        yield x
+        return
+    for part in parts:
+        yield from leaves(part, False)
+
+
+def users_line(frame: FrameType | None, home: Collection[str] = ()) -> Line | None:
+    """The line of the user's on the stack, as ``users`` has it."""
+    return users(stack(frame), home)
+
+
+def stack(frame: FrameType | None) -> Iterator[Line]:
+    """The lines on the stack, the innermost first."""
+    while frame is not None:
+        yield Line(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
+        frame = frame.f_back
+
+
+def users(lines: Iterable[Line], home: Collection[str] = (), until: str = "trace") -> Line | None:
+    """The innermost of ``lines`` that is in nobody's framework, below the call of the function ``until``.
 
     Where there is none, the layer is a framework's own: then the innermost line in one of its files ``home``.
     """
     own = None
-    while frame is not None:
-        code = frame.f_code
-        if code.co_name == until and inner(code.co_filename):
+    for line in lines:
+        if line.function == until and inner(line.file):
             break
-        if not inner(code.co_filename):
-            return Line(code.co_filename, frame.f_lineno, code.co_name)
-        if own is None and code.co_filename in home:
-            own = Line(code.co_filename, frame.f_lineno, code.co_name)
-        frame = frame.f_back
+        if not inner(line.file):
+            return line
+        if own is None and line.file in home:
+            own = line
     return own
 
 
+@lru_cache(maxsize=4096)
 def inner(file: str) -> bool:
     """Is a file one of a framework's or of ours? Text that was executed has no file, and neither has the library."""
     if file.startswith("<"):

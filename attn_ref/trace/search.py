@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from attn_ref.block import Block
 from attn_ref.tap import Probe, Tapped, full_name, probe, replace
-from attn_ref.trace.match import Finder, same, turned
+from attn_ref.trace.match import MOST_PARTS, Finder, same, turned
 from attn_ref.trace.record import Record, Trace
 from attn_ref.trace.wiring import NotSolved, Solver
 from attn_ref.weights import Weights
@@ -42,8 +42,8 @@ class Attempt:
 
     @property
     def met(self) -> int:
-        """How many taps the layer has, and the output."""
-        return 2 * sum(x is not None for x in self.taps.values()) - len(self.exchanged) + 1000 * self.ok
+        """How many taps the layer has, one whose axes are exchanged for a third, and the output."""
+        return 3 * sum(x is not None for x in self.taps.values()) - 2 * len(self.exchanged) + 1000 * self.ok
 
     @property
     def evidence(self) -> int:
@@ -106,7 +106,7 @@ class Search:
     ) -> None:
         self.known = dict(known or {})
         self.block, self.inputs, self.trace, self.outputs = block, dict(inputs), trace, list(outputs)
-        self.finder = Finder(trace.records)
+        self.finder = Finder(trace.records, trace.faint)
         self.memory: dict[Any, Any] = {}
         self.runs = 0
         self.shapes = {name: param.shape for name, param in block.params().items()}
@@ -196,7 +196,20 @@ class Search:
             for turn in turned(record.value, value.shape):
                 if not any(same(turn, other) for _, other in found):
                     found.append((record, turn))
-        return found
+        return found or [*self.heads_for(value, last)]
+
+    def heads_for(self, value: np.ndarray, last: int) -> Iterator[tuple[Record, np.ndarray]]:
+        """The same, of values that one line gave head by head."""
+        if value.ndim != 4 or not 1 < value.shape[1] <= MOST_PARTS:
+            return
+        lines: dict[Any, list[Record]] = {}
+        for record in self.finder.of_size(value.size // value.shape[1]):
+            lines.setdefault((record.line, record.operation), []).append(record)
+        for group in lines.values():
+            if len(group) == value.shape[1] and group[-1].number >= last:
+                shape = (len(value), *value.shape[2:])
+                for turns in zip(*(turned(record.value, shape) for record in group), strict=False):
+                    yield group[-1], np.stack(turns, axis=1)
 
 
 def following(attempt: Attempt) -> list[int] | None:

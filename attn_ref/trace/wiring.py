@@ -169,8 +169,9 @@ class Solver:
                         w, b = self.own(rows, y, biased) or (w, b)
                     if w.shape[0] == w.shape[1] and picks(w):
                         continue  # it is x itself
-                    found.setdefault(np.round(solution / top, 5).tobytes(), (record, w, b))
-            return list(found.values())
+                    found.setdefault(digits(solution), (record, w, b))
+            # a product, and the same with its bias: the one that has a bias is meant
+            return sorted(found.values(), key=lambda one: unbiased(one[2]))
 
         self.memory[key] = of(n) or [one for parts in range(2, min(n, PARTS) + 1) if n % parts == 0
                                      for one in joined_parts(of(n // parts), parts)]  # fmt: skip
@@ -203,6 +204,10 @@ class Solver:
         options = self.featurewise_options(x, not add, add)
         if not options and not add:  # a norm may scale and shift at once; the shift is asked for next
             options = self.featurewise_options(x, True, True)
+        if wanted.shape == (1,):  # one number for all features
+            options = [
+                (r, g[:1], b[:1]) for r, g, b in options if same(b if add else g, np.full_like(g, (b if add else g)[0]))
+            ]
         if not options:
             raise NotSolved(wanted.name)
         record, g, b = self.choose(wanted.name, options)
@@ -228,7 +233,7 @@ class Solver:
                 g = ((rows - mx) * (y - my)).sum(0) / spread if scales else np.ones(x.shape[-1])
                 b = my - g * mx if shifts else np.zeros(x.shape[-1])
                 if np.max(np.abs(rows * g + b - y)) <= exact() * top:
-                    found.setdefault(np.round(np.concatenate([g, b]) / top, 5).tobytes(), (record, g, b))
+                    found.setdefault(digits(np.concatenate([g, b])), (record, g, b))
         self.memory[key] = list(found.values())
         return self.memory[key]  # type: ignore[no-any-return]
 
@@ -249,6 +254,17 @@ def kernels(x: np.ndarray, shape: tuple[int, int]) -> Iterator[np.ndarray]:
             if way.shape[1] == shape[0] and len(way) % shape[1] == 0:
                 for part in range(len(way) // shape[1]):
                     yield way[part * shape[1] : (part + 1) * shape[1]].T
+
+
+def digits(x: np.ndarray) -> bytes:
+    """The first digits of numbers, and how large they are: alike for those that are the same up to rounding."""
+    top = max(float(np.max(np.abs(x))), 1e-300)
+    return np.round(np.append(x.ravel() / top, np.log(top)), 5).tobytes()
+
+
+def unbiased(b: np.ndarray | None) -> bool:
+    """Is a bias nothing?"""
+    return b is not None and not np.any(np.abs(b) > 1e-9)
 
 
 def picks(w: np.ndarray) -> bool:

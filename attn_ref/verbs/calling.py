@@ -29,6 +29,8 @@ def first_inputs(block: Block, seed: int, fixed: Mapping[str, int]) -> dict[str,
     widest = max([x for name, x in block.fields().items() if type(x) is int and "vocab" not in name] or [8])
     sizes = {"b": free[0], "H": free[1], "W": free[2], "s": free[3]}
     sizes["t"] = next(n for n in range(free[1], 4096) if n * free[0] > widest + 2 and n not in taken and n % free[0])
+    if "H" in str(block.inputs):  # of each image a gate has one row, from which its weights are read off
+        sizes["b"] = next(n for n in range(widest + 3, 4096) if n not in taken and n not in sizes.values())
     sizes |= fixed
     grows = "b" if fixed else "W"
     while ("t" in fixed and sizes["b"] * sizes["t"] <= widest + 2) or (
@@ -54,7 +56,18 @@ def fixed_sizes(tracer: Any, layer: Any, block: Block) -> dict[str, int]:
 
 
 def ways(block: Block, inputs: Inputs, layer: Any, last: bool) -> Iterator[tuple[str, Call]]:
-    """(how it is said, call): the usual ways to call a layer."""
+    """(how it is said, call): the usual ways to call a layer, those first that give it least."""
+    plain = list(plain_ways(block, inputs, layer, last))
+    for said, call in plain:
+        rest = required(layer)[len(call.takes) :]  # type: ignore[attr-defined]
+        yield (said, call) if not rest else (f"{said}, {nothing(rest)}", Always(call, dict.fromkeys(rest)))
+    for flag in arguments_of(layer, every=True):
+        if flag in CAUSAL and is_causal(block):
+            yield from ((f"{said}, {flag}=True", Always(call, {flag: True})) for said, call in plain)
+
+
+def plain_ways(block: Block, inputs: Inputs, layer: Any, last: bool) -> Iterator[tuple[str, Call]]:
+    """The ways to give the block's first inputs, by position."""
     first = next(iter(block.inputs))
     rank = inputs[first].ndim
     attends = list(block.inputs)[:3] == ["query", "key", "value"]
@@ -66,16 +79,48 @@ def ways(block: Block, inputs: Inputs, layer: Any, last: bool) -> Iterator[tuple
     if rank > 3:
         layouts.append((", space as one axis", lambda x: x.reshape(len(x), -1, x.shape[-1])))
     given = [name for name in block.inputs if name in inputs]
+    asked = len(required(layer)) - sum(hides(name) for name in required(layer))
     for title, layout in layouts:
         if len(given) > 1:
             yield f"layer({', '.join(given)}){title}", in_turn(given, layout)
             continue
-        if attends and wanted(layer) > 1:  # of two, the second is both keys and values
-            names = parts(layer)[: max(wanted(layer), 2)]
+        if attends and asked > 1:  # of two, the second is both keys and values
+            names = parts(layer)[: max(asked, 2)]
             yield f"layer({', '.join(names)}){title}", in_turn(names, layout)
         yield f"layer({first}){title}", in_turn([first], layout)
-        if attends and wanted(layer) < 2:
+        if attends and asked < 2:
             yield f"layer({', '.join(parts(layer))}){title}", in_turn(parts(layer), layout)
+
+
+#: flags of a call that make it causal
+CAUSAL = ("is_causal", "use_causal_mask", "causal")
+
+
+def is_causal(block: Block) -> bool:
+    """Is it, or a block among its fields?"""
+    inside = (value for value in block.fields().values() if isinstance(value, Block))
+    return getattr(block, "causal", None) is not None or any(is_causal(part) for part in inside)
+
+
+def hides(argument: str) -> bool:
+    """Is an argument a mask or what goes for one, by its name?"""
+    return any(word in argument.lower() for word in ("mask", "bias", "length", "valid"))
+
+
+def nothing(names: Sequence[str]) -> str:
+    """These arguments, left empty."""
+    return ", ".join(f"{name}=None" for name in names)
+
+
+class Always:
+    """A call with further arguments that are always the same."""
+
+    def __init__(self, call: Call, named: Mapping[str, Any]) -> None:
+        self.call, self.always, self.takes = call, dict(named), getattr(call, "takes", ())
+
+    def __call__(self, inputs: Inputs) -> tuple[Sequence[Any], Mapping[str, Any]]:
+        arguments, named = self.call(inputs)
+        return arguments, {**self.always, **named}
 
 
 def parts(layer: Any) -> list[str]:
@@ -97,23 +142,27 @@ def in_turn(names: Sequence[str], layout: Callable[[np.ndarray], np.ndarray]) ->
     return call
 
 
-def arguments_of(layer: Any) -> list[str]:
-    """The names of a layer's arguments."""
+def signature_of(layer: Any) -> Sequence[inspect.Parameter]:
+    """The arguments of a layer's call; none where it does not tell."""
     function = getattr(layer, "forward", None) or getattr(layer, "call", None) or layer
     try:
-        return [n for n, p in inspect.signature(function).parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD]
+        return list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):
         return []
 
 
-def wanted(layer: Any) -> int:
-    """How many arguments a layer must be given."""
-    function = getattr(layer, "forward", None) or getattr(layer, "call", None) or layer
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):
-        return 1
-    return sum(p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters)
+def arguments_of(layer: Any, *, every: bool = False) -> list[str]:
+    """The names of a layer's arguments that may be given by position, or of ``every`` one."""
+    kinds = [inspect.Parameter.POSITIONAL_OR_KEYWORD] + [inspect.Parameter.KEYWORD_ONLY] * every
+    return [p.name for p in signature_of(layer) if p.kind in kinds]
+
+
+def required(layer: Any) -> list[str]:
+    """The arguments that a layer must be given."""
+    told = signature_of(layer)
+    if not told:
+        return ["x"]
+    return [p.name for p in told if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
 
 
 def more_cases(block: Block, call: Call, count: int, seed: int, fixed: Mapping[str, int]) -> Iterator[Case]:

@@ -48,9 +48,13 @@ class Verdict:
     taps: tuple[int, int] = (0, 0)
     #: the worst of them in units of what rounding explains; None where the weights are not the layer's own numbers
     worst: float | None = None
+    #: parameters and inputs whose gradients are those of the output; None where they were not compared
+    gradients: int | None = None
     #: parameter of the block -> what it is of the layer's
     wiring: dict[str, str] = field(default_factory=dict)
     call: str = ""
+    #: what the layer's further arguments mean, a sentence each
+    masks: list[str] = field(default_factory=list)
     #: what else is to be said
     notes: list[str] = field(default_factory=list)
     #: the case that differs, if not the first
@@ -74,7 +78,7 @@ class Verdict:
     @property
     def spec(self) -> dict[str, Any]:
         """What was decided, to be kept with a test."""
-        return {**self.block.as_data(), "call": self.call, "wiring": self.wiring}
+        return {**self.block.as_data(), "call": self.call, "masks": self.masks, "wiring": self.wiring}
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -86,7 +90,15 @@ class Verdict:
             for p in self.places
         ]  # fmt: skip
         met, of = self.taps
-        told = {"ok": self.ok, "cases": self.cases, "taps": met, "of": of, "worst": self.worst, "places": places}
+        told = {
+            "ok": self.ok,
+            "cases": self.cases,
+            "taps": met,
+            "of": of,
+            "worst": self.worst,
+            "gradients": self.gradients,
+            "places": places,
+        }
         return {**told, "notes": self.notes, "case": self.case, **self.spec}
 
     def __str__(self) -> str:
@@ -94,6 +106,8 @@ class Verdict:
         if self.ok:
             worst = "" if self.worst is None else f", at most {short(self.worst)} σ off"
             lines = [f"agrees with {self.block}: {self.cases} cases{worst}; {met} of its {of} taps are in it"]
+            if self.gradients:
+                lines[0] += f"; the gradients of {self.gradients} parameters and inputs are right"
         else:
             lines = [f"is not {self.block}"]
         for n, place in enumerate(self.places):
@@ -101,6 +115,7 @@ class Verdict:
             lines += [first.replace("differs first", "then differs") if n else first, *[f"  {x}" for x in others]]
         lines += [f"case    {self.case}"] if self.case else []
         lines += [f"called  {self.call}"] if self.call else []
+        lines += [f"takes   {said}" for said in self.masks]
         lines += [f"note    {note}" for note in self.notes]
         width = max((len(name) for name in self.wiring), default=0)
         lines += ["weights"] * bool(self.wiring) + [f"  {name:{width}}  {x}" for name, x in self.wiring.items()]

@@ -40,9 +40,9 @@ def wiring(best: Attempt, weights: Mapping[str, np.ndarray], parameters: Mapping
 
 
 def source(value: np.ndarray, parameters: Mapping[str, np.ndarray], read: Record | None) -> str:
-    """Which parameter, or rows of one, a weight is."""
+    """Which parameter, or rows or columns of one, a weight is."""
     if not np.any(value):
-        return "zeros: there is none"
+        return "zeros"
     for name, x in parameters.items():
         if x.size != value.size:
             continue
@@ -57,6 +57,10 @@ def source(value: np.ndarray, parameters: Mapping[str, np.ndarray], read: Record
             low, high = part * len(rows), (part + 1) * len(rows)
             if x[low:high].shape == rows.shape and same(x[low:high], rows):
                 return f"{name}[{low}:{high}]" + (".T" if value.ndim == 2 else "")
+        for part in range(x.shape[-1] // value.shape[-1] if x.ndim == value.ndim == 2 else 0):
+            low, high = part * value.shape[-1], (part + 1) * value.shape[-1]
+            if x[:, low:high].shape == value.shape and same(x[:, low:high], value):
+                return f"{name}[:, {low}:{high}]"
     held = [name for name, x in parameters.items() if x.size >= value.size and np.isin(value, x).all()]
     if held:
         return f"numbers of {held[0]}, in another order"

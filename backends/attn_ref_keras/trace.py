@@ -15,7 +15,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from attn_ref.trace.record import Record, Trace, users_line
+from attn_ref.trace.record import Record, Trace, stirred, users_line
+from attn_ref.trace.slope import STEP, Slope
 
 #: where channels stand
 CHANNELS_LAST = True
@@ -70,6 +71,10 @@ class Copy:
             raise
         for mine, its in zip(ours, theirs, strict=True) if theirs else ():
             mine.assign(keras.ops.cast(its.value, mine.dtype))
+        for mine in ours:
+            value = np.array(keras.ops.convert_to_numpy(mine.value))
+            if "float" in str(mine.dtype) and (moved := stirred(mine.path, value)) is not None:
+                mine.assign(moved)
         self.loaded = True
         return self.made(*args, **kwargs)
 
@@ -80,7 +85,7 @@ def floats(x: Any) -> bool:
 
 
 def trace(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any], limit: int = 4_000_000) -> Trace:
-    """Run ``layer``, which ``double`` gave, on NumPy arrays and record everything."""
+    """Run ``layer``, which ``double`` gave, on NumPy arrays and record everything; nothing with a ``limit`` of 0."""
     if keras.backend.backend() != "tensorflow":
         raise NotImplementedError("layers of Keras are traced on TensorFlow: KERAS_BACKEND=tensorflow")
     from tensorflow.python.framework import op_callbacks
@@ -89,7 +94,10 @@ def trace(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any], limit: int
     dtype = "float64" if isinstance(layer, Copy) else getattr(layer, "compute_dtype", "float32")
     given = [lift(x, dtype) for x in args]
     named = {name: lift(x, dtype) for name, x in kwargs.items()}
-    layer(*given, **named)  # what is made at the first call is made
+    if not limit:
+        return Trace([], layer(*given, **named))
+    if not getattr(layer, "loaded", False):
+        layer(*given, **named)  # what is made at the first call is made
     records: list[Record] = []
     files = home(real)
     read: set[int] = set()
@@ -168,3 +176,48 @@ def outputs(result: Any) -> list[np.ndarray]:
     """The real tensors in what came out, the first of them first."""
     leaves = keras.tree.flatten(result)
     return [np.array(keras.ops.convert_to_numpy(x), np.float64) for x in leaves if floats(x)]
+
+
+def slopes(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any], seed: int) -> list[Slope]:
+    """Of every weight and real input, along a random direction: the slope by TensorFlow and by central differences."""
+    if not isinstance(layer, Copy):
+        raise NotImplementedError("the layer has no copy in float64")
+    import tensorflow as tf
+
+    random = np.random.default_rng(seed)
+    given: list[Any] = [lift(x, "float64") for x in args]
+    named = {name: lift(x, "float64") for name, x in kwargs.items()}
+    layer(*given, **named)
+    made = [w for w in layer.made.weights if "float" in str(w.dtype)]
+    trains = {id(w) for w in layer.made.trainable_weights}
+    inputs = [i for i, x in enumerate(given) if floats(x)]
+    ways = [random.uniform(-0.5, 0.5, tuple(x.shape)) for x in [*made, *(given[i] for i in inputs)]]
+    toward: list[np.ndarray] = []
+
+    def value() -> Any:
+        first = next(x for x in keras.tree.flatten(layer(*given, **named)) if floats(x))
+        if not toward:
+            toward.append(random.uniform(-0.5, 0.5, tuple(first.shape)))
+        return tf.reduce_sum(tf.cast(first, "float64") * toward[0])
+
+    def step(i: int, by: float) -> None:
+        if i < len(made):
+            made[i].assign_add(by * ways[i])
+        else:
+            given[inputs[i - len(made)]] += by * ways[i]
+
+    with tf.GradientTape() as tape:
+        for i in inputs:
+            tape.watch(given[i])
+        total = value()
+    found = tape.gradient(total, [*(w.value for w in made), *(given[i] for i in inputs)])
+    told: list[Slope] = []
+    for i, gradient in enumerate(found):
+        points = []
+        for by in (STEP, -2 * STEP, STEP):
+            step(i, by)
+            points.append(float(value()))
+        slope = None if gradient is None else float(np.sum(np.array(tf.convert_to_tensor(gradient)) * ways[i]))
+        name = made[i].path if i < len(made) else f"input {inputs[i - len(made)]}"
+        told.append(Slope(name, slope, (points[0] - points[1]) / (2 * STEP), i >= len(made) or id(made[i]) in trains))
+    return told

@@ -1,0 +1,69 @@
+"""What a layer gives for a query that may attend to nothing: zeros, the mean of all values, NaN, or something else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from attn_ref.block import Block
+from attn_ref.tap import record, replace
+from attn_ref.trace.match import same, turned
+from attn_ref.verbs.calling import Call, Inputs
+from attn_ref.verbs.conventions import HIDING, Convention, Run, scores_axes
+
+
+def dark(block: Block, weights: Mapping[str, np.ndarray], inputs: Inputs) -> np.ndarray:
+    """The queries (b, t) that may attend to nothing in some head."""
+    with record() as taps, np.errstate(all="ignore"):
+        block(weights, **inputs)
+    rows = [np.asarray(x.value).sum(-1) == 0 for name, x in taps.items() if name.rpartition(".")[2] == "weights"]
+    return np.asarray(np.any([row.any(1) if row.ndim == 3 else row for row in rows], axis=0))
+
+
+def at_nothing(
+    run: Run,
+    block: Block,
+    weights: Mapping[str, np.ndarray],
+    inputs: Inputs,
+    call: Call,
+    conventions: Sequence[Convention],
+) -> str | None:
+    """What the layer gives for a query that may attend to nothing, in words; None where that cannot be asked."""
+    asked = [c for c in conventions if c.input in HIDING]
+    for one in asked:
+        shape = one.canonical(scores_axes(block, one.input, inputs))
+        value = np.ones(shape, bool)
+        value[0, :, 0] = False
+        more = {**inputs, one.input: value}
+        lost = dark(block, weights, more)
+        try:
+            _, outputs = run(call, more, 0)
+        except Exception as error:
+            return f"a query with nothing to attend to: the layer raises {type(error).__name__}"
+        want = block(weights, **more)
+        for name, rows in given_there(block, weights, more, lost):
+            for y in outputs:
+                for x in turned(y, want.shape) if y.size == want.size else ():
+                    if (np.isnan(x[lost]).all() and name == "NaN") or (rows is not None and same(x[lost], rows)):
+                        return f"a query with nothing to attend to gives {name}"
+        return "a query with nothing to attend to gives something else than zeros, the mean of all values or NaN"
+    return None
+
+
+def given_there(
+    block: Block, weights: Mapping[str, np.ndarray], inputs: Inputs, lost: np.ndarray
+) -> Iterator[tuple[str, np.ndarray | None]]:
+    """(in words, what comes out at the queries that are lost), as it is usual."""
+    yield "zeros as its weights, as the block does", block(weights, **inputs)[lost]
+    yield "NaN", None
+    yield "zeros at the output", np.zeros_like(block(weights, **inputs)[lost])
+
+    def even(x: np.ndarray) -> np.ndarray:
+        return np.asarray(np.where(x.sum(-1, keepdims=True) == 0, 1 / x.shape[-1], x))
+
+    with record() as taps:
+        block(weights, **inputs)
+    names = [name for name in taps if name.rpartition(".")[2] == "weights"]
+    with replace(dict.fromkeys(names, even)):
+        yield "the mean of all values", block(weights, **inputs)[lost]

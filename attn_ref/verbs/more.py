@@ -1,0 +1,98 @@
+"""More cases of a layer whose weights are known: sizes, styles, masks; and where one differs the place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from attn_ref.check.cases import Case
+from attn_ref.check.numbers import short
+from attn_ref.check.tolerance import LIMIT, OUTPUT, RUNS, Truth, deviation
+from attn_ref.tap import Tapped
+from attn_ref.trace.match import same, turned
+from attn_ref.trace.search import Search, faults
+from attn_ref.verbs.calling import Call
+from attn_ref.verbs.conventions import Convention
+from attn_ref.verbs.masks import masked_inputs, real
+from attn_ref.verbs.places import explain
+from attn_ref.verbs.verdict import Verdict
+from attn_ref.verbs.wired import Runner
+
+
+def try_more(
+    verdict: Verdict, runner: Runner, call: Call, weights: dict[str, np.ndarray], exact: bool,
+    given: Iterator[Case], count: int, tell: Callable[[str], None],
+) -> None:  # fmt: skip
+    """More cases with the weights that were found: values of the output, and where one differs the place."""
+    block = verdict.block
+    verdict.cases, verdict.worst = 1, 0.0 if exact else None
+    refused: dict[str, int] = {}
+    for case in given:
+        if verdict.cases > count:
+            break
+        if case.empty():
+            continue
+        hiding: Sequence[Convention] = getattr(call, "conventions", ())
+        inputs = masked_inputs(block, weights, case.inputs(), hiding, case.seed)
+        tell(f"case {verdict.cases + 1}")
+        try:
+            traced, values = runner(call, inputs)
+        except Exception as error:
+            why = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+            refused[why] = refused.get(why, 0) + 1
+            if sum(refused.values()) > count:
+                break
+            continue
+        dtype = "float32" if traced.narrow else "float64"
+        right = Truth(block, weights, inputs, dtype, runs=RUNS if traced.narrow else 3)
+        tokens = next((real(inputs[c.input], c.form) for c in hiding if c.input in inputs), None)
+        found = nearest(values, right)
+        if tokens is not None and found > LIMIT[dtype]:
+            found = nearest(values, right, tokens)
+            padded(verdict, found <= LIMIT[dtype])
+        if exact and found <= LIMIT[dtype]:
+            verdict.cases, verdict.worst = verdict.cases + 1, max(verdict.worst or 0.0, found)
+            continue
+        output = right.taps[OUTPUT].value
+        if not exact and any(same(x, output) for y in values for x in turned(y, output.shape)):
+            verdict.cases += 1
+            continue
+        verdict.ok, verdict.case = (
+            False,
+            ", ".join(f"{name} {x.shape} {case.styles.get(name, '')}".rstrip() for name, x in inputs.items()),
+        )
+        search = Search(block, inputs, traced, values, known=weights)
+        _, places = faults(search)
+        explain(verdict, search, places, weights)
+        if not places:
+            verdict.notes.append(f"the output is {short(found)} σ off, and every tap is the layer's")
+        return
+    for why, times in refused.items():
+        verdict.notes.append(f"the layer refused {times} cases: {why}")
+
+
+def padded(verdict: Verdict, agrees: bool) -> None:
+    """Say that the outputs of padded tokens are the layer's own business."""
+    said = "the outputs of padded tokens are not the block's; they are not compared"
+    if agrees and said not in verdict.notes:
+        verdict.notes.append(said)
+
+
+def nearest(values: Sequence[np.ndarray], right: Truth, tokens: np.ndarray | None = None) -> float:
+    """How far the output is off in units of what rounding explains, in the order of axes that fits best.
+
+    ``tokens``: the ones (b, t) that are compared.
+    """
+    want = right.taps[OUTPUT]
+    best = float("inf")
+    for y in values:
+        for x in turned(y, want.value.shape) if y.size == want.value.size else ():
+            error = deviation(Tapped(x, want.labels), want)
+            with np.errstate(all="ignore"):
+                off = np.nan_to_num(error / right.unit[OUTPUT], nan=np.inf)
+            if tokens is not None and tokens.shape == off.shape[:2]:
+                off = off[tokens]
+            worst = float(np.max(off, initial=0.0))
+            best = min(best, worst)
+    return best

@@ -1,0 +1,97 @@
+"""A stranger's layer in the framework in which it runs, and how it is called: every way is tried, the best is taken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from attn_ref.block import Block
+from attn_ref.trace.record import Trace
+from attn_ref.trace.search import Attempt, Fault, Search, faults
+from attn_ref.verbs.calling import Call, Inputs, first_inputs, fixed_sizes, ways
+from attn_ref.verbs.masks import forced
+from attn_ref.verbs.tracers import TRACERS, NotATarget, tracers_of
+
+
+@dataclass(frozen=True)
+class Runner:
+    """What runs: a copy of the layer where its framework makes one, and what traces it."""
+
+    tracer: Any
+    layer: Any
+
+    def __call__(self, call: Call, inputs: Inputs, *limit: int) -> tuple[Trace, list[np.ndarray]]:
+        """What is recorded, of values up to a ``limit``, and the real tensors that come out."""
+        arguments, named = call(inputs)
+        traced = self.tracer.trace(self.layer, arguments, named, *limit)
+        return traced, self.tracer.outputs(traced.output)
+
+
+@dataclass
+class Wired:
+    """What one way of calling gives: the best run of the reference, its faults, and the search that found them."""
+
+    best: Attempt
+    faults: list[Fault]
+    search: Search
+    #: how it is called, in words, and as a function
+    said: str
+    call: Call
+
+    @property
+    def agrees(self) -> bool:
+        """Is the layer the block, as far as one case tells?"""
+        return self.best.ok and not self.faults
+
+
+def first_that_runs(
+    layer: Any, block: Block, call: Call | None, seed: int, framework: str, tell: Callable[[str], None]
+) -> tuple[Runner, dict[str, int], Inputs, list[Wired]]:
+    """The layer in the first framework in which it runs, the sizes that it fixes, the inputs, and what was tried."""
+    errors: dict[str, str] = {}
+    for name, tracer in tracers_of(layer, framework):
+        try:
+            runner = Runner(tracer, tracer.double(layer))
+            fixed = fixed_sizes(tracer, layer, block)
+            inputs = first_inputs(block, seed, fixed)
+            tell("tracing the layer")
+            return runner, fixed, inputs, wired(runner, block, inputs, call, tell)
+        except NotATarget as error:
+            errors[name] = str(error)
+    if len(errors) == 1:
+        raise NotATarget(*errors.values())
+    said = "\n".join(f"as one of {name}: {why}" for name, why in errors.items())
+    raise NotATarget(f"{said}\nsay what it is of: framework=, one of {', '.join(TRACERS)}")
+
+
+def wired(runner: Runner, block: Block, inputs: Inputs, call: Call | None, tell: Callable[[str], None]) -> list[Wired]:
+    """What every way of calling gives, the best first: the run, its faults, the search, and how it was called."""
+    errors: dict[str, str] = {}
+    tried: list[Wired] = []
+    usual = list(ways(block, inputs, runner.layer, runner.tracer.CHANNELS_LAST))
+    usual += [one for said, way in usual for one in forced(runner.layer, block, said, way)]
+    for said, way in [("as you say", call)] if call else usual:
+        try:
+            traced, values = runner(way, inputs)
+            _, twice = runner(way, inputs, 0)
+        except Exception as error:
+            errors[said] = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            continue
+        if not values:
+            errors[said] = "it gives no tensor of real numbers"
+            continue
+        if any(not np.array_equal(a, b, equal_nan=True) for a, b in zip(values, twice, strict=True)):
+            traced.notes.append("it gives something else each time it is called with the same")
+        search = Search(block, inputs, traced, values)
+        tell(f"searching: {said}")
+        best, found = faults(search, tell)
+        tried.append(Wired(best, found, search, said, way))
+        if tried[-1].agrees:
+            break
+    if not tried:
+        lines = "\n  ".join(f"{said}: {why}" for said, why in errors.items())
+        raise NotATarget(f"the layer could not be called:\n  {lines}\ngive call=lambda inputs: (arguments, keywords)")
+    return sorted(tried, key=lambda one: (-one.best.met, len(one.faults)))
