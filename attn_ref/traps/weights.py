@@ -69,6 +69,12 @@ def with_zero_key(here: Here) -> np.ndarray:
     return np.asarray(powers / (powers.sum(axis=-1, keepdims=True) + np.exp(-top)))
 
 
+def undivided(here: Here) -> np.ndarray:
+    """exp(score − the largest of its row)."""
+    top = np.max(here.scores, axis=-1, keepdims=True)
+    return np.asarray(np.exp(here.scores - np.where(np.isfinite(top), top, 0.0)))
+
+
 def in_float32(here: Here) -> np.ndarray:
     """The softmax, computed in float32."""
     here.need(here.right.dtype == np.float64)
@@ -148,6 +154,9 @@ ROWS = (
         symptom="rows do not sum to 1", fix="divide by the sum over the keys",
         evidence="slip: exp for softmax; tests/wild",
         value=of_scores(lambda here: np.exp(here.scores)), shows=examples.square),
+    row(MAPS, "weights", "softmax-undivided", "exponentials, the largest of them 1, are not divided by their sum",
+        symptom="the largest of every row is 1", fix="divide by the sum over the keys",
+        evidence="slip: half of a stable softmax; tests/wild", value=of_scores(undivided), shows=examples.square),
     row(MAPS, "weights", "softmax-left-out", "the scores weigh as they are",
         symptom="weights are negative, and rows do not sum to 1", fix="softmax over the keys",
         evidence="AlexHex7/Non-local_pytorch#19: which pairing is meant",
