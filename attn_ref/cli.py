@@ -24,6 +24,7 @@ COMMANDS = {
     "port": "Move a checkpoint to another framework, and prove that it arrived.",
     "reproduce": "Run one case of a report again, and show every tap.",
     "show": "Show what a block computes, its parameters and its taps.",
+    "traps": "List the ways in which implementations deviate, with symptom, fix and evidence.",
 }
 
 

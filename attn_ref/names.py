@@ -66,6 +66,7 @@ ALSO = {
     "port": "convert export import load move",
     "reproduce": "replay rerun",
     "show": "describe explain info",
+    "traps": "pitfalls bugs deviations",
 }
 
 

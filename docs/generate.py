@@ -15,6 +15,7 @@ from attn_ref.backend import Backend
 from attn_ref.block import Block
 from attn_ref.commands.show import describe
 from attn_ref.discovery import module_name
+from attn_ref.traps import families
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -26,7 +27,7 @@ TABS = (("NumPy", "attn_ref", ""), ("PyTorch", "backends/attn_ref_torch", "torch
 def pages() -> dict[str, str]:
     """Path below ``_generated`` -> reStructuredText."""
     found = {f"blocks/{name}.rst": block_page(cls) for name, cls in ar.blocks().items()}
-    return {**found, "blocks.rst": blocks_page(), "seeds.rst": seeds_page()}
+    return {**found, "blocks.rst": blocks_page(), "seeds.rst": seeds_page(), "traps.rst": traps_page()}
 
 
 def blocks_page() -> str:
@@ -114,12 +115,39 @@ def seeds_page() -> str:
             text(row.title),
             f":doc:`{row.block} <blocks/{row.block}>`",
             code(options_of(row)),
-            text("; ".join(trap.title for trap in row.trapped(row.sizes))) or "none",
+            text("; ".join(trap.says for trap in row.trapped(row.sizes))) or "none",
         )
         for name, row in ar.seeds().items()
     ]
     heads = ("", "what it is", "block", "options of its example", "traps")
     return "\n".join([*title("Seed systems", "="), SEEDS, *table(heads, rows, (6, 24, 20, 30, 20)), S20])
+
+
+TRAPS = """\
+Ways in which implementations deviate from the definitions. Each row is data: a value at a tap, or another option, and a
+small case in which it shows. So ``attn-ref conform`` proves one of them on a layer before it names it, and the tests
+plant every one in the reference and in the mirrors, where the check finds it at its tap. ``attn-ref traps NAME`` shows
+one with numbers.
+
+"Evidence" names a thread, ``owner/repository#number``, or what was measured here. A *slip* is a mistake that is easily
+made, and for which no thread is known here.
+"""
+
+
+def traps_page() -> str:
+    out = [*title("Traps", "="), TRAPS]
+    for heading, rows in families().items():
+        out += title(heading[0].upper() + heading[1:])
+        out += table(
+            ("trap, tap", "what deviates", "symptom", "fix", "evidence"),
+            [
+                (f"{code(row.name)} at {code(row.at.replace('|', ', '))}",
+                 *(text(said) for said in (row.says, row.symptom, row.fix, row.evidence)))
+                for row in rows
+            ],
+            (20, 20, 20, 20, 20),
+        )  # fmt: skip
+    return "\n".join(out)
 
 
 def options_of(row: Any) -> str:

@@ -95,7 +95,7 @@ def test_layers_of_torch_are_read_as_they_are() -> None:
     assert ar.conform(wide, mha(key_width=5, value_width=6), cases=6).wiring["value.kernel"] == "v_proj_weight.T"
     layer = nn.TransformerEncoderLayer(8, 2, 16, layer_norm_eps=1e-3, norm_first=True)
     verdict = ar.conform(layer, ar.EncoderLayer(width=8, num_heads=2, hidden_width=16, norm_first=True))
-    assert (verdict.first, verdict.trap) == ("attention_norm", "option:eps")
+    assert (verdict.first, verdict.trap) == ("attention_norm", "norm-eps-keras")
     assert "transformer.py" in str(verdict.line), "a framework's own layer is named in its own file"
     assert "--set eps=0.001" in str(verdict)
 
@@ -136,7 +136,7 @@ def test_a_step_inside_of_a_norm_is_not_the_place() -> None:
         nn.init.uniform_(norm.weight, 0.5, 1.5)
         nn.init.uniform_(norm.bias)
     verdict = ar.conform(layer, block)
-    assert (verdict.first, verdict.trap) == ("feed_forward.active", "option:feed_forward.activation")
+    assert (verdict.first, verdict.trap) == ("feed_forward.active", "relu-activation")
 
 
 def test_two_faults_are_both_found() -> None:
@@ -152,7 +152,8 @@ def test_two_faults_are_both_found() -> None:
 
     verdict = ar.conform(Two(), mha(12, 3))
     assert [place.tap for place in verdict.places] == ["attention.scores", "merged"]
-    assert [place.reason.name for place in verdict.places if place.reason] == ["option:scale", "permuted"]
+    named = [place.reason.name for place in verdict.places if place.reason]
+    assert named == ["scale-by-model-width", "merged-without-transposing"]
 
 
 def test_nothing_of_the_layer_is_changed() -> None:
@@ -276,7 +277,7 @@ def test_a_functional_model_without_an_activation_is_told_by_its_layer() -> None
     model = keras.Model(x, h + layers.Dense(16, name="narrow")(layers.Dense(32, name="wide")(two(h))))
     block = ar.EncoderLayer(width=16, num_heads=4, hidden_width=32, norm_first=True, activation="gelu", eps=1e-6)
     verdict = ar.conform(model, block, cases=3)
-    assert (verdict.first, verdict.trap) == ("feed_forward.active", "left-out")
+    assert (verdict.first, verdict.trap) == ("feed_forward.active", "activation-left-out")
     assert "in layer 'wide'" in verdict.places[0].operation
 
 
@@ -316,7 +317,7 @@ def test_the_command_names_place_line_and_reason(tmp_path: Path) -> None:
     assert "differs first at attention.weights" in done.stdout
     assert "att = att.softmax(dim=-2)" in done.stdout
     assert "the softmax runs over the queries, not over the keys" in done.stdout
-    assert json.loads(file.read_text())["places"][0]["reason"] == "softmax-axis"
+    assert json.loads(file.read_text())["places"][0]["reason"] == "softmax-over-queries"
 
 
 @pytest.mark.parametrize(

@@ -159,5 +159,5 @@ def test_a_gate_of_zero_hides_nothing() -> None:
     assert verdict.ok, str(verdict)
     assert verdict.wiring["gate"] == "gamma"
     verdict = ar.conform(wrong, block, cases=3)
-    assert (verdict.first, verdict.trap) == ("weights", "softmax-axis"), str(verdict)
+    assert (verdict.first, verdict.trap) == ("weights", "softmax-over-queries"), str(verdict)
     assert wrong.gamma.item() == 0.0

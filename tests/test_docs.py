@@ -45,6 +45,12 @@ def test_every_seed_system_is_in_the_table(pages: dict[str, str]) -> None:
     assert [name for name in ar.seeds() if f"**{name}**" not in pages["seeds.rst"]] == []
 
 
+def test_every_trap_is_in_the_table(pages: dict[str, str]) -> None:
+    from attn_ref.traps import catalogue
+
+    assert [name for name in catalogue() if f"``{name}`` at" not in pages["traps.rst"]] == []
+
+
 def test_every_seed_system_has_its_errata() -> None:
     headings = " ".join(re.findall(r"^## .*", (DOCS / "errata.md").read_text("utf-8"), re.MULTILINE))
     assert [name for name in [*ar.seeds(), "S20"] if not re.search(rf"\b{name}\b", headings)] == []

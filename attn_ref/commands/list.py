@@ -39,7 +39,7 @@ def command(as_json: bool) -> None:
             "block": row.block,
             "options": row.options(row.sizes),
             "arguments": row.arguments or tuple(seed(name).block.inputs),
-            "traps": [trap.title for trap in seed(name).traps],
+            "traps": [trap.says for trap in seed(name).traps],
         }
         for name, row in seeds().items()
         if row.block not in broken()

@@ -13,6 +13,7 @@ from attn_ref.block import Block, written
 from attn_ref.option import options
 from attn_ref.tap import Tapped, record
 from attn_ref.tap import replace as replaced
+from attn_ref.trace.known import Given, known_trap, of_option, told
 from attn_ref.trace.match import same
 from attn_ref.trace.reason import Reason
 from attn_ref.trace.search import Attempt, Fault, Search
@@ -49,10 +50,11 @@ def instead(search: Search, met: int) -> tuple[Attempt, Fault, Reason] | None:
     theirs = attempt.values
     tap = next((t for t in theirs if t not in ours or not alike(ours[t].value, theirs[t].value)), next(iter(theirs)))
     record = attempt.taps.get(tap) or next((r for t, r in attempt.taps.items() if r and after(theirs, t, tap)), None)
-    was = part_of(search.block, name)
-    says = f"the layer has {name} = {written(value)}, where the block says {written(was)}"
-    fix = f"--set {name}={value}, if that is what is meant; otherwise change the layer"
-    return attempt, Fault(tap, record, None, np.zeros(0), attempt), Reason(f"option:{name}", says, fix)
+    given = Given(search.block, attempt.weights, search.inputs, {})
+    trap = of_option(owner(search.block, name), name.rpartition(".")[2], value)
+    trap = trap or known_trap(given, tap, np.asarray(theirs[tap].value))
+    why = told(trap, f"{name}={value}") if trap else phrased(search.block, name, value)
+    return attempt, Fault(tap, record, None, np.zeros(0), attempt), why
 
 
 def alike(a: Any, b: Any) -> bool:
@@ -68,8 +70,8 @@ def after(values: Mapping[str, Any], tap: str, first: str) -> bool:
 
 def other_options(
     search: Search, fault: Fault, stand_ins: Mapping[str, np.ndarray], weights: Mapping[str, np.ndarray]
-) -> Iterator[tuple[Reason, np.ndarray | None]]:
-    """The block with one option changed, and what it has at the tap."""
+) -> Iterator[tuple[str, Any, np.ndarray]]:
+    """(option, another value, what the block with it has at the tap)."""
     block = search.block
     for name, value in alternatives(block):
         try:
@@ -77,12 +79,15 @@ def other_options(
             taps = run(other, {**weights, **fault.attempt.weights}, search.inputs, stand_ins)
         except Exception:  # of options that do not go together, or that want other weights
             continue
-        value_there = at(taps, fault.tap)
-        if value_there is not None:
-            was = part_of(block, name)
-            says = f"the layer has {name} = {written(value)}, where the block says {written(was)}"
-            fix = f"--set {name}={value}, if that is what is meant; otherwise change the layer"
-            yield Reason(f"option:{name}", says, fix), value_there
+        there = at(taps, fault.tap)
+        if there is not None:
+            yield name, value, there
+
+
+def phrased(block: Block, name: str, value: Any) -> Reason:
+    """Another value of an option as a reason."""
+    says = f"the layer has {name} = {written(value)}, where the block says {written(part_of(block, name))}"
+    return Reason(f"option:{name}", says, f"--set {name}={value}, if that is what is meant; otherwise change the layer")
 
 
 def at(taps: Mapping[str, Tapped], tap: str) -> np.ndarray | None:
@@ -100,6 +105,14 @@ def part_of(block: Block, path: str) -> Any:
     for name in path.split("."):
         block = getattr(block, name)
     return block
+
+
+def owner(block: Block, path: str) -> Block:
+    """The block, itself or inside, whose option ``attention.causal`` is."""
+    outer = path.rpartition(".")[0]
+    found = part_of(block, outer) if outer else block
+    assert isinstance(found, Block)
+    return found
 
 
 def rebuilt(block: Block, path: str, value: Any) -> Block:

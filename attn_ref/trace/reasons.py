@@ -1,21 +1,21 @@
 """Why a value differs: what a layer must do otherwise to have it. Each reason is proven by computing it.
 
-A reason is an option of the block with another value, or a change of the value at the tap; it is the reason only if it
-gives the layer's numbers.
+A reason is a trap of the catalogue, an option of the block with another value, or another change of the value at the
+tap; it is the reason only if it gives the layer's numbers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import chain
 
 import numpy as np
 
+from attn_ref.trace.known import Given, known_elsewhere, known_trap, of_option, told
 from attn_ref.trace.match import same
-from attn_ref.trace.options import other_options
+from attn_ref.trace.options import other_options, owner, phrased
 from attn_ref.trace.reason import Reason
 from attn_ref.trace.search import Fault, Search
-from attn_ref.trace.steps import changed_values, misread
+from attn_ref.trace.steps import before, changed_values, locate, misread
 
 
 def reason(
@@ -25,7 +25,42 @@ def reason(
     theirs = fault.theirs
     if theirs is None:
         return misread(search, fault)
-    for found, value in chain(other_options(search, fault, stand_ins, weights), changed_values(search, fault)):
-        if value is not None and value.shape == theirs.shape and same(theirs, value):
-            return found
-    return None
+    locate(search, fault)
+    given = Given(search.block, {**weights, **fault.attempt.weights}, search.inputs, stand_ins)
+    options = ((o, v) for o, v, there in other_options(search, fault, stand_ins, weights) if is_it(there, theirs))
+    option = next(options, None)
+    trap = known_trap(given, fault.tap, theirs)
+    if trap is None and option is not None:
+        trap = of_option(owner(search.block, option[0]), option[0].rpartition(".")[2], option[1])
+    if trap is not None:
+        return told(trap, f"{option[0]}={option[1]}" if option else "")
+    if option is not None:
+        return phrased(search.block, *option)
+    other = (found for found, value in changed_values(search, fault) if is_it(value, theirs))
+    return next(other, None) or elsewhere(given, search, fault)
+
+
+def elsewhere(given: Given, search: Search, fault: Fault) -> Reason | None:
+    """A trap that another value of the layer shows, which may stand in the place too.
+
+    Where nothing behind the place agrees, the first of those that fit was taken. Values that the reference has as well
+    are none.
+    """
+    if fault.tap not in fault.attempt.values:
+        return None
+    ours = [*before(fault).values(), *map(np.asarray, search.inputs.values())]
+    others = [
+        (record, value)
+        for record, value in search.stands_for(fault.attempt, fault.tap)
+        if not any(is_it(mine, value) for mine in ours)
+    ]
+    found = known_elsewhere(given, fault.tap, [value for _, value in others])
+    if found is None:
+        return None
+    fault.record, fault.theirs = others[found[1]]
+    return told(found[0])
+
+
+def is_it(value: np.ndarray | None, theirs: np.ndarray) -> bool:
+    """Is it the layer's value?"""
+    return value is not None and value.shape == theirs.shape and same(theirs, value)

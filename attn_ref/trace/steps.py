@@ -1,4 +1,4 @@
-"""Is the value at a tap that of a step done in another way?"""
+"""Is the value at a tap that of a step done in another way, of those that are no row of the catalogue?"""
 
 from __future__ import annotations
 
@@ -19,24 +19,11 @@ def changed_values(search: Search, fault: Fault) -> Iterator[tuple[Reason, np.nd
     """What a step gives that is done in another way."""
     tap, ours, theirs = fault.tap.rpartition(".")[2], fault.ours, fault.theirs
     assert theirs is not None
-    before = dict(fault.attempt.values)
-    names = list(before)
-    reached = names.index(fault.tap) if fault.tap in names else len(names)
-    earlier = {name: np.asarray(before[name].value) for name in names[:reached]}
+    earlier = before(fault)
     inputs = {name: np.asarray(x) for name, x in search.inputs.items() if np.asarray(x).dtype.kind == "f"}
     yield from other_inputs(search, fault)
     if (factor := ratio(theirs, ours)) is not None:
-        fault.record = origin(search, earlier, factor, theirs.shape) or fault.record
         yield scaled(tap, factor, search.block), theirs
-    if tap == "weights":
-        scores = np.asarray(last_of(earlier, "masked", "biased", "scores"))
-        for axis, of in ((-2, "queries"), (1, "heads"), (0, "batch")):
-            fix = "softmax over the last axis, that of the keys: softmax(scores, dim=-1)"
-            yield Reason("softmax-axis", f"the softmax runs over the {of}, not over the keys", fix), soft(scores, axis)
-        said = "exponentials are not divided by their sum"
-        yield Reason("softmax-unnormalised", said, "divide by the sum over the keys"), np.exp(scores)
-        fix = "softmax, whose sum over the keys is 1"
-        yield Reason("sigmoid-weights", "a sigmoid stands in the place of the softmax", fix), 1 / (1 + np.exp(-scores))
     if scrambled(theirs, ours):
         said = "the numbers are right and lie in another order of axes"
         fix = "move the heads back beside their features before the reshape: y.transpose(1, 2).reshape(b, t, -1)"
@@ -45,10 +32,8 @@ def changed_values(search: Search, fault: Fault) -> Iterator[tuple[Reason, np.nd
         yield Reason("permuted", said, fix), theirs
     if tap in ("scores", "biased", "masked") and np.isinf(ours).any() and not np.isinf(theirs).any():
         said = "nothing is masked"
-        yield (
-            Reason("mask-left-out", said, "put −∞ where attention is not allowed"),
-            last_of(earlier, "biased", "scores"),
-        )
+        fix = "put −∞ where attention is not allowed"
+        yield Reason("nothing-masked", said, fix), last_of(earlier, "biased", "scores")
     for name, value in reversed([*inputs.items(), *earlier.items()]):
         if value.shape == ours.shape:
             yield Reason("left-out", f"a step is left out: it is still {name}", f"compute {fault.tap} of {name}"), value
@@ -63,6 +48,20 @@ def changed_values(search: Search, fault: Fault) -> Iterator[tuple[Reason, np.nd
                 said = f"the activation is {title} of {name}"
                 with np.errstate(all="ignore"):
                     yield Reason("activation", said, "take the block's activation"), np.asarray(function(value))
+
+
+def before(fault: Fault) -> dict[str, np.ndarray]:
+    """The reference's taps before the place."""
+    values = dict(fault.attempt.values)
+    names = list(values)
+    reached = names.index(fault.tap) if fault.tap in names else len(names)
+    return {name: np.asarray(values[name].value) for name in names[:reached]}
+
+
+def locate(search: Search, fault: Fault) -> None:
+    """Move the place of a factor to the line where it came in."""
+    if fault.theirs is not None and (factor := ratio(fault.theirs, fault.ours)) is not None:
+        fault.record = origin(search, before(fault), factor, fault.theirs.shape) or fault.record
 
 
 def misread(search: Search, fault: Fault) -> Reason | None:
@@ -123,13 +122,6 @@ def scaled(tap: str, factor: float, block: Block) -> Reason:
         width = f"√{block.d} = {block.d**0.5:.4g}" if hasattr(block, "d") else "√(head width)"
         return Reason("scale", said, f"divide the products of query and key by {width}, once")
     return Reason("factor", said, "take the factor out")
-
-
-def soft(x: np.ndarray, axis: int) -> np.ndarray:
-    """The softmax along an axis."""
-    with np.errstate(all="ignore"):
-        e = np.exp(x - np.max(x, axis=axis, keepdims=True))
-        return np.asarray(e / e.sum(axis=axis, keepdims=True))
 
 
 def scrambled(a: np.ndarray, b: np.ndarray) -> bool:

@@ -1,129 +1,31 @@
 """Traps: ways in which the world deviates from the definitions, as data.
 
 A trap changes what goes in, what stands at taps, or what comes out, always as arrays, so the same one applies to the
-reference and, through ``Backend.run``, to every mirror. ``attn_ref.seeds`` applies them; the functions that make a
-trap's arrays are told the block and the inputs after the change.
+reference and, through ``Backend.run``, to every mirror.
+
+>>> from attn_ref.traps import planted, trap
+>>> row = trap("softmax-over-queries")
+>>> row.says
+'the softmax runs over the queries, not over the keys'
+>>> block, inputs = row.shows()
+>>> planted(row, block, block.init(), inputs).taps["weights"].value.sum(-2).round(6).max()
+np.float64(1.0)
 """
 
-from __future__ import annotations
+from attn_ref.traps.catalogue import FAMILIES, catalogue, families, trap, traps
+from attn_ref.traps.definition import OUTPUT, Absent, Example, Here, Trap
+from attn_ref.traps.planting import Planted, Planting, applies, planted, planting
+from attn_ref.traps.tutorials import (
+    always_dropping,
+    dropping_only,
+    mask_added,
+    mask_of_numbers,
+    renamed,
+    uniform_where_nothing_is_kept,
+)
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
-
-from attn_ref.block import Block
-from attn_ref.tap import Tapped, record
-from attn_ref.weights import uniform
-
-Inputs = dict[str, np.ndarray]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trap:
-    """One deviation. What is None is left as it is."""
-
-    name: str
-    #: what deviates, in one sentence
-    title: str
-    #: what is given, by the names that the world uses -> the block's inputs
-    inputs: Callable[[Inputs], Inputs] | None = None
-    #: (block, weights, inputs) -> what is added at taps
-    add: Callable[[Block, Mapping[str, Any], Inputs], dict[str, Tapped]] | None = None
-    #: (block, weights, inputs) -> what stands at taps instead
-    replace: Callable[[Block, Mapping[str, Any], Inputs], dict[str, Tapped]] | None = None
-    #: what came out -> what comes out
-    output: Callable[[np.ndarray], np.ndarray] | None = None
-
-
-def taps_of(block: Block, weights: Mapping[str, Any], inputs: Inputs, *endings: str) -> dict[str, Tapped]:
-    """The reference's taps whose last name is one of ``endings``."""
-    with record() as taps:
-        block(weights, **inputs)
-    return {name: seen for name, seen in taps.items() if name.rpartition(".")[2] in endings}
-
-
-def keep(shape: tuple[int, ...], rate: float, *seed: int | str) -> np.ndarray:
-    """A seeded keep of a dropout: 0 or 1 / (1 − rate)."""
-    return (uniform(shape, *seed) > 2 * rate - 1) / (1 - rate)
-
-
-def always_dropping(rate: float, seed: int = 0) -> Trap:
-    """Dropout of the weights and of the output, in evaluation too."""
-
-    def replace(block: Block, weights: Mapping[str, Any], inputs: Inputs) -> dict[str, Tapped]:
-        found = taps_of(block, weights, inputs, "keep")
-        return {name: Tapped(keep(x.shape, rate, seed, name), labels) for name, (x, labels) in found.items()}
-
-    return Trap(
-        name="always-dropping",
-        title=f"dropout of {rate:g} acts on weights and output in evaluation too (seed {seed} says on which)",
-        replace=replace,
-        output=lambda y: y * keep(y.shape, rate, seed, "output"),
-    )
-
-
-def dropping_only(*places: str) -> Trap:
-    """No dropout but those whose keep is a tap of ``places`` in a layer: the others keep everything."""
-
-    def replace(block: Block, weights: Mapping[str, Any], inputs: Inputs) -> dict[str, Tapped]:
-        keeps = taps_of(block, weights, inputs, "keep", "keep_attention", "keep_feed_forward")
-        own = tuple(f".{place}" for place in places)
-        others = {name: seen for name, seen in keeps.items() if not f".{name}".endswith(own)}
-        return {name: Tapped(np.ones_like(x), labels) for name, (x, labels) in others.items()}
-
-    return Trap(name="dropping-only", title=f"of all dropouts only {' and '.join(places)}", replace=replace)
-
-
-def uniform_where_nothing_is_kept() -> Trap:
-    """Masking by a large finite number: a row with nothing to attend to takes the mean of all values."""
-
-    def add(block: Block, weights: Mapping[str, Any], inputs: Inputs) -> dict[str, Tapped]:
-        found = taps_of(block, weights, inputs, "weights")
-        return {
-            name: Tapped(np.broadcast_to(~x.any(-1, keepdims=True) / x.shape[-1], x.shape), labels)
-            for name, (x, labels) in found.items()
-        }
-
-    return Trap(
-        name="uniform-where-nothing-is-kept",
-        title="masked scores are a large negative number instead of left out, so a row with nothing kept is uniform",
-        add=add,
-    )
-
-
-def mask_of_numbers(drop: float, rank: int | None = None) -> Trap:
-    """A mask of numbers, of which ``drop`` means drop. ``rank``: the mask's, padded with axes of size 1 before."""
-
-    def inputs(given: Inputs) -> Inputs:
-        if "mask" not in given:
-            return given
-        rest = {name: x for name, x in given.items() if name != "mask"}
-        mask = given["mask"] != drop
-        return rest | {"attention_mask": mask if rank is None else mask.reshape((1,) * (rank - mask.ndim) + mask.shape)}
-
-    return Trap(name=f"mask-{drop:g}-drops", title=f"the mask is of numbers, and {drop:g} means drop", inputs=inputs)
-
-
-def mask_added(amount: float = -1e9, rank: int | None = None) -> Trap:
-    """A mask of numbers, 1 meaning drop, that is multiplied by a large negative number and added to the scores."""
-
-    def inputs(given: Inputs) -> Inputs:
-        if "mask" not in given:
-            return given
-        rest = {name: x for name, x in given.items() if name != "mask"}
-        bias = given["mask"] * amount
-        return rest | {"bias": bias if rank is None else bias.reshape((1,) * (rank - bias.ndim) + bias.shape)}
-
-    return Trap(name="mask-added", title=f"the mask, 1 meaning drop, is added as mask · {amount:g}", inputs=inputs)
-
-
-def renamed(**names: str) -> Trap:
-    """Inputs go by other names: ``renamed(x="query")``."""
-
-    def inputs(given: Inputs) -> Inputs:
-        return {names.get(name, name): value for name, value in given.items()}
-
-    pairs = ", ".join(f"{theirs} is {ours}" for theirs, ours in names.items())
-    return Trap(name="renamed", title=f"inputs go by other names: {pairs}", inputs=inputs)
+__all__ = [
+    "FAMILIES", "OUTPUT", "Absent", "Example", "Here", "Planted", "Planting", "Trap", "always_dropping", "applies",
+    "catalogue", "dropping_only", "families", "mask_added", "mask_of_numbers", "planted", "planting", "renamed", "trap",
+    "traps", "uniform_where_nothing_is_kept",
+]  # fmt: skip
