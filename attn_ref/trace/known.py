@@ -102,7 +102,7 @@ def of_option(owner: Block, option: str, value: Any) -> Trap | None:
     return next((row for row in rows if row.options == {option: value}), None)
 
 
-def told(trap: Trap, option: str = "") -> Reason:
-    """The trap as a reason; ``option`` is what may be said to the command instead."""
-    meant = f"--set {option}, if that is what is meant; otherwise " if option else ""
-    return Reason(trap.name, trap.says, meant + trap.fix)
+def told(trap: Trap, change: tuple[str, Any] | None = None) -> Reason:
+    """The trap as a reason; ``change`` is the option of the block that is the same."""
+    meant = f"--set {change[0]}={change[1]}, if that is what is meant; otherwise " if change else ""
+    return Reason(trap.name, trap.says, meant + trap.fix, change)

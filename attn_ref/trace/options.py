@@ -53,7 +53,7 @@ def instead(search: Search, met: int) -> tuple[Attempt, Fault, Reason] | None:
     given = Given(search.block, attempt.weights, search.inputs, {})
     trap = of_option(owner(search.block, name), name.rpartition(".")[2], value)
     trap = trap or known_trap(given, tap, np.asarray(theirs[tap].value))
-    why = told(trap, f"{name}={value}") if trap else phrased(search.block, name, value)
+    why = told(trap, (name, value)) if trap else phrased(search.block, name, value)
     return attempt, Fault(tap, record, None, np.zeros(0), attempt), why
 
 
@@ -87,7 +87,8 @@ def other_options(
 def phrased(block: Block, name: str, value: Any) -> Reason:
     """Another value of an option as a reason."""
     says = f"the layer has {name} = {written(value)}, where the block says {written(part_of(block, name))}"
-    return Reason(f"option:{name}", says, f"--set {name}={value}, if that is what is meant; otherwise change the layer")
+    fix = f"--set {name}={value}, if that is what is meant; otherwise change the layer"
+    return Reason(f"option:{name}", says, fix, (name, value))
 
 
 def at(taps: Mapping[str, Tapped], tap: str) -> np.ndarray | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -12,3 +13,5 @@ class Reason:
     name: str
     says: str
     fix: str
+    #: the option of the block, and the value of it that the layer has, where that is the deviation
+    change: tuple[str, Any] | None = None

@@ -33,7 +33,7 @@ def reason(
     if trap is None and option is not None:
         trap = of_option(owner(search.block, option[0]), option[0].rpartition(".")[2], option[1])
     if trap is not None:
-        return told(trap, f"{option[0]}={option[1]}" if option else "")
+        return told(trap, option)
     if option is not None:
         return phrased(search.block, *option)
     other = (found for found, value in changed_values(search, fault) if is_it(value, theirs))

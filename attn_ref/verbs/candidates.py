@@ -19,6 +19,8 @@ from attn_ref.trace.options import alternatives, rebuilt
 MOST, FEW, EACH = 4000, 5, 8
 #: by how much the numbers of a block may be more, or fewer, than those of the layer
 ALIKE = 3.0
+#: options that act in training alone, and so are not seen
+TRAINING = ("dropout", "attention_dropout", "momentum", "unbiased")
 #: a width where a layer holds none yet: it is made when it is called
 WIDTH = 12
 
@@ -165,6 +167,8 @@ def nearby(block: Block, sizes: Sizes) -> Iterator[Block]:
     numbers = list(dict.fromkeys([*sizes.heads()[:FEW], *sizes.widths()[:FEW]]))
     changes = [*alternatives(block), *whole(block, numbers)]
     for name, value in dict.fromkeys(changes):
+        if name.rpartition(".")[2] in TRAINING:
+            continue
         try:
             yield rebuilt(block, name, value)
         except (ValueError, TypeError):  # of options that do not go together

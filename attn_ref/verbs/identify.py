@@ -17,7 +17,7 @@ from attn_ref.trace.match import same
 from attn_ref.trace.options import alternatives, part_of, rebuilt
 from attn_ref.trace.search import Attempt, Search
 from attn_ref.verbs.calling import Call, first_inputs, fixed_sizes, required, ways
-from attn_ref.verbs.candidates import Sizes, nearby, sizes_of, starting
+from attn_ref.verbs.candidates import TRAINING, Sizes, nearby, sizes_of, starting
 from attn_ref.verbs.conform import CASES, conform
 from attn_ref.verbs.tracers import NotATarget, tracers_of
 from attn_ref.verbs.verdict import Verdict
@@ -26,8 +26,6 @@ from attn_ref.verbs.wired import Runner
 
 #: blocks that are looked at closely, options changed one after the other, runs of the search at first and then
 CLOSELY, CHANGES, FIRST, RUNS = 3, 8, 6, 24
-#: options that act in training alone, and so are not seen
-TRAINING = ("dropout", "attention_dropout", "momentum", "unbiased")
 
 
 @dataclass
@@ -224,10 +222,8 @@ def settled(layer: Any, one: Tried, cases: int, seed: int, framework: str, tell:
         verdict.call = one.said
         other = block
         for place in verdict.places:
-            for name, value in alternatives(other):
-                if place.reason and place.reason.fix.startswith(f"--set {name}={value},"):
-                    other = rebuilt(other, name, value)
-                    break
+            if place.reason and place.reason.change:
+                other = rebuilt(other, *place.reason.change)
         if verdict.ok or other == block:
             return verdict
         block = other

@@ -51,9 +51,7 @@ def from_file(path: Path) -> Any:
     sys.path.insert(0, str(path.absolute().parent))
     try:
         spec.loader.exec_module(module)
-    except BaseException as error:
-        if isinstance(error, KeyboardInterrupt):
-            raise
+    except (Exception, SystemExit) as error:
         raise TargetError(f"{path} does not import: {type(error).__name__}: {error}") from error
     return module
 
@@ -64,9 +62,7 @@ def from_name(name: str) -> Any:
         sys.path.insert(0, "")
     try:
         return importlib.import_module(name)
-    except BaseException as error:
-        if isinstance(error, KeyboardInterrupt):
-            raise
+    except (Exception, SystemExit) as error:
         raise TargetError(f"{name} does not import: {type(error).__name__}: {error}") from error
 
 
