@@ -263,7 +263,7 @@ ROWS = (
     row(BATCH, "normed|normed.*|reduced_normed",
         "batch-statistics", "the batch norm takes the batch's statistics in evaluation",
         symptom="samples change each other", fix="model.eval(), or training=False",
-        evidence="ipolharvard/ethos-ares#20: eval() is never called; Keras with training=True, measured",
+        evidence="ipolharvard/ethos-ares#20: eval() is never called",
         value=of_the_batch, shows=examples.kernels),
     row(BATCH, "normed|normed.*|reduced_normed",
         "batch-norm-eps-keras", "the batch norm's eps is 1e-3, the default of Keras",
