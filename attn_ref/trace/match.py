@@ -66,8 +66,18 @@ def groups(fine: Sequence[int], coarse: Sequence[int]) -> bool:
 def turned(value: np.ndarray, sizes: tuple[int, ...]) -> Iterator[np.ndarray]:
     """``value`` as arrays of ``sizes``, for every order of axes in which it may lie."""
     for order in orders(value.shape, sizes):
-        axes = value.reshape([sizes[i] for i in order])
-        yield axes.transpose(np.argsort(order)).reshape(sizes)
+        yield laid(value, sizes, order)
+
+
+def laid(value: np.ndarray, sizes: tuple[int, ...], order: tuple[int, ...]) -> np.ndarray:
+    """``value``, whose axes lie in that order, as an array of ``sizes``."""
+    return value.reshape([sizes[i] for i in order]).transpose(np.argsort(order)).reshape(sizes)
+
+
+def upright(shape: tuple[int, ...], sizes: tuple[int, ...]) -> tuple[int, ...] | None:
+    """The order of axes that is taken for the one that is meant: the plain one, else one that keeps the last two."""
+    known, plain = orders(shape, sizes), tuple(i for i, size in enumerate(sizes) if size != 1)
+    return plain if plain in known else next((order for order in known if order[-2:] == plain[-2:]), None)
 
 
 def same(a: np.ndarray, b: np.ndarray) -> bool:
@@ -112,9 +122,8 @@ class Finder:
             if np.isfinite(value).all() and not alike(self.sums[record.number], wanted):
                 continue
             if any(same(x, value) for x in turned(record.value, value.shape)):
-                plain = tuple(i for i, size in enumerate(value.shape) if size != 1)
-                could = plain in orders(record.value.shape, value.shape)
-                if not could or same(record.value.reshape(value.shape), value):
+                meant = upright(record.value.shape, value.shape)
+                if meant is None or same(laid(record.value, value.shape, meant), value):
                     # who turns what he has the wrong way round does not have it the right way
                     turns = record.operation.partition(" ")[0].lower() in TURNS
                     return other if turns and other else (record, True)
