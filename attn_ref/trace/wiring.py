@@ -168,8 +168,8 @@ class Solver:
                     w, b = (solution[:-1], solution[-1]) if biased else (solution, None)
                     if not whole:
                         w, b = self.own(rows, y, biased) or (w, b)
-                    if w.shape[0] == w.shape[1] and picks(w):
-                        continue  # it is x itself
+                    if (w.shape[0] == w.shape[1] and picks(w)) or np.max(np.abs(w)) < 1e-9 * top:
+                        continue  # it is x itself, or does not depend on it
                     found.setdefault(digits(solution), (record, w, b))
             # a product, and the same with its bias: the one that has a bias is meant
             return sorted(found.values(), key=lambda one: unbiased(one[2]))

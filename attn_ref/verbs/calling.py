@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, get_type_hints
 
 import numpy as np
 
 from attn_ref.block import Block
 from attn_ref.check.cases import Case, Seeded, draw
+from attn_ref.trace.record import inner
 
 #: of sizes for the first case: primes, so that no two axes are taken for each other
 PRIMES = (3, 5, 7, 11, 13, 17, 19, 23, 29)
@@ -60,7 +63,12 @@ def ways(block: Block, inputs: Inputs, layer: Any, last: bool) -> Iterator[tuple
     plain = list(plain_ways(block, inputs, layer, last))
     for said, call in plain:
         rest = required(layer)[len(call.takes) :]  # type: ignore[attr-defined]
-        yield (said, call) if not rest else (f"{said}, {nothing(rest)}", Always(call, dict.fromkeys(rest)))
+        if not rest:
+            yield said, call
+            continue
+        new = fresh(layer)
+        told = ", ".join(f"{name}={new[name].__name__}()" if name in new else f"{name}=None" for name in rest)
+        yield f"{said}, {told}", Always(call, {name: New(new[name]) if name in new else None for name in rest})
     for flag in arguments_of(layer, every=True):
         if flag in CAUSAL and is_causal(block):
             yield from ((f"{said}, {flag}=True", Always(call, {flag: True})) for said, call in plain)
@@ -104,12 +112,29 @@ def is_causal(block: Block) -> bool:
 
 def hides(argument: str) -> bool:
     """Is an argument a mask or what goes for one, by its name?"""
-    return any(word in argument.lower() for word in ("mask", "bias", "length", "valid"))
+    return any(word in argument.lower() for word in ("mask", "bias", "length", "valid", "pad"))
 
 
-def nothing(names: Sequence[str]) -> str:
-    """These arguments, left empty."""
-    return ", ".join(f"{name}=None" for name in names)
+@dataclass(frozen=True)
+class New:
+    """An argument that is made anew for every call, such as a cache that is empty."""
+
+    cls: type
+
+
+def fresh(layer: Any) -> dict[str, type]:
+    """The arguments that are objects of the user's own classes, by what their annotations say."""
+    function = getattr(layer, "forward", None) or getattr(layer, "call", None) or layer
+    try:
+        hints = get_type_hints(getattr(function, "__func__", function))
+    except Exception:  # an annotation may name what is not there
+        return {}
+    return {name: cls for name, cls in hints.items() if isinstance(cls, type) and not inner(module_file(cls))}
+
+
+def module_file(cls: type) -> str:
+    """The file of the module in which a class stands; that of none is the library's."""
+    return getattr(sys.modules.get(cls.__module__), "__file__", None) or "<none>"
 
 
 class Always:
@@ -120,7 +145,8 @@ class Always:
 
     def __call__(self, inputs: Inputs) -> tuple[Sequence[Any], Mapping[str, Any]]:
         arguments, named = self.call(inputs)
-        return arguments, {**self.always, **named}
+        made = {name: x.cls() if isinstance(x, New) else x for name, x in self.always.items()}
+        return arguments, {**made, **named}
 
 
 def parts(layer: Any) -> list[str]:

@@ -203,7 +203,7 @@ def slopes(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any], seed: int
     def value() -> torch.Tensor:
         torch.manual_seed(0)
         found: torch.Tensor = torch.zeros((), dtype=torch.float64)
-        for i, y in enumerate(reals(layer(*given, **named))[:1]):  # others may be there to look at
+        for i, y in enumerate(reals(layer(*given, **copy.deepcopy(named)))[:1]):  # a cache fills; others are to look at
             if i not in toward:
                 toward[i] = torch.rand(y.shape, generator=random, dtype=torch.float64) - 0.5
             found = found + (y.double() * toward[i]).sum()
