@@ -155,7 +155,6 @@ def test_attention_of_nnx_is_read_as_it_is() -> None:
     verdict = ar.conform(layer, mha(), cases=3)
     assert verdict.ok, str(verdict)
     assert verdict.wiring["query.kernel"].startswith("query.kernel")
-    assert verdict.wiring["project.bias"] == "out.bias"
     assert layer.query.kernel.dtype == np.float32
     wrong = ar.conform(layer, mha(scale="total"), cases=3)
     assert (wrong.first, wrong.trap) == ("attention.scores", "option:scale")

@@ -130,6 +130,15 @@ class Finder:
                 other = other or (record, False)
         return other or self.find_faint(value)
 
+    def in_parts(self, value: np.ndarray) -> bool:
+        """Is it there with an axis as several, as heads that nobody merged, and in no other order?"""
+        wanted, wide = marks(value), [n for n in value.shape if n != 1]
+        found = [r for r in self.by_size.get(value.size, ()) if alike(self.sums[r.number], wanted)]
+        if any(orders(record.value.shape, value.shape) for record in found):
+            return False
+        split = [r.value for r in found if groups([n for n in r.value.shape if n != 1], wide)]
+        return any(same(x.reshape(value.shape), value) for x in split)
+
     def find_faint(self, value: np.ndarray) -> tuple[Record, bool] | None:
         """The same among the values that were not kept, by their sums."""
         for record in self.faint:
