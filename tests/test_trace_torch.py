@@ -82,7 +82,7 @@ def test_a_layer_in_another_form_is_read_with_its_lines(form: str) -> None:
     assert not any("_orig_mod" in told for told in right.wiring.values())
     names = {"function": "W1.T", "compiled function": "W1.T"}
     assert right.wiring["expand.kernel"] == names.get(form, "up.weight.T")
-    assert (wrong.first, wrong.trap) == ("active", "option:activation")
+    assert (wrong.first, wrong.trap) == ("active", "relu-activation")
     assert wrong.line is not None
     assert wrong.line.startswith(__file__)
     assert wrong.places[0].line.code.endswith("# the line")  # type: ignore[union-attr]
@@ -96,7 +96,7 @@ def test_what_torch_jit_made_is_told_by_its_operations() -> None:
         right, wrong = ar.conform(made, RELU, cases=3), ar.conform(made, GELU, cases=3)
         assert right.ok, str(right)
         assert right.wiring["expand.kernel"] == "up.weight.T"
-        assert (wrong.first, wrong.trap, wrong.line) == ("active", "option:activation", None)
+        assert (wrong.first, wrong.trap, wrong.line) == ("active", "relu-activation", None)
         assert wrong.places[0].operation == "relu"
         assert any("have no lines" in note for note in wrong.notes)
     with pytest.raises(NotATarget, match="constants in float32 of its parameters: give the module that it was made of"):

@@ -17,10 +17,12 @@ from unittest import mock
 import numpy as np
 
 from attn_ref import ops
-from attn_ref.trace.match import Finder, exact, factors, orders, same
+from attn_ref.trace.match import Finder, exact, factors, orders, same, turned
 from attn_ref.trace.record import Record
 from attn_ref.weights import Weights
 
+#: the primitives that take parameters
+SOLVED = ("linear", "conv", "layer_norm", "rms_norm", "batch_norm", "softmax")
 #: of so many parts a projection may be made, one for each head
 PARTS = 32
 
@@ -44,6 +46,10 @@ class Unknown:
         return x + self.solver.featurewise(self, x, add=True)
 
     __mul__, __add__ = __rmul__, __radd__
+
+    def __getitem__(self, axes: Any) -> Unknown:
+        """It, with more axes of one: who asks for the values counts those that are there."""
+        return self
 
 
 class Asked(Weights):
@@ -89,7 +95,7 @@ class Solver:
     @contextmanager
     def solving(self) -> Iterator[None]:
         """While it lasts, the primitives that take parameters solve for those that are not known."""
-        plain = {name: getattr(ops, name) for name in ("linear", "conv", "layer_norm", "rms_norm")}
+        plain = {name: getattr(ops, name) for name in SOLVED}
 
         def linear(x: Any, kernel: Any, bias: Any = None) -> Any:
             if isinstance(kernel, Unknown):
@@ -99,10 +105,15 @@ class Solver:
         def conv(x: Any, kernel: Any, bias: Any = None, **options: Any) -> Any:
             if isinstance(kernel, Unknown):
                 size = int(np.prod(kernel.shape[:-1]))
-                if options.get("groups", 1) != 1:
-                    raise NotSolved(f"{kernel.name} has groups")
                 every = identity(size).reshape(*kernel.shape[:-1], size)
-                kernel, bias = self.affine(plain["conv"](x, every, None, **options), kernel, bias, x)
+                count = options.get("groups", 1)
+                patches = [
+                    plain["conv"](part, every, None, **{**options, "groups": 1}) for part in np.split(x, count, axis=-1)
+                ]
+                if count > 1:
+                    kernel, bias = self.grouped(patches, kernel, bias, x)
+                else:
+                    kernel, bias = self.affine(patches[0], kernel, bias, x)
             return plain["conv"](x, kernel, bias, **options)
 
         def layer_norm(x: Any, scale: Any = None, offset: Any = None, *, eps: float) -> Any:
@@ -115,9 +126,19 @@ class Solver:
                 scale, _ = self.normed(plain["rms_norm"](x, eps=eps), scale, None)
             return plain["rms_norm"](x, scale, eps=eps)
 
-        solvers = {"linear": linear, "conv": conv, "layer_norm": layer_norm, "rms_norm": rms_norm}
+        def batch_norm(x: Any, w: Any, *, eps: float, **options: Any) -> Any:
+            if isinstance(w["scale"], Unknown):
+                self.batch_normed(x, w, eps)
+            return plain["batch_norm"](x, w, eps=eps, **options)
+
+        def softmax(x: Any, *, sink: Any = None, **options: Any) -> Any:
+            if isinstance(sink, Unknown):
+                sink = self.sunk(x, sink)
+            return plain["softmax"](x, sink=sink, **options)
+
+        solvers = (linear, conv, layer_norm, rms_norm, batch_norm, softmax)
         with ExitStack() as stack:
-            for name, function in solvers.items():
+            for name, function in zip(SOLVED, solvers, strict=True):
                 stack.enter_context(mock.patch.object(ops, name, function))
             yield
 
@@ -241,6 +262,81 @@ class Solver:
         self.memory[key] = sorted(found.values(), key=lambda one: shifts and unbiased(one[2]))
         return self.memory[key]  # type: ignore[no-any-return]
 
+    def grouped(
+        self, patches: Sequence[np.ndarray], kernel: Unknown, bias: Unknown | None, of: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Kernel and bias of a convolution in groups: each has patches of its own, and features of the output."""
+        if not self.seen(of):
+            raise NotSolved(kernel.name)
+        rows = [part.reshape(-1, part.shape[-1]) for part in patches]
+        one = np.ones((len(rows[0]), 1 if bias is not None else 0))
+        columns = [np.concatenate([part, one], axis=1) for part in rows]
+        inverse = [np.linalg.pinv(part) for part in columns]
+        n, options = kernel.shape[-1], []
+        for record in self.finder.of_size(len(rows[0]) * n):
+            for y in readings(record.value, patches[0].shape[:-1], n) if np.isfinite(record.value).all() else ():
+                parts = np.split(y, len(patches), axis=1)
+                found = [back @ part for back, part in zip(inverse, parts, strict=True)]
+                left = max(float(np.max(np.abs(c @ w - p))) for c, w, p in zip(columns, found, parts, strict=True))
+                if left <= exact() * np.max(np.abs(y)) and np.max(np.abs(y)) > 0:
+                    solution = np.concatenate(found, axis=1)
+                    options.append((record, *((solution[:-1], solution[-1]) if bias is not None else (solution, None))))
+        if not options:
+            raise NotSolved(kernel.name)
+        options.sort(key=lambda one: unbiased(one[2]))
+        record, w, b = self.choose(kernel.name, options)
+        self.keep(kernel, w.reshape(kernel.shape), record)
+        if bias is not None:
+            self.keep(bias, b, record)
+        return self.found[kernel.name], None if bias is None else self.found[bias.name]
+
+    def batch_normed(self, x: np.ndarray, w: Asked, eps: float) -> None:
+        """Statistics, scale and offset of a batch norm in evaluation, from the layer's own where it has them.
+
+        What is seen is γ / √(variance + ε) and β − mean · that alone: where none of the layer's parameters give it, the
+        statistics are put to 0 and 1.
+        """
+        options = self.featurewise_options(x, True, True)
+        if not options:
+            raise NotSolved(w["scale"].name)
+        record, g, b = self.choose(w["scale"].name, options)
+        own = [p for p in self.parameters.values() if p.shape == g.shape]
+        fits = (
+            (scale, offset, mean, variance)
+            for variance in own if (variance > 0).all()
+            for scale in own if same(scale / np.sqrt(variance + eps), g)
+            for mean in own for offset in own if same(offset - mean * g, b)
+        )  # fmt: skip
+        if (found := next(fits, None)) is None:
+            if any(name.endswith(("running_var", "moving_variance")) for name in self.parameters):
+                raise NotSolved(w["scale"].name)
+            found = (g * np.sqrt(1 + eps), b, np.zeros_like(g), np.ones_like(g))
+        for name, value in zip(("scale", "offset", "mean", "variance"), found, strict=True):
+            self.keep(w[name], value, record)
+
+    def sunk(self, scores: np.ndarray, sink: Unknown) -> np.ndarray:
+        """The logit of each head that takes weight and has no value, from weights that do not sum to 1."""
+        top = np.max(scores, axis=-1, keepdims=True)
+        top = np.where(np.isfinite(top), top, 0.0)
+        total = np.exp(scores - top).sum(-1)
+        options = []
+        for record in self.finder.of_size(scores.size):
+            if not np.isfinite(record.value).all() or (record.value < 0).any():
+                continue
+            for weights in turned(record.value, scores.shape):
+                kept = weights.sum(-1)
+                if not ((kept > 0) & (kept < 1)).all():
+                    continue
+                found = np.log(total * (1 / kept - 1)) + top[..., 0]
+                each = found.mean((0, 2))
+                if np.max(np.abs(found - each[None, :, None])) <= 1e-7 * max(np.max(np.abs(each)), 1.0):
+                    options.append((record, each, None))
+        if not options:
+            raise NotSolved(sink.name)
+        record, each, _ = self.choose(sink.name, options)
+        self.keep(sink, each, record)
+        return self.found[sink.name][:, None, None]
+
     def keep(self, wanted: Unknown, value: np.ndarray, record: Record) -> None:
         """It is known now."""
         self.found[wanted.name] = np.asarray(value, np.float64).reshape(wanted.shape)
@@ -253,8 +349,8 @@ def kernels(x: np.ndarray, shape: tuple[int, int]) -> Iterator[np.ndarray]:
     if x.ndim < 2 or x.size % size:
         return
     flat = x.reshape(len(x), -1)
-    for turned in (flat, flat.T):
-        for way in (turned, turned.T) if turned.shape[0] == turned.shape[1] else (turned,):
+    for side in (flat, flat.T):
+        for way in (side, side.T) if side.shape[0] == side.shape[1] else (side,):
             if way.shape[1] == shape[0] and len(way) % shape[1] == 0:
                 for part in range(len(way) // shape[1]):
                     yield way[part * shape[1] : (part + 1) * shape[1]].T

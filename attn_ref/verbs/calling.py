@@ -82,7 +82,7 @@ def plain_ways(block: Block, inputs: Inputs, layer: Any, last: bool) -> Iterator
     layouts: list[tuple[str, Callable[[np.ndarray], np.ndarray]]] = [("", lambda x: x)]
     if rank == 3:
         layouts.append((", batch second", lambda x: np.swapaxes(x, 0, 1)))
-    if rank == 4:
+    if rank >= 4:
         layouts.insert(int(last), (", channels first", lambda x: np.moveaxis(x, -1, 1)))
     if rank > 3:
         layouts.append((", space as one axis", lambda x: x.reshape(len(x), -1, x.shape[-1])))

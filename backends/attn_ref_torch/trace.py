@@ -80,12 +80,18 @@ def double(layer: Any) -> Any:
 def moved(layer: Any) -> Any:
     """A copy of a module, no parameter or running statistic of one number alone."""
     trained = {name: p for name, p in layer.named_parameters() if p.requires_grad}
-    running = {n: x for n, x in layer.named_buffers() if n.endswith(("running_mean", "running_var"))}
     with torch.no_grad():
-        for name, x in {**trained, **running}.items():
+        for name, x in {**trained, **running(layer)}.items():
             if (value := stirred(name, x.numpy())) is not None:
                 x.copy_(torch.from_numpy(value))
     return layer
+
+
+def running(layer: Any) -> dict[str, torch.Tensor]:
+    """The running statistics of a module's batch norms."""
+    if not isinstance(layer, torch.nn.Module):
+        return {}
+    return {n: x for n, x in layer.named_buffers() if n.endswith(("running_mean", "running_var"))}
 
 
 def eager(layer: Any) -> Any:
@@ -149,7 +155,8 @@ def trace(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any], limit: int
     if not limit:
         return Trace([], output)
     unused = [name for name, p in own.items() if p.untyped_storage().data_ptr() not in recorder.taken]
-    found = recorder.store.trace(output, unused, {name: to_numpy(p) for name, p in own.items()})
+    kept = {**own, **running(layer)}
+    found = recorder.store.trace(output, unused, {name: to_numpy(p) for name, p in kept.items()})
     before = [lift(x) for x in args]
     if any(isinstance(a, torch.Tensor) and not torch.equal(a, b) for a, b in zip(given, before, strict=True)):
         found.notes.append("it changes its input in place")

@@ -139,21 +139,21 @@ def mha(**options: Any) -> ar.MultiHeadAttention:
 
 LAYERS: list[tuple[Callable[[str], Any], ar.Block, dict[str, tuple[str, str, str]]]] = [
     (packed, mha(causal="top_left"), {
-        "scale by the width": ("attention.scores", "option:scale", "/ jnp.sqrt(width)"),
-        "not causal": ("attention.masked", "option:causal", "scores = jnp.einsum"),
+        "scale by the width": ("attention.scores", "scale-by-model-width", "/ jnp.sqrt(width)"),
+        "not causal": ("attention.masked", "causal-left-out", "scores = jnp.einsum"),
         "mask upside down": ("attention.masked", "", "jnp.where(mask.T"),
-        "softmax over queries": ("attention.weights", "softmax-axis", "jax.nn.softmax"),
-        "heads merged in another order": ("merged", "permuted", "merged = y.reshape"),
+        "softmax over queries": ("attention.weights", "softmax-over-queries", "jax.nn.softmax"),
+        "heads merged in another order": ("merged", "merged-without-transposing", "merged = y.reshape"),
     }),
     (Heads, mha(use_bias=False), {
-        "divided by the width of a head": ("attention.scores", "scale", "scores = scores /"),
+        "divided by the width of a head": ("attention.scores", "scale-twice", "scores = scores /"),
         "not normalised": ("attention.weights", "softmax-unnormalised", "jnp.exp(scores)"),
-        "heads first": ("merged", "permuted", "jnp.moveaxis(y, 0, -1)"),
+        "heads first": ("merged", "heads-merged-inside-out", "jnp.moveaxis(y, 0, -1)"),
     }),
     (network, ar.FeedForward(width=WIDTH, hidden_width=HIDDEN, activation="gelu_tanh"), {
-        "no activation": ("active", "left-out", ""),
-        "relu": ("active", "activation|option:activation", "jax.nn.relu"),
-        "exact gelu": ("active", "activation|option:activation", "approximate=False"),
+        "no activation": ("active", "activation-left-out", ""),
+        "relu": ("active", "relu-activation", "jax.nn.relu"),
+        "exact gelu": ("active", "gelu-exact", "approximate=False"),
     }),
     (rms, ar.RMSNorm(width=WIDTH, eps=1e-6), {
         "centred": ("normed", "", ""),

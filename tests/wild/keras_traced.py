@@ -102,13 +102,13 @@ class Excite(layers.Layer):
 
 LAYERS: list[tuple[Callable[[str], Any], ar.Block, dict[str, tuple[str, str, str]]]] = [
     (Packed, ar.MultiHeadAttention(width=WIDTH, num_heads=HEADS, causal="top_left"), {
-        "scale by the width": ("attention.scores", "option:scale", "/ width**0.5"),
-        "not causal": ("attention.masked", "option:causal", "scores = "),
-        "softmax over queries": ("attention.weights", "softmax-axis", "ops.softmax(scores"),
-        "heads merged in another order": ("merged", "permuted", "merged = ops.reshape"),
+        "scale by the width": ("attention.scores", "scale-by-model-width", "/ width**0.5"),
+        "not causal": ("attention.masked", "causal-left-out", "scores = "),
+        "softmax over queries": ("attention.weights", "softmax-over-queries", "ops.softmax(scores"),
+        "heads merged in another order": ("merged", "merged-without-transposing", "merged = ops.reshape"),
     }),
     (network, ar.FeedForward(width=WIDTH, hidden_width=HIDDEN, activation="relu"), {
-        "no activation": ("active", "left-out", "in layer 'wide'"),
+        "no activation": ("active", "activation-left-out", "in layer 'wide'"),
         "tanh": ("reduce", "", ""),
     }),
     (Norm, ar.RMSNorm(width=WIDTH, eps=1e-6), {

@@ -1,4 +1,4 @@
-"""How well ``conform`` reads the wild layers: right ones that agree, faults that are caught, and at which place and line.
+"""How well ``conform`` reads the wild layers: right ones that agree; faults, at which place and line, and why.
 
 ``python -m tests.wild.measure [--half tuned|frozen] [--faults N] [--cases N] [--pairs] [--json FILE] [FILE or NAME …]``
 
@@ -17,6 +17,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from importlib.util import find_spec
+from multiprocessing import get_context
 from typing import Any
 
 from . import observable
@@ -35,20 +36,21 @@ class Row:
     layer: str
     half: str
     fault: str
-    verdict: str
-    ok: bool
-    taps: str
-    first: str | None
-    line: str | None
-    #: is the line one of the fault's?
-    lined: bool
-    placed: bool
-    trap: str | None
-    says: str | None
+    verdict: str = ""
+    ok: bool = False
+    #: the taps at which it may show, and the one that is named
+    taps: str = ""
+    first: str | None = None
+    line: str | None = None
+    #: is the line one of the fault's, and the tap one of those?
+    lined: bool = False
+    placed: bool = False
+    trap: str | None = None
+    says: str | None = None
     #: what is right, in words, and the option that explains it
-    reason: str
-    option: str
-    seconds: float
+    reason: str = ""
+    option: str = ""
+    seconds: float = 0.0
     alias: bool = False
     cases: int = 0
 
@@ -75,25 +77,27 @@ def row(file: str, wild: Wild, fault: str, planted: Planted | None, cases: int) 
 
     start = time.process_time()
     own = marks(wild)
-    base = dict(
-        file=file, layer=wild.name, half=wild.half, fault=fault, taps=planted.taps if planted else "",
-        reason=planted.reason if planted else "", option=planted.option if planted else "",
-        alias=bool(planted and planted.alias),
+    made = Row(
+        file, wild.name, wild.half, fault, taps=planted.taps if planted else "", reason=planted.reason if planted else "",
+        option=planted.option if planted else "", alias=bool(planted and planted.alias),
     )  # fmt: skip
     try:
         verdict = ar.conform(wild.build(fault), wild.block, cases=cases)
     except Exception as error:
-        said = f"{type(error).__name__}: {str(error)[:300]}"
-        return Row(**base, verdict=said, ok=False, first=None, line=None, lined=False, placed=False, trap=None,
-                   says=None, seconds=time.process_time() - start)  # type: ignore[arg-type]  # fmt: skip
+        made.verdict = f"{type(error).__name__}: {str(error)[:300]}"
+        made.seconds = time.process_time() - start
+        return made
     place = verdict.places[0] if verdict.places else None
-    number = place.line.number if place and place.line else -1
     wanted = [n for part in fault.split("+") for n in own.get(part, [])]
-    return Row(
-        **base, verdict=str(verdict), ok=verdict.ok, first=verdict.first, line=place.line.short if place and place.line else None,
-        lined=number in wanted, placed=verdict.first in (planted.taps.split("|") if planted else []), trap=verdict.trap,
-        says=place.reason.says if place and place.reason else None, seconds=time.process_time() - start, cases=verdict.cases,
-    )  # type: ignore[arg-type]  # fmt: skip
+    made.verdict, made.ok, made.cases, made.first, made.trap = (
+        str(verdict), verdict.ok, verdict.cases, verdict.first, verdict.trap,
+    )  # fmt: skip
+    made.line = place.line.short if place and place.line else None
+    made.lined = bool(place and place.line and place.line.number in wanted)
+    made.placed = bool(planted) and verdict.first in planted.taps.split("|")  # type: ignore[union-attr]
+    made.says = place.reason.says if place and place.reason else None
+    made.seconds = time.process_time() - start
+    return made
 
 
 def jobs(half: str, wanted: list[str]) -> Iterator[tuple[str, str]]:
@@ -119,7 +123,7 @@ def main() -> int:
     ask.add_argument("names", nargs="*")
     said = ask.parse_args()
     every: list[Row] = []
-    with ProcessPoolExecutor(said.workers, max_tasks_per_child=4) as pool:
+    with ProcessPoolExecutor(said.workers, get_context("spawn")) as pool:
         work = [
             pool.submit(rows, file, name, said.faults, said.cases, said.pairs)
             for file, name in jobs(said.half, said.names)
@@ -147,9 +151,8 @@ def report(every: list[Row]) -> None:
         caught = [x for x in faulty if not x.ok]
         good = sum(x.ok for x in clean)
         print(f"{half}: {good} of {len(clean)} right layers agree, {sum(x.cases for x in clean)} cases")
-        print(
-            f"  {len(caught)} of {len(faulty)} faults caught, {sum(x.alias for x in faulty if x.ok)} more explained by weights"
-        )
+        aliases = sum(x.alias for x in faulty if x.ok)
+        print(f"  {len(caught)} of {len(faulty)} faults caught, {aliases} more are other weights")
         if caught:
             print(
                 f"  place {sum(x.placed for x in caught)}, line {sum(x.lined for x in caught)}, "

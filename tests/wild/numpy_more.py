@@ -99,17 +99,17 @@ class Encoder:
 ENCODER = ar.EncoderLayer(width=12, num_heads=3, hidden_width=20, norm_first=True, activation="relu", eps=1e-5)
 MORE: list[tuple[Any, ar.Block, dict[str, tuple[str, str, str]], dict[str, str]]] = [
     (Listed, mha(), {
-        "no scale": ("attention.scores", "option:scale", "s = q @"),
-        "softmax over queries": ("attention.weights", "softmax-axis", "a = softmax(s"),
+        "no scale": ("attention.scores", "scale-left-out", "s = q @"),
+        "softmax over queries": ("attention.weights", "softmax-over-queries", "a = softmax(s"),
         "heads backwards": ("merged", "permuted", "np.concatenate(outs"),
     }, {"project.kernel": "out", "project.bias": "bias"}),
     (OneByOne, mha(use_bias=False), {
-        "scaled twice": ("attention.scores", "scale", "s = np.matmul"),
+        "scaled twice": ("attention.scores", "scale-twice", "s = np.matmul"),
         "features before heads": ("merged", "permuted", "y.reshape(len(x), 12)"),
     }, {"query.kernel": "qkv[:, 0:12]", "value.kernel": "qkv[:, 24:36]"}),
     (Encoder, ENCODER, {
         "unbiased variance": ("attention_norm", "", "x.var"),
-        "no residual": ("fed", "left-out", "return x @"),
+        "no residual": ("fed", "network-residual-left-out", "return x @"),
         "residual of the input": ("fed", "not-added", "(x if self.fault"),
     }, {"attention_norm.offset": "p.ln1.1", "attention.key.bias": "p.qkv.1[12:24]"}),
 ]  # fmt: skip
