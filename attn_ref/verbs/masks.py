@@ -8,6 +8,7 @@ layer may have a fault behind its mask. Then the way is taken that hides the mos
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -30,18 +31,17 @@ OTHERS = (
 
 
 def forced(layer: Any, block: Block, said: str, call: Call) -> Iterator[tuple[str, Call]]:
-    """Ways to call a layer that must be given a mask: with one that hides nothing, of every kind."""
+    """Ways to call a layer that must be given masks: with such that hide nothing, of every kind."""
     rest = [name for name in required(layer)[len(getattr(call, "takes", ())) :] if hides(name)]
-    given = next((name for name in HIDING if name in block.inputs), None)
-    if not rest or given is None:
+    known = [name for name in HIDING if name in block.inputs]
+    if not rest or not known:
         return
-    for form in ("b 1 t s", "b s"):
-        for meaning in POLARITIES:
-            every = [Convention(argument, given, form, meaning) for argument in rest]
-            yield (
-                f"{said.partition(', ' + rest[0])[0]}, {' and '.join(rest)} always given",
-                With(call, every, block, rest),
-            )
+    title = f"{said.partition(', ' + rest[0])[0]}, {' and '.join(rest)} always given"
+    for roles in product(known, repeat=len(rest)) if len(rest) <= 2 else [known[:1] * len(rest)]:
+        for form in ("b 1 t s", "b t s", "b s") if len(rest) > 1 else ("b 1 t s", "b s"):
+            for meaning in POLARITIES:
+                every = [Convention(name, given, form, meaning) for name, given in zip(rest, roles, strict=True)]
+                yield title, With(call, every, block, rest)
 
 
 def candidates(layer: Any, block: Block, taken: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -94,7 +94,8 @@ def find(
     deaf: list[Convention] = []
     for argument, given in candidates(layer, block, taken):
         tell(f"looking for what {argument} means")
-        how, convention = meant(run, block, weights, inputs, base, argument, given)
+        others = [c for c in getattr(call, "conventions", ()) if c.argument != argument]
+        how, convention = meant(run, block, weights, inputs, base, argument, given, others)
         if convention:
             {"fits": fit, "comes near": near, "changes nothing": deaf}[how].append(convention)
     # what changes nothing is a fault where the layer has no other mask
@@ -102,9 +103,11 @@ def find(
 
 
 def meant(
-    run: Run, block: Block, weights: Mapping[str, np.ndarray], inputs: Inputs, call: Call, argument: str, given: str
-) -> tuple[str, Convention | None]:
-    """What one argument means, and how well that fits; None if it is no such input."""
+    run: Run, block: Block, weights: Mapping[str, np.ndarray], inputs: Inputs, call: Call, argument: str, given: str,
+    others: Sequence[Convention],
+) -> tuple[str, Convention | None]:  # fmt: skip
+    """What one argument means, and how well that fits; None if it is no such input. ``others`` must be given too."""
+    must = [c.argument for c in others]
     sizes = scores_axes(block, given, inputs)
     plain = block(weights, **inputs)
     wants: dict[tuple[int, ...], np.ndarray] = {}
@@ -115,7 +118,7 @@ def meant(
         value = probe_of(given, convention.canonical(sizes), 7)
         more = {**inputs, given: value}
         try:
-            _, outputs = run(With(call, [convention], block), more, 0)
+            _, outputs = run(With(call, [convention, *others], block, must), more, 0)
         except Exception:  # the layer does not take it so
             continue
         if value.shape not in wants:
@@ -125,7 +128,7 @@ def meant(
         if any(fits(y, plain, None) for y in outputs):
             deaf = deaf or convention
         elif given in HIDING:
-            trace, _ = run(With(call, [convention], block), more)
+            trace, _ = run(With(call, [convention, *others], block, must), more)
             near[convention] = hidden(trace, value, block, weights, more)
     best = max(near, key=lambda c: near[c], default=None)
     if best and near[best] > NEAR:

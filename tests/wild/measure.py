@@ -78,7 +78,8 @@ def row(file: str, wild: Wild, fault: str, planted: Planted | None, cases: int) 
     start = time.process_time()
     own = marks(wild)
     made = Row(
-        file, wild.name, wild.half, fault, taps=planted.taps if planted else "", reason=planted.reason if planted else "",
+        file, wild.name, wild.half, fault,
+        taps=planted.taps if planted else "", reason=planted.reason if planted else "",
         option=planted.option if planted else "", alias=bool(planted and planted.alias),
     )  # fmt: skip
     try:
