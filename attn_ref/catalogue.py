@@ -53,6 +53,8 @@ def block(name: str) -> type[Block]:
     known = blocks()
     if not isinstance(name, str):
         raise ValueError(f"a block is found by its name, such as 'FeedForward'; got {name!r}")
+    if name in known:
+        return known[name]
     alike = [cls for other, cls in known.items() if names.squeezed(other) == names.squeezed(name)]
     failed = [why for other, why in broken().items() if names.squeezed(other) == names.squeezed(name)]
     if not alike and failed:
@@ -64,7 +66,7 @@ def block(name: str) -> type[Block]:
         )
     if not alike:
         raise ValueError(f"unknown block {name!r}; {names.hint(name, known, texts())}the blocks are {', '.join(known)}")
-    return known.get(name, alike[0])
+    return alike[0]
 
 
 def texts() -> dict[str, str]:

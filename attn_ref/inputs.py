@@ -19,6 +19,8 @@ import numpy as np
 from attn_ref.names import hints
 
 KINDS = {"real": ("float", "complex"), "bool": ("bool",), "index": ("int",)}
+#: NumPy's letter for a dtype -> its kind
+LETTERS = {"f": "real", "c": "real", "b": "bool", "i": "index", "u": "index"}
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,9 @@ def spatial(axis: str) -> bool:
 
 
 def kind_of(value: Any) -> str:
-    """The kind of an array of any framework, by the name of its dtype."""
+    """The kind of an array of any framework, by the name of its dtype. NumPy makes that name anew at every call."""
+    if isinstance(value, np.ndarray) and value.dtype.kind in LETTERS:
+        return LETTERS[value.dtype.kind]
     name = str(getattr(value.dtype, "name", value.dtype))
     return next((kind for kind, parts in KINDS.items() if any(part in name for part in parts)), name)
 

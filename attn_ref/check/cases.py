@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from itertools import count
 from typing import Any
 
@@ -58,7 +59,11 @@ class Case:
     seed: int
 
     def build(self) -> Block:
-        """The block."""
+        """The block, made once."""
+        return self._built
+
+    @cached_property
+    def _built(self) -> Block:
         return find_block(self.block).build(self.fields)
 
     def weights(self, dtype: str = "float64") -> dict[str, np.ndarray]:
