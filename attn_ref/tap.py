@@ -241,6 +241,8 @@ def is_statistic(tap: str) -> bool:
 
 def apart(got: Any, want: Any) -> Any:
     """got − want of NumPy arrays of one shape; 0 where both are the same infinity, ±∞ where one of them is finite."""
+    if np.isfinite(want).all():  # choosing elements takes several times as long
+        return np.subtract(got, want)
     return np.subtract(got, want, out=np.zeros(np.shape(want)), where=np.not_equal(got, want))
 
 

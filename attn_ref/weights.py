@@ -7,6 +7,7 @@ pins them by a hash.
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -79,7 +80,7 @@ def start_of(name: str, param: Param) -> float | None:
 def uniform(shape: Sequence[int], *seed: int | str) -> np.ndarray:
     """float64 values in [−1, 1), the same on every machine and with every NumPy, from integers and names as seed."""
     words = [zlib.crc32(part.encode()) if isinstance(part, str) else part for part in seed]
-    size = int(np.prod(shape, dtype=np.int64))
+    size = math.prod(shape)
     raw = np.random.PCG64(np.random.SeedSequence(words)).random_raw(size) if size else np.zeros(0, np.uint64)
     return ((raw >> np.uint64(11)) * 2.0**-52 - 1.0).reshape(shape)
 
@@ -93,7 +94,7 @@ def initial(params: Mapping[str, Param], seed: int) -> dict[str, np.ndarray]:
             raise ValueError(f"parameter {name!r}: give Param(shape, init) one of {', '.join(SPREAD)}; got {leaf!r}")
         centre, width = SPREAD[leaf]
         if leaf == "kernel":
-            width /= np.sqrt(max(1, int(np.prod(param.shape[:-1]))))
+            width /= np.sqrt(max(1, math.prod(param.shape[:-1])))
         weights[name] = centre + width * uniform(param.shape, seed, name)
     return weights
 

@@ -227,11 +227,11 @@ def farthest(errors: np.ndarray, units: np.ndarray) -> tuple[float, float, float
 def judge(outcome: Outcome, right: Truth, seen: dict[str, Tapped], limit: float, where: str = "") -> None:
     """Enter the errors of ``seen`` into ``outcome``: the worst, and the first beyond the limit."""
     judge_names(outcome, list(right.taps), list(seen), whole=not where and not outcome.foreign)
-    settle(right, seen, limit)
+    errors = settle(right, seen, limit)
     for name, want in right.taps.items():
         if name not in seen:
             continue
-        error, unit, ratio, *said = measured(seen[name], want, right.unit[name], limit)
+        error, unit, ratio, *said = measured(seen[name], want, right.unit[name], limit, errors.get(name))
         if said[0] == "value" and not np.isfinite(error) and np.isnan(seen[name].value).any():
             error = float("nan")
         outcome.rows.append((name + where, error, unit, ratio <= limit))
@@ -241,22 +241,33 @@ def judge(outcome: Outcome, right: Truth, seen: dict[str, Tapped], limit: float,
             outcome.differs(name + SAID.get(where, where), *said)
 
 
-def measured(got: Tapped, want: Tapped, units: np.ndarray, limit: float) -> tuple[float, float, float, str, str]:
-    """(error, its unit, error / unit, fault, detail) of the row of a tap that is worst; no detail within ``limit``."""
-    if strange := misfit(got, want):
-        return float("inf"), float(np.max(units, initial=0.0)), float("inf"), *strange
-    error, unit, ratio = farthest(deviation(got, want), units)
+def measured(
+    got: Tapped, want: Tapped, units: np.ndarray, limit: float, errors: np.ndarray | None = None
+) -> tuple[float, float, float, str, str]:
+    """(error, its unit, error / unit, fault, detail) of the row of a tap that is worst; no detail within ``limit``.
+
+    ``errors``: what ``settle`` gives for the tap, if it can be compared.
+    """
+    if errors is None:
+        if strange := misfit(got, want):
+            return float("inf"), float(np.max(units, initial=0.0)), float("inf"), *strange
+        errors = deviation(got, want)
+    error, unit, ratio = farthest(errors, units)
     return error, unit, ratio, "value", "" if ratio <= limit else off(got, want, error, unit, ratio, limit)
 
 
-def settle(right: Truth, seen: dict[str, Tapped], limit: float) -> None:
-    """Run the reference with noise until every error is well within the limit, or there were all the runs."""
+def settle(right: Truth, seen: dict[str, Tapped], limit: float) -> dict[str, np.ndarray]:
+    """Run the reference with noise until every error is well within the limit, or there were all the runs.
+
+    Returns tap -> the largest error in every row, of those that can be compared.
+    """
     given = {name: want for name, want in right.taps.items() if name in seen and not misfit(seen[name], want)}
     errors = {name: deviation(seen[name], want) for name, want in given.items()}
     while right.runs < RUNS and any(
         limit * SETTLED < farthest(errors[name], right.unit[name])[2] < np.inf for name in given
     ):
         right.learn(right.runs + 1)
+    return errors
 
 
 #: stands in the place of a tap where the taps are those of the definition in another order

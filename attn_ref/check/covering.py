@@ -102,10 +102,10 @@ def planned(cls: type[Block]) -> tuple[Case, ...]:
 
 @cache
 def _planned(cls: Any) -> tuple[Case, ...]:
-    plain = list(plain_cases(cls))
+    plain, drawn = what_occurs(cls)
     alone = [case for changes, case in plain if len(changes) < 2]
     two = [case for changes, case in plain if len(changes) == 2]
-    pool = [*alone, *two, *random_cases(cls, POOL)]
+    pool = [*alone, *two, *drawn]
     found = [features(case) for case in pool]
     plainly = [*first_of(alone, lambda case: {(f, relation(case)) for f in features(case)})]
     plainly += first_of(two, lambda case: {(p, relation(case)) for p in combinations(sorted(core(case)), 2)}, plainly)
@@ -115,6 +115,12 @@ def _planned(cls: Any) -> tuple[Case, ...]:
     dense = [pool[i] for i in wanted.greedy()]
     turns = [case for pair in zip_longest(plainly, dense) for case in pair if case is not None]
     return (*turns, *large_cases(cls))
+
+
+@cache
+def what_occurs(cls: Any) -> tuple[list[tuple[dict[int, Any], Case]], list[Case]]:
+    """The plain cases, each with what was changed, and ``POOL`` random ones."""
+    return list(plain_cases(cls)), list(random_cases(cls, POOL))
 
 
 def plain_cases(cls: type[Block]) -> Iterator[tuple[dict[int, Any], Case]]:
@@ -288,5 +294,6 @@ def coverage(cls: type[Block], ran: Iterable[Case]) -> tuple[int, int]:
 @cache
 def possible(cls: Any) -> frozenset[tuple[Feature, Feature]]:
     """The pairs of features that can occur together."""
-    every = [case for _, case in plain_cases(cls)] + list(random_cases(cls, POOL))
-    return frozenset(pair for case in every for pair in pairs(features(case)))
+    plain, drawn = what_occurs(cls)
+    every = {features(case) for case in (*(case for _, case in plain), *drawn)}
+    return frozenset(pair for found in every for pair in pairs(found))

@@ -113,13 +113,20 @@ class Truth:
             vars(self).pop("unit", None)
 
     @cached_property
+    def sizes(self) -> dict[str, np.ndarray]:
+        """Tap -> the largest finite magnitude in every row."""
+        # none but a mask's values may be infinite
+        finite = ((n, np.where(np.isneginf(x), 0.0, x) if is_masked(n) else x) for n, (x, _) in self.taps.items())
+        return {name: _largest(value) for name, value in finite}
+
+    @cached_property
     def unit(self) -> dict[str, np.ndarray]:
         """Tap -> σ + u · max|y| + the smallest normal number, of every row, after the runs so far."""
         u, tiny = self.rounding
         unit: dict[str, np.ndarray] = {}
         before = np.zeros(0)
-        for name, (value, _) in self.taps.items():
-            size, sigma = _largest(np.where(np.isneginf(value), 0.0, value)), self.sigma[name]
+        for name, size in self.sizes.items():
+            sigma = self.sigma[name]
             share = size / max(np.max(size, initial=0.0), tiny)  # of the tap's largest value
             unit[name] = np.maximum(sigma, share * np.max(sigma, initial=0.0)) + u * size + tiny
             if is_masked(name) and before.shape == size.shape:  # rounded as what it masks, which is the tap before
@@ -147,7 +154,7 @@ def moved(noise: Noise, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarra
 
 def _largest(value: Any) -> np.ndarray:
     """The largest magnitude in every row of the last axis."""
-    return np.max(np.abs(value), axis=-1, initial=0.0) if np.ndim(value) else np.abs(value)
+    return np.maximum.reduce(np.abs(value), axis=-1, initial=0.0) if np.ndim(value) else np.abs(value)
 
 
 def deviation(got: Tapped, want: Tapped) -> np.ndarray:

@@ -30,7 +30,8 @@ class Noise:
         self.lost = 0.0
         self.bits = np.random.Generator(np.random.PCG64(seed))
         #: −1 or 1, by chance, drawn ahead, and how many of them are used
-        self.signs, self.at = np.empty(0, np.int8), 0
+        self.signs: np.ndarray = np.empty(0)
+        self.at = 0
 
     def move(self, x: Any, tangent: float = 0.0) -> Any:
         """x ± (unit·|x| + tiny), an imaginary part by itself; 0 and ∞ stay, and so do integers and bools.
@@ -49,7 +50,7 @@ class Noise:
         """With a ``tangent`` the last axis holds a real and an imaginary part."""
         finite = np.isfinite(x)
         step = x if np.count_nonzero(finite) == x.size else np.where(finite, x, 0.0)  # an infinity stays one
-        step = step * self._drawn(x.size).reshape(x.shape)
+        step = np.multiply(step, self._drawn(x.size).reshape(x.shape), dtype=x.dtype)
         least = np.sign(step) * self.tiny if self.tiny else None
         step *= self.unit
         if least is not None:
@@ -64,8 +65,8 @@ class Noise:
         start, self.at = self.at, self.at + count
         if self.at > self.signs.size:
             words = self.bits.bit_generator.random_raw(max(count, 16384) // 64 + 1)
-            signs = np.unpackbits(words.view(np.uint8)).view(np.int8)
-            self.signs, start, self.at = 2 * signs - 1, 0, count  # the few that were left are lost
+            signs = np.unpackbits(words.view(np.uint8))
+            self.signs, start, self.at = 2.0 * signs - 1.0, 0, count  # the few that were left are lost
         return self.signs[start : self.at]
 
 
