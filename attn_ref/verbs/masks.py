@@ -91,15 +91,15 @@ def find(
     taken += [name for name, x in getattr(base, "always", {}).items() if x is not None]
     fit: list[Convention] = []
     near: list[Convention] = []
-    deaf: list[Convention] = []
+    odd: list[Convention] = []
     for argument, given in candidates(layer, block, taken):
         tell(f"looking for what {argument} means")
         others = [c for c in getattr(call, "conventions", ()) if c.argument != argument]
         how, convention = meant(run, block, weights, inputs, base, argument, given, others)
         if convention:
-            {"fits": fit, "comes near": near, "changes nothing": deaf}[how].append(convention)
-    # what changes nothing is a fault where the layer has no other mask
-    return fit + near if fit or near else deaf[:1]
+            {"fits": fit, "comes near": near}.get(how, odd).append(convention)
+    # what changes nothing, or means nothing that is known, is a fault where the layer has no other mask
+    return fit + near if fit or near else odd[:1]
 
 
 def meant(
@@ -133,7 +133,9 @@ def meant(
     best = max(near, key=lambda c: near[c], default=None)
     if best and near[best] > NEAR:
         return "comes near", best
-    return "changes nothing", deaf if given in HIDING and "mask" in argument.lower() else None
+    if given not in HIDING or not hides(argument):
+        return "is none", None
+    return ("is another", best) if best else ("changes nothing", deaf)
 
 
 def real(value: np.ndarray, form: str) -> np.ndarray | None:

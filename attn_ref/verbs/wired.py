@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,6 +91,8 @@ def wired(runner: Runner, block: Block, inputs: Inputs, call: Call | None, tell:
         if not values:
             errors[said] = "it gives no tensor of real numbers"
             continue
+        if any(alike(values, one.search.outputs) for one in tried):
+            continue  # as another way, which hides as little
         if any(not np.array_equal(a, b, equal_nan=True) for a, b in zip(values, twice, strict=True)):
             traced.notes.append("it gives something else each time it is called with the same")
         search = Search(block, inputs, traced, values)
@@ -103,3 +105,8 @@ def wired(runner: Runner, block: Block, inputs: Inputs, call: Call | None, tell:
         lines = "\n  ".join(f"{said}: {why}" for said, why in errors.items())
         raise NotATarget(f"the layer could not be called:\n  {lines}\ngive call=lambda inputs: (arguments, keywords)")
     return sorted(tried, key=lambda one: (-one.best.met, len(one.faults)))
+
+
+def alike(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> bool:
+    """Is all that came out the same?"""
+    return len(a) == len(b) and all(np.array_equal(x, y, equal_nan=True) for x, y in zip(a, b, strict=True))

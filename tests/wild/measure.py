@@ -20,7 +20,7 @@ from importlib.util import find_spec
 from multiprocessing import get_context
 from typing import Any
 
-from . import observable
+from . import observable, places
 from .corpus import Planted, Wild, marks
 from .observable_more import MORE
 
@@ -94,6 +94,8 @@ def row(file: str, wild: Wild, fault: str, planted: Planted | None, cases: int) 
         str(verdict), verdict.ok, verdict.cases, verdict.first, verdict.trap,
     )  # fmt: skip
     made.line = place.line.short if place and place.line else None
+    if file.startswith("torch") and planted:
+        wanted += places.shows(wild, fault)
     made.lined = bool(place and place.line and place.line.number in wanted)
     made.placed = bool(planted) and verdict.first in planted.taps.split("|")  # type: ignore[union-attr]
     made.says = place.reason.says if place and place.reason else None
