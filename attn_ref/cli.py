@@ -19,6 +19,7 @@ from attn_ref.wording import clean
 COMMANDS = {
     "check": "Hold mirrors to the definitions and report where they differ.",
     "conform": "Hold your own layer to a block: does it agree, and if not, at which line and why?",
+    "identify": "Find the block and the options that a layer is.",
     "list": "List the blocks and who mirrors them.",
     "maps": "List the maps between foreign weights and canonical ones.",
     "port": "Move a checkpoint to another framework, and prove that it arrived.",

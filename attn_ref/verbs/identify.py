@@ -24,8 +24,10 @@ from attn_ref.verbs.verdict import Verdict
 from attn_ref.verbs.weights import snapped
 from attn_ref.verbs.wired import Runner
 
-#: blocks that are looked at closely, options changed one after the other, runs of the search at first and then
-CLOSELY, CHANGES, FIRST, RUNS = 3, 8, 6, 24
+#: blocks that are looked at closely, options changed one after the other, and runs of each search
+CLOSELY, CHANGES, FIRST = 3, 8, 6
+#: of the best's share of taps, what another class must have to be looked at
+FAR = 0.6
 
 
 @dataclass
@@ -41,7 +43,7 @@ class Tried:
     def with_block(self, block: Block) -> Tried:
         """Another block, in the same call."""
         search = Search(block, self.search.inputs, self.search.trace, self.search.outputs, like=self.search)
-        return Tried(block, self.said, self.call, search, search.best({}, RUNS))
+        return Tried(block, self.said, self.call, search, search.best({}, FIRST))
 
     @property
     def share(self) -> float:
@@ -168,7 +170,8 @@ def closest(tried: Sequence[Tried]) -> list[Tried]:
     best: dict[type, Tried] = {}
     for one in tried:
         best.setdefault(type(one.block), one)
-    return list(best.values())[:CLOSELY]
+    near = [one for one in best.values() if one.share >= FAR * tried[0].share]
+    return near[:CLOSELY]
 
 
 def climbed(one: Tried, sizes: Sizes, tell: Callable[[str], None]) -> Tried:
