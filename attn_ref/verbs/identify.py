@@ -15,7 +15,7 @@ from typing import Any
 from attn_ref.block import Block, written
 from attn_ref.trace.match import same
 from attn_ref.trace.options import alternatives, part_of, rebuilt
-from attn_ref.trace.search import Attempt, Search
+from attn_ref.trace.search import Attempt, Search, faults
 from attn_ref.verbs.calling import Call, first_inputs, fixed_sizes, required, ways
 from attn_ref.verbs.candidates import TRAINING, Sizes, nearby, sizes_of, starting
 from attn_ref.verbs.conform import CASES, conform
@@ -25,9 +25,10 @@ from attn_ref.verbs.weights import snapped
 from attn_ref.verbs.wired import Runner
 
 #: blocks that are looked at closely, options changed one after the other, and runs of each search
-CLOSELY, CHANGES, FIRST = 3, 8, 6
-#: of the best's share of taps, what another class must have to be looked at
-FAR = 0.6
+CLOSELY, CHANGES, FIRST = 2, 8, 6
+#: blocks that are tried with the layer's values in the place of those that differ, of them of one class, and what each
+#: such place costs
+REPAIRED, OF_CLASS, COST = 20, 4, 0.15
 
 
 @dataclass
@@ -50,6 +51,11 @@ class Tried:
         """How many of the block's taps the layer has, of 1, besides those at which weights were read off."""
         every = len(self.search.expected()) - sum(name.endswith((".kernel", "scale")) for name in self.block.params())
         return max(self.attempt.evidence, 0) / max(every, 1) if not self.attempt.ok else 1.0
+
+    @property
+    def explained(self) -> float:
+        """The share of the numbers of the block's parameters that were read off."""
+        return sum(x.size for x in self.attempt.weights.values()) / max(numbers(self.block), 1)
 
 
 @dataclass
@@ -107,7 +113,7 @@ def identify(
             "Say how it is called, call=lambda inputs: (arguments, keywords), or which block it should be, block="
         )
     found: list[Tried] = []
-    for one in closest(tried):
+    for one in closest(tried if tried[0].attempt.ok else repaired(tried, tell)):
         found.append(climbed(one, sizes, tell))
         if found[-1].attempt.ok:
             break
@@ -170,8 +176,28 @@ def closest(tried: Sequence[Tried]) -> list[Tried]:
     best: dict[type, Tried] = {}
     for one in tried:
         best.setdefault(type(one.block), one)
-    near = [one for one in best.values() if one.share >= FAR * tried[0].share]
-    return near[:CLOSELY]
+    return list(best.values())[:CLOSELY]
+
+
+def repaired(tried: Sequence[Tried], tell: Callable[[str], None]) -> list[Tried]:
+    """Those that explain most of the layer's numbers, the best first when it goes on from the layer's own values.
+
+    An option that is wrong early hides all that is right behind it.
+    """
+    worth: list[tuple[float, Tried]] = []
+    first: dict[Block, Tried] = {}
+    for one in sorted(tried, key=lambda one: (-one.share, -one.explained)):
+        if one.block not in first and sum(type(other) is type(one.block) for other in first) < OF_CLASS:
+            first[one.block] = one
+    for one in list(first.values())[:REPAIRED]:
+        tell(f"looking at {one.block}")
+        try:
+            best, places = faults(one.search)
+        except ValueError:  # the inputs do not fit
+            continue
+        every = max(len(one.search.expected()) - len(best.read), 1)
+        worth.append((max(best.evidence, 0) / every + best.ok - COST * len(places), one))
+    return [one for _, one in sorted(worth, key=lambda pair: -pair[0])]
 
 
 def climbed(one: Tried, sizes: Sizes, tell: Callable[[str], None]) -> Tried:
@@ -235,6 +261,9 @@ def settled(layer: Any, one: Tried, cases: int, seed: int, framework: str, tell:
 
 def ties(one: Tried, block: Block) -> list[str]:
     """Options with other values that give the same on what was tried."""
+    one = one.with_block(block)
+    if not one.attempt.ok:
+        return []
     weights, _ = snapped(one.attempt.weights, one.search.trace.parameters)
     told: dict[str, list[str]] = {}
     want = block({name: weights[name] for name in block.params()}, **one.search.inputs)
