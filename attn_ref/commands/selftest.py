@@ -80,7 +80,7 @@ def show(found: Selftest, out: Any) -> None:
         if not trial.ok:
             for line in amiss(trial):
                 out.print(line, markup=False, style="red", soft_wrap=True)
-    verdict = "[green bold]the checker is sound" if found.ok else "[red bold]the checker misses something"
+    verdict = "[green bold]all as it should be" if found.ok else "[red bold]something is missed, or alarmed for nothing"
     out.print(f"planted in {' and '.join(found.engines)}: {verdict}[/]", soft_wrap=True)
 
 

@@ -33,6 +33,7 @@ CAUGHT, ALIAS, MISSED = "caught", "explained by weights", "missed"
 #: why a trap cannot be planted
 ANOTHER_BLOCK, NO_ACT = "it is another block", "it does not act here"
 NO_VALUE, NO_STEP = "no value of the layer is its tap", "no operation of the layer comes after the last tap"
+NO_RESULT = "what the layer gives stays the same"
 NO_DIFFERENCE = "it changes less than one part in ten million, which one case does not show"
 
 
@@ -125,6 +126,8 @@ class Layer:
         verdict, found, _ = of_first_case(runner, self.block, self.inputs, self.clean.call, tried, silent)
         lines = self.lines(places[tap])
         base = Planted(row.name, tap, lines[0], MISSED, seconds=perf_counter() - began)
+        if verdict.ok and all(map(alike, found.search.outputs, self.clean.search.outputs)):
+            return NO_RESULT
         if verdict.ok:
             changed = any(not same(found.best.weights[name], x) for name, x in self.clean.best.weights.items())
             return replace(base, came=ALIAS if changed else MISSED)
@@ -132,7 +135,7 @@ class Layer:
         return replace(
             base, came=CAUGHT, first=first, first_line=own, reason=reason,
             at_tap=first == tap or self.gives(first, tap, found), at_line=own in [*lines, *having(found, put[tap])],
-            named=reason == row.name or self.alike(reason, tap, put[tap]),
+            named=reason == row.name or self.like(reason, tap, put[tap]),
         )  # fmt: skip
 
     def right(self, tap: str) -> np.ndarray:
@@ -187,7 +190,7 @@ class Layer:
         after = [name for name in self.clean.best.values if name not in reached]
         return bool(found.best.stuck) and found.best.stuck.rpartition(".")[0] == first and after[:1] == [tap]
 
-    def alike(self, other: str, tap: str, value: np.ndarray) -> bool:
+    def like(self, other: str, tap: str, value: np.ndarray) -> bool:
         """Has the trap called ``other`` the same value at the tap?"""
         row = catalogue().get(other)
         plant = planting(row, self.block, self.weights, self.inputs) if row and row.options is None else None
@@ -214,6 +217,12 @@ def in_layer(
             found.left_out[row.name] = came
     progress(len(rows), len(rows), "done")
     return found
+
+
+def alike(a: np.ndarray, b: np.ndarray) -> bool:
+    """Are two outputs the same, NaN where the other is?"""
+    lost = np.isnan(b)
+    return bool(np.array_equal(lost, np.isnan(a))) and same(np.where(lost, 0, a), np.where(lost, 0, b))
 
 
 def named(verdict: Verdict) -> tuple[str, str, str]:
