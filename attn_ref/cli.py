@@ -24,6 +24,7 @@ COMMANDS = {
     "maps": "List the maps between foreign weights and canonical ones.",
     "port": "Move a checkpoint to another framework, and prove that it arrived.",
     "reproduce": "Run one case of a report again, and show every tap.",
+    "selftest": "Measure the checker: plant every known trap in every mirror, and count what it catches.",
     "show": "Show what a block computes, its parameters and its taps.",
     "traps": "List the ways in which implementations deviate, with symptom, fix and evidence.",
 }

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
 
 from attn_ref.block import Block
 from attn_ref.check.cases import Case, draw
-from attn_ref.verbs.conform import Verdict, conform
+from attn_ref.check.compare import Outcome, judge
+from attn_ref.check.tolerance import LIMIT, OUTPUT, Truth
+from attn_ref.engines import MissingBackend
+from attn_ref.tap import Tapped
+from attn_ref.verbs.conform import NotATarget, Verdict, conform
+
+
+class DoesNotConform(AssertionError):
+    """A layer is not the block; ``verdict`` says where and why."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        super().__init__(str(verdict))
+        self.verdict = verdict
 
 
 def assert_conforms(layer: Any, block: Block, **options: Any) -> Verdict:
@@ -17,10 +32,31 @@ def assert_conforms(layer: Any, block: Block, **options: Any) -> Verdict:
     ...     assert_conforms(MyAttention(8, heads=2), ar.MultiHeadAttention(width=8, num_heads=2))
     """
     __tracebackhide__ = True
-    verdict = conform(layer, block, **options)
+    try:
+        verdict = conform(layer, block, **options)
+    except (NotATarget, MissingBackend) as error:
+        raise error.with_traceback(None) from None
     if not verdict.ok:
-        raise AssertionError(str(verdict))
+        raise DoesNotConform(verdict)
     return verdict
+
+
+def assert_agrees(case: Case, output: Any, taps: Mapping[str, Any] | None = None, *, dtype: str = "float64") -> None:
+    """Fail unless ``output`` is what the case's block gives, up to what rounding in ``dtype`` explains.
+
+    ``output`` is for ``case.weights(dtype)`` and ``case.inputs(dtype)``. ``taps``: values of yours by the names of the
+    block's taps, axes in their order; they are compared first, and the message names the first that differs.
+    """
+    __tracebackhide__ = True
+    right = Truth(case.build(), case.weights(dtype), case.inputs(dtype), dtype, runs=0)
+    if unknown := [name for name in taps or {} if name not in right.taps]:
+        raise ValueError(f"{case.build()} has no tap {', '.join(unknown)}; it has {', '.join(right.taps)}")
+    found = Outcome(case.to_json(), 0.0, "", foreign=True)  # some of the taps are enough
+    given = {**(taps or {}), OUTPUT: output}
+    seen = {name: Tapped(np.asarray(value), right.taps[name].labels) for name, value in given.items()}
+    judge(found, right, seen, LIMIT[dtype])
+    if found.first is not None:
+        raise AssertionError(f"differs first at {found.first}: {found.detail}\ncase    {found.case}")
 
 
 def cases(cls: type[Block]) -> Any:

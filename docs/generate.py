@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 import sys
 from collections.abc import Iterable, Sequence
@@ -27,7 +28,13 @@ TABS = (("NumPy", "attn_ref", ""), ("PyTorch", "backends/attn_ref_torch", "torch
 def pages() -> dict[str, str]:
     """Path below ``_generated`` -> reStructuredText."""
     found = {f"blocks/{name}.rst": block_page(cls) for name, cls in ar.blocks().items()}
-    return {**found, "blocks.rst": blocks_page(), "seeds.rst": seeds_page(), "traps.rst": traps_page()}
+    return {
+        **found,
+        "blocks.rst": blocks_page(),
+        "seeds.rst": seeds_page(),
+        "traps.rst": traps_page(),
+        "selftest.rst": selftest_page(),
+    }
 
 
 def blocks_page() -> str:
@@ -148,6 +155,64 @@ def traps_page() -> str:
             (20, 20, 20, 20, 20),
         )  # fmt: skip
     return "\n".join(out)
+
+
+SELFTEST = """\
+The checker is measured as well. ``attn-ref selftest`` plants every trap of the :doc:`catalogue <traps>` in every
+mirror, through the taps, and asks the check's comparison. It must find the mirror off by more than the tolerance that
+is :doc:`derived from rounding </tolerance>` (*caught*), and first at the trap's tap (*right place*). Each trap's own
+case without the trap, and two drawn cases of its block, are clean: whatever differs there is a *false alarm*. Where one
+trap is missed the command's exit code is 1.
+
+Planted in {engines}:
+"""
+
+IN_LAYERS = """\
+The same traps in layers as strangers write them, ten of torch (``tests/wild/torch_layers.py``), which ``attn-ref
+conform`` reads without any description. Each layer runs with the trap's value in the place of the operation whose value
+is the tap; the rest is computed as before. ``conform`` must say that it is not the block, and name the tap, the line
+and the trap.
+
+No weights are given, so a trap that other weights explain is none: a bias that is left out is a bias of zeros. Those
+are counted by themselves. The tap is right if it is the trap's, or the projection that gives it; the line, if the layer
+has the trap's value there; the trap, if it is this one or one that has the same numbers. The table is written by
+``python -m tests.wild.traps``; ``attn-ref selftest --layer TARGET --block NAME`` does it for a layer of yours.
+"""
+
+NOT_NAMED = """\
+What is caught and not named: queries and keys exchanged in the scores are told at the weights, one tap later. Values in
+the place of keys, or keys in the place of values, are told as a projection that the two share. Behind a wrong first
+norm, a wrong projection or a last step without the projection before it no weights can be read off, and many a reason
+takes them; the tap and the line are told all the same.
+"""
+
+
+def selftest_page() -> str:
+    """What the checker catches, as ``attn-ref selftest --json docs/data/selftest.json`` has written it."""
+    mirrors, layers = (json.loads((HERE / "data" / f"{name}.json").read_text("utf-8"))
+                       for name in ("selftest", "selftest_layers"))  # fmt: skip
+    heads = ("family", "traps", "caught", "right place", "false alarms", "seconds")
+    rows = [
+        (text(row["title"]), str(row["traps"]), *(of(row[key], row["planted"]) for key in ("caught", "placed")),
+         of(row["alarms"], row["clean"]), f"{row['seconds']:.0f}")
+        for row in [*mirrors["families"], mirrors["total"]]
+    ]  # fmt: skip
+    out = [*title("What the checker misses", "="), SELFTEST.format(engines=" and ".join(mirrors["engines"]))]
+    out += [*table(heads, rows, (30, 10, 15, 15, 20, 10)), *title("In a stranger's layer"), IN_LAYERS]
+    counts = [*layers["layers"], {"layer": "all", **{
+        key: sum(row[key] for row in layers["layers"]) for key in layers["layers"][0] if key != "layer"
+    }}]  # fmt: skip
+    heads = ("layer", "planted", "caught", "explained by weights", "missed", "right tap", "right line", "named")
+    rows = [
+        (row["layer"], *(str(row[key]) for key in ("planted", "caught", "by_weights", "missed")),
+         *(of(row[key], row["caught"]) for key in ("at_tap", "at_line", "named")))
+        for row in counts
+    ]  # fmt: skip
+    return "\n".join([*out, *table(heads, rows, (16, 10, 10, 14, 10, 14, 14, 14)), NOT_NAMED])
+
+
+def of(part: int, whole: int) -> str:
+    return f"{part} of {whole}"
 
 
 def options_of(row: Any) -> str:

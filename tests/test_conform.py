@@ -100,6 +100,18 @@ def test_layers_of_torch_are_read_as_they_are() -> None:
     assert "--set eps=0.001" in str(verdict)
 
 
+@pytest.mark.parametrize("part", [0, 1, 2], ids=["query", "key", "value"])
+def test_a_projection_without_a_bias_beside_others_that_have_one(part: int) -> None:
+    """As the keys of Whisper: it is not taken for a product whose bias comes next."""
+    layer = nn.MultiheadAttention(12, 3, batch_first=True)
+    with torch.no_grad():
+        layer.in_proj_bias.uniform_(-1, 1)
+        layer.in_proj_bias[12 * part : 12 * part + 12] = 0
+    verdict = ar.conform(layer, mha(12, 3), cases=3)
+    assert verdict.ok, str(verdict)
+    assert verdict.wiring["query.kernel"] == "in_proj_weight[0:12].T"
+
+
 def test_a_layer_that_reads_the_wrong_input_is_found_by_a_later_case() -> None:
     """Self-attention agrees."""
 

@@ -74,6 +74,12 @@ def laid(value: np.ndarray, sizes: tuple[int, ...], order: tuple[int, ...]) -> n
     return value.reshape([sizes[i] for i in order]).transpose(np.argsort(order)).reshape(sizes)
 
 
+def laid_back(value: np.ndarray, shape: tuple[int, ...], order: tuple[int, ...]) -> np.ndarray:
+    """What ``laid`` undoes: ``value`` with its axes in that order, as an array of ``shape``."""
+    alone = [i for i in range(value.ndim) if i not in order]
+    return value.transpose([*alone, *order]).reshape(shape)
+
+
 def upright(shape: tuple[int, ...], sizes: tuple[int, ...]) -> tuple[int, ...] | None:
     """The order of axes that is taken for the one that is meant: the plain one, else one that keeps the last two."""
     known, plain = orders(shape, sizes), tuple(i for i, size in enumerate(sizes) if size != 1)
@@ -145,9 +151,7 @@ class Finder:
             if int(np.prod(record.shape)) != value.size:
                 continue
             for order in orders(record.shape, value.shape):
-                rank = [i for i in range(value.ndim) if i not in order]
-                turn = value.transpose([*rank, *order]).reshape(record.shape)
-                if close_sums(record.sums, fingerprint(turn)):
+                if close_sums(record.sums, fingerprint(laid_back(value, record.shape, order))):
                     return record, True
         return None
 

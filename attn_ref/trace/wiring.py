@@ -194,8 +194,7 @@ class Solver:
                     if (w.shape[0] == w.shape[1] and picks(w)) or np.max(np.abs(w)) < 1e-9 * top:
                         continue  # it is x itself, or does not depend on it
                     found.setdefault(digits(solution), (record, w, b))
-            # a product, and the same with its bias: the one that has a bias is meant
-            return sorted(found.values(), key=lambda one: unbiased(one[2]))
+            return biased_first([*found.values()])
 
         self.memory[key] = of(n) or [one for parts in range(2, min(n, PARTS) + 1) if n % parts == 0
                                      for one in joined_parts(of(n // parts), parts)]  # fmt: skip
@@ -360,6 +359,12 @@ def digits(x: np.ndarray) -> bytes:
     """The first digits of numbers, and how large they are: alike for those that are the same up to rounding."""
     top = max(float(np.max(np.abs(x))), 1e-300)
     return np.round(np.append(x.ravel() / top, np.log(top)), 5).tobytes()
+
+
+def biased_first(options: list[Any]) -> list[Any]:
+    """Options (record, kernel, bias) in order, but a product after the same with its bias: the latter is meant."""
+    full = [w for _, w, b in options if not unbiased(b)]
+    return sorted(options, key=lambda one: unbiased(one[2]) and any(same(one[1], w) for w in full))
 
 
 def unbiased(b: np.ndarray | None) -> bool:

@@ -7,8 +7,9 @@ from the layer's own value. Then more cases follow, with the weights that were f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ from attn_ref.verbs.places import explain, shared
 from attn_ref.verbs.tracers import NotATarget
 from attn_ref.verbs.verdict import Place, Verdict
 from attn_ref.verbs.weights import snapped, wiring
-from attn_ref.verbs.wired import Runner, first_that_runs, wired
+from attn_ref.verbs.wired import Runner, Wired, first_that_runs, wired
 
 __all__ = ["NotATarget", "Verdict", "conform"]
 #: cases after the first
@@ -48,41 +49,9 @@ def conform(
     if not isinstance(block, Block):
         raise ValueError(f"block should be one with its options, such as ar.FeedForward(width=8, …); got {block!r}")
     runner, fixed, inputs, tried = first_that_runs(layer, block, call, seed, framework, tell)
-    loose = None
-    if not tried[0].agrees and any(one.search.trace.narrow for one in tried):
-        with loosely():
-            tell("searching as in float32")
-            again = wired(runner, block, inputs, call, tell)
-        loose = again if again[0].agrees or again[0].best.met > tried[0].best.met else None
-    found = (loose or tried)[0]
-    best, search, making = found.best, found.search, found.call
-    verdict = Verdict(block, found.agrees, call=found.said)
-    if loose:
-        said = "it agrees" if found.agrees else "it is compared"
-        verdict.notes.append(f"{said} as far as float32 goes: somewhere on its way it leaves float64")
-    with loosely() if loose else nullcontext():
-        explain(verdict, search, found.faults, best.weights)
-    if verdict.ok:
-        shared(verdict, best)
-    if not verdict.ok and not any(place.reason for place in verdict.places):
-        tell("trying other options")
-        for one in tried:
-            if other := instead(one.search, one.best.met):
-                best, fault, why = other
-                search, verdict.call, making = one.search, one.said, one.call
-                line, operation = (fault.record.line, fault.record.operation) if fault.record else (None, "")
-                verdict.places = [Place(fault.tap, line, operation, why)]
-                break
-    verdict.taps = sum(x is not None for x in best.taps.values()), len(best.taps)
-    weights, exact = snapped(best.weights, search.trace.parameters)
-    verdict.wiring = wiring(best, weights, search.trace.parameters)
-    verdict.notes += search.trace.notes
-    if search.trace.unused:
-        verdict.notes.append(f"parameters that no operation takes: {', '.join(search.trace.unused)}")
-    if any(np.isnan(y).any() for y in search.outputs):
-        verdict.notes.append("the layer gives NaN")
-    if best.stuck and not verdict.ok:
-        verdict.notes.append(f"no value of the layer gives {best.stuck}")
+    verdict, found, loose = of_first_case(runner, block, inputs, call, tried, tell)
+    making = found.call
+    weights, exact = snapped(found.best.weights, found.search.trace.parameters)
     if verdict.ok:
         with loosely() if loose else nullcontext():
             making = conventions(verdict, runner, weights, inputs, making, tell)
@@ -90,8 +59,49 @@ def conform(
             try_more(verdict, runner, making, weights, exact, given, cases, tell)
         if verdict.ok and not loose:
             tell("comparing gradients")
-            held(verdict, runner.tracer, runner.layer, *making(inputs), search.trace)
+            held(verdict, runner.tracer, runner.layer, *making(inputs), found.search.trace)
     return verdict
+
+
+def of_first_case(
+    runner: Runner, block: Block, inputs: Inputs, call: Call | None, tried: Sequence[Wired], tell: Callable[[str], None]
+) -> tuple[Verdict, Wired, bool]:  # fmt: skip
+    """What one case tells, what was found in it, and whether only as far as float32 goes."""
+    loose = None
+    if not tried[0].agrees and any(one.search.trace.narrow for one in tried):
+        with loosely():
+            tell("searching as in float32")
+            again = wired(runner, block, inputs, call, tell)
+        loose = again if again[0].agrees or again[0].best.met > tried[0].best.met else None
+    found = (loose or tried)[0]
+    verdict = Verdict(block, found.agrees, call=found.said)
+    if loose:
+        said = "it agrees" if found.agrees else "it is compared"
+        verdict.notes.append(f"{said} as far as float32 goes: somewhere on its way it leaves float64")
+    with loosely() if loose else nullcontext():
+        explain(verdict, found.search, found.faults, found.best.weights)
+    if verdict.ok:
+        shared(verdict, found.best)
+    if not verdict.ok and not any(place.reason for place in verdict.places):
+        tell("trying other options")
+        for one in tried:
+            if other := instead(one.search, one.best.met):
+                best, fault, why = other
+                found, verdict.call = replace(one, best=best), one.said
+                line, operation = (fault.record.line, fault.record.operation) if fault.record else (None, "")
+                verdict.places = [Place(fault.tap, line, operation, why)]
+                break
+    best, trace = found.best, found.search.trace
+    verdict.taps = sum(x is not None for x in best.taps.values()), len(best.taps)
+    verdict.wiring = wiring(best, snapped(best.weights, trace.parameters)[0], trace.parameters)
+    verdict.notes += trace.notes
+    if trace.unused:
+        verdict.notes.append(f"parameters that no operation takes: {', '.join(trace.unused)}")
+    if any(np.isnan(y).any() for y in found.search.outputs):
+        verdict.notes.append("the layer gives NaN")
+    if best.stuck and not verdict.ok:
+        verdict.notes.append(f"no value of the layer gives {best.stuck}")
+    return verdict, found, loose is not None
 
 
 def conventions(

@@ -80,6 +80,17 @@ class Verdict:
         """What was decided, to be kept with a test."""
         return {**self.block.as_data(), "call": self.call, "masks": self.masks, "wiring": self.wiring}
 
+    def brief(self) -> str:
+        """In one line: how many cases agree, or the first place with its line and its reason."""
+        if self.ok:
+            return f"agrees with {type(self.block).__name__}: {self.cases} cases"
+        if not self.places:
+            return f"is not {self.block}"
+        first = self.places[0]
+        line = f", {first.line.short}" if first.line else ""
+        reason = f": {first.reason.says}" if first.reason else ""
+        return f"differs first at {first.tap}{line}{reason}"
+
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
         places = [

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 from attn_ref.trace.copies import NOTHING, Double, within
 from attn_ref.trace.record import Trace, leaves, stirred, users_line
@@ -33,12 +33,14 @@ CHANNELS_LAST = False
 
 
 class Recorder(TorchDispatchMode):
-    """Keeps what every operation gives."""
+    """Keeps what every operation gives. ``instead``: number of a record -> what the operation is to give there."""
 
-    def __init__(self, limit: int, home: Collection[str]) -> None:
+    def __init__(self, limit: int, home: Collection[str], instead: Mapping[float, np.ndarray]) -> None:
         super().__init__()
-        self.store, self.home = Store(limit), home
+        self.store, self.home, self.instead = Store(limit), home, instead
         self.taken: set[int] = set()
+        #: values so far, by which records are numbered; a store with a limit of 0 counts none
+        self.count = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         for x in tree_leaves((args, kwargs)):
@@ -47,10 +49,20 @@ class Recorder(TorchDispatchMode):
         result = func(*args, **(kwargs or {}))
         line = users_line(sys._getframe(1), self.home)
         name = str(func).removeprefix("aten.").partition(".")[0]
-        for x in tree_leaves(result):
-            if isinstance(x, torch.Tensor) and x.is_floating_point():
+        values, form = tree_flatten(result)
+        for i, x in enumerate(values):
+            if isinstance(x, torch.Tensor) and x.is_floating_point() and x.numel():
+                if self.count in self.instead:
+                    x = values[i] = put(self.instead[self.count], x, func._schema.is_mutable)
+                self.count += 1
                 self.store.add(name, in_numpy(x), line, x.dtype != torch.float64)
-        return result
+        return tree_unflatten(values, form) if self.instead else result
+
+
+def put(value: np.ndarray, x: torch.Tensor, in_place: bool) -> torch.Tensor:
+    """A tensor of that value in the place of ``x``; ``x`` itself where the operation writes into it."""
+    new = torch.from_numpy(np.array(value, order="C")).to(x)
+    return x.copy_(new) if in_place else new
 
 
 def in_numpy(x: torch.Tensor) -> np.ndarray:
@@ -133,11 +145,17 @@ def held(layer: Any) -> dict[str, torch.Tensor]:
     return found
 
 
-def trace(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any], limit: int = LIMIT) -> Trace:
-    """Run ``layer``, which ``double`` gave, on NumPy arrays and record everything; nothing with a ``limit`` of 0."""
+def trace(
+    layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any], limit: int = LIMIT,
+    instead: Mapping[float, np.ndarray] | None = None,
+) -> Trace:  # fmt: skip
+    """Run ``layer``, which ``double`` gave, on NumPy arrays and record everything; nothing with a ``limit`` of 0.
+
+    ``instead``: number of a record -> a value of its shape that the operation gives in the place of its own.
+    """
     given = [lift(x) for x in args]
     named = {name: lift(x) for name, x in kwargs.items()}
-    recorder = Recorder(limit, home(layer))
+    recorder = Recorder(limit, home(layer), instead or {})
     own = held(layer)
     fast = torch.backends.mha.get_fastpath_enabled()
     with ExitStack() as stack:
@@ -149,7 +167,7 @@ def trace(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any], limit: int
         torch.backends.mha.set_fastpath_enabled(False)
         stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(torch.jit.optimized_execution(False))
-        if limit:
+        if limit or instead:
             stack.enter_context(recorder)
         output = layer(*given, **named)
     if not limit:
