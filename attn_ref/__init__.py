@@ -35,14 +35,15 @@ from attn_ref.tap import Tapped, add, record, replace, scope, tap
 
 if TYPE_CHECKING:
     from attn_ref import port as port
+    from attn_ref.verbs.compare import compare as compare
     from attn_ref.verbs.conform import conform as conform
     from attn_ref.verbs.identify import identify as identify
 
 __version__ = "0.1.0.dev0"
 __all__ = [
     "Block", "Input", "KVCache", "MissingBackend", "Param", "Tapped", "add", "attention", "backend", "backends",
-    "block", "blocks", "check", "conform", "identify", "jvp", "port", "record", "replace", "scope", "seed", "seeds",
-    "tap", "training",
+    "block", "blocks", "check", "compare", "conform", "identify", "jvp", "port", "record", "replace", "scope", "seed",
+    "seeds", "tap", "training",
 ]  # fmt: skip
 
 
@@ -59,7 +60,7 @@ class NoSuchName(AttributeError):
 def __getattr__(name: str) -> Any:
     if name == "port":  # imported when first used: not needed to read or to run a block
         return import_module("attn_ref.port")
-    if name in ("conform", "identify"):
+    if name in ("compare", "conform", "identify"):
         return getattr(import_module(f"attn_ref.verbs.{name}"), name)
     if name[:1].isupper() and (found := find(name)):
         return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import linecache
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -91,6 +92,22 @@ class Trace:
     notes: list[str] = field(default_factory=list)
     #: the values that were not kept
     faint: list[Faint] = field(default_factory=list)
+    #: number of a record -> those of the records that its operation took, where that was asked for
+    parents: dict[float, frozenset[int]] = field(default_factory=dict)
+
+
+_still = False
+
+
+@contextmanager
+def still() -> Iterator[None]:
+    """While it lasts, no parameter is moved."""
+    global _still
+    before, _still = _still, True
+    try:
+        yield
+    finally:
+        _still = before
 
 
 def stirred(name: str, value: np.ndarray) -> np.ndarray | None:
@@ -98,7 +115,7 @@ def stirred(name: str, value: np.ndarray) -> np.ndarray | None:
 
     A bias of zeros, a scale of ones or a gate of zero hides what is wrong with it, or all that is behind it.
     """
-    if value.size == 0 or np.any(value != value.flat[0]):
+    if _still or value.size == 0 or np.any(value != value.flat[0]):
         return None
     return np.asarray(value + 0.5 * uniform(value.shape, "stirred", name))
 

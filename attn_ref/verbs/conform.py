@@ -16,6 +16,7 @@ import numpy as np
 from attn_ref.block import Block
 from attn_ref.trace.match import loosely
 from attn_ref.trace.options import instead
+from attn_ref.trace.record import Record
 from attn_ref.verbs.calling import Call, Inputs, more_cases
 from attn_ref.verbs.conventions import With
 from attn_ref.verbs.gradients import held
@@ -74,6 +75,8 @@ def conform(
                 verdict.places = [Place(fault.tap, line, operation, why)]
                 break
     verdict.taps = sum(x is not None for x in best.taps.values()), len(best.taps)
+    verdict.steps = {name: told(record) for name, record in best.taps.items()}
+    verdict.given, verdict.making = dict(inputs), making
     weights, exact = snapped(best.weights, search.trace.parameters)
     verdict.wiring = wiring(best, weights, search.trace.parameters)
     verdict.notes += search.trace.notes
@@ -92,6 +95,11 @@ def conform(
             tell("comparing gradients")
             held(verdict, runner.tracer, runner.layer, *making(inputs), search.trace)
     return verdict
+
+
+def told(record: Record | None) -> str | None:
+    """The line of a value, "" where it has none; None where there is no value."""
+    return None if record is None else record.line.short if record.line else ""
 
 
 def conventions(

@@ -23,6 +23,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from attn_ref.trace.copies import NOTHING, Double, within
+from attn_ref.trace.flow import Numbers
 from attn_ref.trace.record import Trace, leaves, stirred, users_line
 from attn_ref.trace.slope import STEP, Slope
 from attn_ref.trace.store import LIMIT, Store
@@ -39,23 +40,36 @@ class Recorder(TorchDispatchMode):
         super().__init__()
         self.store, self.home = Store(limit), home
         self.taken: set[int] = set()
+        #: memory that an operation wrote to -> the records that what it holds came of
+        self.written: dict[int, Numbers] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        for x in tree_leaves((args, kwargs)):
-            if isinstance(x, torch.Tensor):
-                self.taken.add(x.untyped_storage().data_ptr())
+        given = [x for x in tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor)]
+        memory = [x.untyped_storage().data_ptr() for x in given]
+        self.taken.update(memory)
+        came = self.store.came(lambda: [array(x) for x in given])
+        came = came.union(*(self.written.get(at, ()) for at in memory))
         result = func(*args, **(kwargs or {}))
         line = users_line(sys._getframe(1), self.home)
         name = str(func).removeprefix("aten.").partition(".")[0]
         for x in tree_leaves(result):
             if isinstance(x, torch.Tensor) and x.is_floating_point():
-                self.store.add(name, in_numpy(x), line, x.dtype != torch.float64)
+                self.store.add(name, in_numpy(x), line, x.dtype != torch.float64, came)
+            elif isinstance(x, torch.Tensor):
+                self.store.carry(lambda x=x: array(x), came)
+        if func._schema.is_mutable and memory:
+            self.written[memory[0]] = came | self.store.last
         return result
 
 
 def in_numpy(x: torch.Tensor) -> np.ndarray:
     """Its numbers in float64, maybe in the same memory."""
     return x.detach().to(torch.float64).cpu().numpy()
+
+
+def array(x: torch.Tensor) -> np.ndarray:
+    """What it holds."""
+    return in_numpy(x) if x.is_floating_point() else x.detach().resolve_conj().cpu().numpy()
 
 
 def to_numpy(x: torch.Tensor) -> np.ndarray:
@@ -138,6 +152,7 @@ def trace(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any], limit: int
     given = [lift(x) for x in args]
     named = {name: lift(x) for name, x in kwargs.items()}
     recorder = Recorder(limit, home(layer))
+    recorder.store.start(array(x) for x in (*given, *named.values()) if isinstance(x, torch.Tensor))
     own = held(layer)
     fast = torch.backends.mha.get_fastpath_enabled()
     with ExitStack() as stack:
