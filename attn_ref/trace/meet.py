@@ -30,6 +30,11 @@ class Value:
     #: records of which a loop's values were put together, where it is that
     group: frozenset[float] = frozenset()
 
+    @property
+    def sizes(self) -> list[int]:
+        """Of its axes, in no order."""
+        return sorted(n for n in self.value.shape if n != 1)
+
 
 class Side:
     """The values of one trace that say something, by size, and which came of which."""
@@ -40,26 +45,40 @@ class Side:
         lines: dict[object, set[float]] = {}
         for record in trace.records:
             lines.setdefault((record.line, record.operation, record.value.shape), set()).add(record.number)
-        for record in [*trace.records, *stacked(trace.records)]:
-            if not says_something(record.value):
-                continue
-            shape = record.value.shape
-            group = () if record.number in trace.parents else lines.get((record.line, record.operation, shape[1:]), ())
-            value = tame(record.value)
-            self.values.append(Value(record, value, marks(value), frozenset(group)))
-        self.values.sort(key=lambda one: one.record.number)
         self.by_size: dict[int, list[Value]] = {}
-        for one in self.values:
-            self.by_size.setdefault(one.value.size, []).append(one)
+        for record in trace.records:
+            self.take(record)
+        for record in stacked(trace.records):
+            self.take(record, lines[record.line, record.operation, record.value.shape[1:]])
+        for group in (self.values, *self.by_size.values()):
+            group.sort(key=lambda one: one.record.number)
         self.of_input = self.below({INPUT})
         self.to_output = self.above({one.record.number for one in self.values if is_one_of(one.value, outputs)})
 
+    def take(self, record: Record, group: set[float] | None = None) -> None:
+        """Take a value, if it says something. ``group``: the records of a loop of which it was put together.
+
+        Parts that together are a value which the layer has are no loop's: they were cut from it.
+        """
+        if not says_something(record.value):
+            return
+        value = tame(record.value)
+        made = Value(record, value, marks(value), frozenset(group or ()))
+        if group and self.find(made):
+            return
+        self.values.append(made)
+        self.by_size.setdefault(value.size, []).append(made)
+
     def find(self, wanted: Value) -> Value | None:
-        """The first value that is ``wanted`` in some order of axes."""
+        """The first value that is ``wanted`` in some order of axes: one of axes of these sizes, else any."""
+        found = None
         for one in self.by_size.get(wanted.value.size, ()):
-            if alike(one.marks, wanted.marks) and fits(one.value, wanted.value):
-                return one
-        return None
+            if alike(one.marks, wanted.marks) and (found is None or one.sizes == wanted.sizes):
+                if fits(one.value, wanted.value):
+                    if one.sizes == wanted.sizes:
+                        return one
+                    found = one
+        return found
 
     def parents(self) -> Iterator[tuple[float, frozenset[float]]]:
         """(a record, those of which it came) in order; of a loop's values together, those values."""
@@ -109,7 +128,7 @@ def equal(a: np.ndarray, b: np.ndarray) -> bool:
 
 
 def fits(a: np.ndarray, b: np.ndarray) -> bool:
-    """Is one the other, in some order of axes and a reshape? Axes of one size stay in their order."""
+    """Is one the other, in some order of axes and a reshape?"""
     return any(equal(x, y) for x, y in layouts(a, b))
 
 
@@ -129,7 +148,10 @@ def layouts(a: np.ndarray, b: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarr
 
 
 def upright(order: Sequence[int], sizes: Sequence[int]) -> bool:
-    """Do axes of one size stay in their order?"""
+    """Do axes of one size stay in their order, but for channels that stand first in the one and last in the other?"""
+    rest = sorted(i for i in order if i)
+    if len(sizes) > 3 and [i for i in order if i] in (rest[-1:] + rest[:-1], rest[1:] + rest[:1]) and 0 not in order[1:]:
+        return True
     return all(
         order[i] < order[j] or sizes[order[i]] != sizes[order[j]]
         for i in range(len(order))
@@ -155,7 +177,8 @@ class Parting:
 
 def part(a: Side, b: Side) -> Parting:
     """Where they part."""
-    has_a, has_b = (met(one, other) for one, other in ((a, b), (b, a)))
+    found_a, found_b = met(a, b), met(b, a)
+    has_a, has_b = cleared(found_a, found_b), cleared(found_b, found_a)
     first, second = first_alone(a, has_a), first_alone(b, has_b)
     if first and second:
         first, second = tables(a, has_a, first, b, has_b, second)
@@ -165,17 +188,37 @@ def part(a: Side, b: Side) -> Parting:
     return Parting(first, second, len(dependent), found)
 
 
-def met(side: Side, other: Side) -> set[float]:
-    """The numbers of the records that the other has too."""
-    known: dict[tuple[object, ...], bool] = {}
-    found = set()
+def met(side: Side, other: Side) -> list[tuple[Value, Value]]:
+    """The values that the other has too, with those that they are."""
+    known: dict[tuple[object, ...], Value | None] = {}
+    found = []
     for one in side.values:
         key = (one.value.shape, one.value.tobytes())
         if key not in known:
-            known[key] = other.find(one) is not None
-        if known[key]:
-            found.add(one.record.number)
+            known[key] = other.find(one)
+        if (its := known[key]) is not None:
+            found.append((one, its))
     return found
+
+
+def cleared(found: list[tuple[Value, Value]], others: list[tuple[Value, Value]]) -> set[float]:
+    """The numbers of the values that were found, without those that are cut or put together in another way.
+
+    Such a one is the other's value in axes of other sizes alone, while the other has the same numbers, in axes of
+    these sizes, elsewhere: a width that one splits as (heads, features), and the other as (features, heads).
+    """
+    loose = [one for one, its in others if one.sizes != its.sizes]
+    return {
+        one.record.number
+        for one, its in found
+        if one.sizes == its.sizes
+        or not any(one.sizes == x.sizes and alike(one.marks, x.marks) and moved(one.value, x.value) for x in loose)
+    }
+
+
+def moved(a: np.ndarray, b: np.ndarray) -> bool:
+    """Have they the same numbers, in places that no order of axes tells?"""
+    return equal(np.sort(a, axis=None), np.sort(b, axis=None)) and not fits(a, b)
 
 
 def first_alone(side: Side, has: set[float]) -> Value | None:

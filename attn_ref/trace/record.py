@@ -96,18 +96,19 @@ class Trace:
     parents: dict[float, frozenset[int]] = field(default_factory=dict)
 
 
-_still = False
+#: by how much parameters of one number all over are moved, all alike; None: each by other numbers
+_by: float | None = None
 
 
 @contextmanager
-def still() -> Iterator[None]:
-    """While it lasts, no parameter is moved."""
-    global _still
-    before, _still = _still, True
+def moving(by: float) -> Iterator[None]:
+    """While it lasts, a parameter of one number all over is moved by that, whatever its name and its layout."""
+    global _by
+    before, _by = _by, by
     try:
         yield
     finally:
-        _still = before
+        _by = before
 
 
 def stirred(name: str, value: np.ndarray) -> np.ndarray | None:
@@ -115,8 +116,10 @@ def stirred(name: str, value: np.ndarray) -> np.ndarray | None:
 
     A bias of zeros, a scale of ones or a gate of zero hides what is wrong with it, or all that is behind it.
     """
-    if _still or value.size == 0 or np.any(value != value.flat[0]):
+    if value.size == 0 or np.any(value != value.flat[0]):
         return None
+    if _by is not None:
+        return np.asarray(value + _by) if _by else None
     return np.asarray(value + 0.5 * uniform(value.shape, "stirred", name))
 
 

@@ -8,7 +8,7 @@ that both have, they part. Then more cases follow. With a block, both are held t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,7 @@ from attn_ref.block import Block
 from attn_ref.trace.flow import following
 from attn_ref.trace.match import loosely
 from attn_ref.trace.meet import Parting, Side, equal, fits, layouts, part
-from attn_ref.trace.record import Trace, still
+from attn_ref.trace.record import Trace, moving
 from attn_ref.verbs.apart import between
 from attn_ref.verbs.calling import Call, Inputs
 from attn_ref.verbs.candidates import sizes_of
@@ -33,6 +33,8 @@ from attn_ref.verbs.wired import Runner, copied
 __all__ = ["Comparison", "DifferentWeights", "compare"]
 #: guesses of inputs that run in both, after which no others are tried; and the share of common values that is enough
 GUESSES, ENOUGH = 4, 0.2
+#: by how much parameters of one number all over are moved
+MOVED = 0.25
 #: errors that are told
 TOLD = 4
 
@@ -45,6 +47,7 @@ class DifferentWeights(NotATarget):
 class Ran:
     """A layer that ran in one way."""
 
+    original: Any
     runner: Runner
     said: str
     call: Call
@@ -59,6 +62,37 @@ class Ran:
             self._side.append(Side(self.trace, self.outputs))
         return self._side[0]
 
+    def moved(self, inputs: Inputs) -> Ran:
+        """The same on a new copy, whose parameters of one number all over are moved as far as that can be."""
+        layer = copied(self.runner.tracer, self.original)
+        for name, x in self.held(layer).items():
+            if name in self.trace.parameters and is_plain(self.trace.parameters[name]):
+                with suppress(RuntimeError, TypeError, ValueError):  # it is not to be written to
+                    x += MOVED
+        runner = Runner(self.runner.tracer, layer)
+        trace, outputs = runner(self.call, inputs)
+        return Ran(self.original, runner, self.said, self.call, trace, outputs)
+
+    def held(self, layer: Any) -> dict[str, Any]:
+        """The arrays that a copy of a function or object holds."""
+        found = getattr(layer, "parameters", None)
+        return found if isinstance(found, dict) else {}
+
+    @property
+    def plain(self) -> dict[float, int]:
+        """Number that parameters are all over -> how many elements they have."""
+        found: dict[float, int] = {}
+        for x in self.trace.parameters.values():
+            if is_plain(x):
+                number = round(float(x.flat[0]), 6)
+                found[number] = found.get(number, 0) + x.size
+        return found
+
+
+def is_plain(x: np.ndarray) -> bool:
+    """Is it one number all over?"""
+    return bool(x.size and np.all(x == x.flat[0]))
+
 
 @dataclass
 class Layer:
@@ -68,6 +102,7 @@ class Layer:
     framework: str
     calls: Sequence[Call]
     errors: dict[str, str] = field(default_factory=dict)
+    #: what traces it, once it ran
     tracer: Any = None
 
     def ways(self, runner: Runner, inputs: Inputs) -> Iterator[tuple[str, Call]]:
@@ -90,7 +125,7 @@ class Layer:
                     self.failed(said, inputs, f"{type(error).__name__}: {' '.join(str(error).split())[:200]}", name)
                     continue
                 if outputs:
-                    found.append(Ran(fresh, said, call, trace, outputs))
+                    found.append(Ran(self.layer, fresh, said, call, trace, outputs))
                 else:
                     self.failed(said, inputs, "it gives no tensor of real numbers", name)
             if found:
@@ -147,7 +182,7 @@ def compare(
     held = held_to_block(found, a, b, block, call, call_b, cases, seed, (framework, framework_b), tell) if block else {}
     own = held.get("inputs") if inputs is None else inputs
     calls = held.get("calls", ([call] if call else [], [call_b] if call_b else [call, call] if call else []))
-    with still(), following(), np.errstate(all="ignore"):
+    with moving(0.0), following(), np.errstate(all="ignore"):
         layers = Layer(a, framework, calls[0]), Layer(b, framework_b, calls[1])
         try:
             both = ran(layers, own, seed, tell)
@@ -164,7 +199,31 @@ def compare(
             found.notes.append("the two hold other numbers, so their values are not compared, only their taps")
             return found
         settle(found, both, cases, seed, tell)
+        if found.ok:
+            tell("moving parameters of one number")
+            moved(found, both)
     return found
+
+
+def moved(found: Comparison, both: Both) -> None:
+    """The same with parameters of one number all over, such as a bias of zeros, moved in both: they may hide a fault."""
+    before = both.a.plain, both.b.plain
+    if not any(before):
+        return
+    with moving(MOVED):
+        runs = both.a.moved(both.inputs), both.b.moved(both.inputs)
+    now = Both(*runs, None, both.given, both.inputs)
+    both_moved = not set(before[0]) & set(runs[0].plain) and not set(before[1]) & set(runs[1].plain)
+    with loosely() if both.a.trace.narrow or both.b.trace.narrow else nullcontext():
+        if both_moved and now.agree:
+            found.cases += 1
+        elif both_moved and runs[0].plain == runs[1].plain:
+            found.case = f"the first, with parameters that are one number all over moved by {MOVED}"
+            parted(found, now)
+        else:
+            found.notes.append(
+                "some parameters are one number all over, such as a bias of zeros; what they do is not compared"
+            )
 
 
 def names(a: Any, b: Any) -> tuple[str, str]:
@@ -196,8 +255,13 @@ def ran(layers: tuple[Layer, Layer], own: Any, seed: int, tell: Callable[[str], 
             if best.score >= ENOUGH or running >= GUESSES:
                 break
     if best is None:
-        raise NotATarget("\n".join(why(layer) for layer in layers if layer.errors))
+        raise NotATarget("\n".join(why(layer) for layer in layers if layer.tracer is None) or apart_in(layers))
     return best
+
+
+def apart_in(layers: tuple[Layer, Layer]) -> str:
+    """That each runs, and on nothing that the other runs on."""
+    return "\n".join(["both run, but not on the same inputs", *map(why, layers)])
 
 
 def guessed(layers: tuple[Layer, Layer]) -> Iterator[Given]:
@@ -254,9 +318,6 @@ def enter(found: Comparison, both: Both, pairs: Pairs) -> None:
     for name, ran_, alone, plain in zip("ab", (both.a, both.b), pairs.alone, pairs.plain, strict=True):
         if alone:
             found.notes.append(f"the other has not all numbers of {name}.{f', {name}.'.join(alone)}")
-        if plain:
-            said = f"of one number all over, so that it may hide what is wrong with it: {name}."
-            found.notes.append(f"{said}{f', {name}.'.join(plain)}")
         found.notes += [f"{name}: {note}" for note in ran_.trace.notes]
         if ran_.trace.unused:
             found.notes.append(f"parameters of {name} that no operation takes: {', '.join(ran_.trace.unused)}")
@@ -348,5 +409,5 @@ def again(both: Both, inputs: Mapping[str, np.ndarray]) -> Both:
     runs = []
     for one in (both.a, both.b):
         trace, outputs = one.runner(one.call, inputs)
-        runs.append(Ran(one.runner, one.said, one.call, trace, outputs))
+        runs.append(Ran(one.original, one.runner, one.said, one.call, trace, outputs))
     return Both(runs[0], runs[1], None, both.given, inputs)

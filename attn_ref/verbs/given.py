@@ -16,8 +16,8 @@ from attn_ref.verbs.candidates import WIDTH, Sizes
 WIDTHS, IDS = 4, 4
 #: names of inputs where the user gives none
 NAMES = ("x", "y", "z", "u", "v", "w")
-#: sizes of later cases
-FEW = (1, 2, 3, 4, 5, 8)
+#: sizes of later cases, of which no two free axes have the same but for 1, nor that of an axis which is fixed
+FEW = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 14, 16)
 #: numbers that a layer may hold for a length that it fixes
 LENGTHS = ("length", "tokens", "seq", "patches", "positions", "context", "size", "resolution")
 
@@ -75,9 +75,18 @@ class Given:
         styles = [*hard_values()][: 1 if plain else None]
         for n in range(4 * count):
             rng = np.random.default_rng([seed, n, 13])
-            free = {name: int(rng.choice(FEW)) for name in self.sizes} if n % 2 else {}
+            free = self.other_sizes(rng) if n % 2 else {}
             style = styles[n % len(styles)]
             yield style, self.draw(seed * 1_000_003 + n + 1, style, free)
+
+    def other_sizes(self, rng: np.random.Generator) -> dict[str, int]:
+        """Sizes of the free axes."""
+        taken = {n for axes in self.axes.values() for n in axes if isinstance(n, int)}
+        found: dict[str, int] = {}
+        for name in self.sizes:
+            found[name] = int(rng.choice([n for n in FEW if n == 1 or n not in taken]))
+            taken.add(found[name])
+        return found
 
 
 def given_by(inputs: Any) -> Given:
