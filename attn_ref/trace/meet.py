@@ -49,6 +49,8 @@ class Side:
         for record in trace.records:
             self.take(record)
         for record in stacked(trace.records):
+            if np.array_equal(record.value[0], record.value[-1], equal_nan=True):
+                continue  # a function that is called again for the same
             self.take(record, lines[record.line, record.operation, record.value.shape[1:]])
         for group in (self.values, *self.by_size.values()):
             group.sort(key=lambda one: one.record.number)
@@ -233,19 +235,16 @@ def first_alone(side: Side, has: set[float]) -> Value | None:
 def tables(
     a: Side, has_a: set[float], first: Value, b: Side, has_b: set[float], second: Value
 ) -> tuple[Value, Value]:
-    """The same two; if both come of tables of one size that do not depend on the input and differ, those tables."""
-    for one in table(a, has_a, first):
-        for other in table(b, has_b, second):
-            if one.value.size == other.value.size:
-                return one, other
-    return first, second
+    """The same two; if both come of tables that do not depend on the input and that the other has not, those tables."""
+    one, other = next(table(a, has_a, first), None), next(table(b, has_b, second), None)
+    return (one, other) if one and other else (first, second)
 
 
-def table(side: Side, has: set[float], value: Value) -> list[Value]:
+def table(side: Side, has: set[float], value: Value) -> Iterator[Value]:
     """The values that do not depend on the input, that the other has not, and of which ``value`` came."""
     before, late = side.above({value.record.number}), side.above(has)
-    return [
-        one for one in side.values
-        if one.record.number in before and one.record.number not in side.of_input | late
-        and np.isfinite(one.value).all() and len(np.unique(one.value)) > 2
-    ]  # fmt: skip
+    for one in side.values:
+        number = one.record.number
+        if number in before and number not in side.of_input and number not in late:
+            if np.isfinite(one.value).all() and len(np.unique(one.value)) > 2:
+                yield one
