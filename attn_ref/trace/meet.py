@@ -11,6 +11,7 @@ from attn_ref.trace.flow import INPUT
 from attn_ref.trace.loops import stacked
 from attn_ref.trace.match import alike, laid, marks, orders, same
 from attn_ref.trace.record import Record, Trace
+from attn_ref.trace.steps import ratio
 
 #: scores below it are masked: at whatever depth, a softmax makes nothing of them
 MASKED = -5e3
@@ -182,6 +183,7 @@ def part(a: Side, b: Side) -> Parting:
     found_a, found_b = met(a, b), met(b, a)
     has_a, has_b = cleared(found_a, found_b), cleared(found_b, found_a)
     first, second = first_alone(a, has_a), first_alone(b, has_b)
+    first, second = scaled(a, first, b), scaled(b, second, a)
     if first and second:
         first, second = tables(a, has_a, first, b, has_b, second)
     dependent = [one for side in (a, b) for one in side.values if one.record.number in side.of_input]
@@ -230,6 +232,23 @@ def first_alone(side: Side, has: set[float]) -> Value | None:
     of_input = [one for one in alone if one.record.number in side.of_input]
     matters = [one for one in of_input if one.record.number in side.to_output]
     return next(iter(matters or of_input or alone), None)
+
+
+def scaled(side: Side, first: Value | None, other: Side) -> Value | None:
+    """The last multiple of what ``first`` is a multiple of, computed of it: a scale that comes later is not missing."""
+    if first is None:
+        return None
+    later = side.below({first.record.number})
+    mine = [one for one in side.by_size[first.value.size] if one.record.number in later]
+    for its in other.by_size.get(first.value.size, ()):
+        if its.record.number in other.of_input and multiple(first, its):
+            return [one for one in mine if one is first or multiple(one, its)][-1]
+    return first
+
+
+def multiple(one: Value, other: Value) -> bool:
+    """Are they the same but for a factor?"""
+    return any(ratio(x, y) is not None for x, y in layouts(one.value, other.value))
 
 
 def tables(

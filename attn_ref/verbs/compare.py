@@ -35,6 +35,8 @@ __all__ = ["Comparison", "DifferentWeights", "compare"]
 GUESSES, ENOUGH = 4, 0.2
 #: by how much parameters of one number all over are moved
 MOVED = 0.25
+#: how much more two other ways of calling must have in common than the usual ones
+USUAL = 0.05
 #: errors that are told
 TOLD = 4
 
@@ -297,7 +299,9 @@ def nearest(a: Sequence[Ran], b: Sequence[Ran], given: Given, inputs: Inputs) ->
             with loosely() if one.trace.narrow or other.trace.narrow else nullcontext():
                 found.append(Both(one, other, part(one.side, other.side), given, inputs))
     same_size = [both for both in found if both.a.outputs[0].size == both.b.outputs[0].size]
-    return max(same_size or found, key=lambda both: both.score)
+    return max(
+        same_size or found, key=lambda both: both.score + USUAL * (both.a is a[0] and both.b is b[0])
+    )
 
 
 def off(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> float | None:

@@ -114,7 +114,7 @@ def guesses(sizes: Sequence[Sizes], shapes: Sequence[tuple[int | None, ...]], co
     """Inputs that both layers may take, by what they hold. ``shapes``: that a layer says; ``count``: of inputs."""
     widths = common(sizes)
     taken = {n for one in sizes for _, n in one.numbers} | {n for one in sizes for shape in one.shapes for n in shape}
-    free = [n for n in PRIMES if n not in taken] + [31, 37, 41, 43]
+    free = [n for n in PRIMES if all(size % n for size in taken if size)] + [31, 37, 41, 43]
     lengths = [n for one in sizes for name, n in one.numbers if any(x in name for x in LENGTHS) and 1 < n <= 512]
     for shape in shapes:
         names = ["b", "t", "s", "u"] if len(shape) < 4 else ["b", "H", "W", "u", "D"]

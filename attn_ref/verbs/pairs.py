@@ -65,10 +65,17 @@ def told(value: np.ndarray, others: Arrays) -> str | None:
     with loosely():
         for shaped in shapes(value):
             said = source(shaped, others, None)
-            if not said.startswith(("read off", "zeros", "numbers of")):
+            if is_place(said):
                 return said
+            if shaped.ndim == 2 and is_place(said := source(shaped.T, others, None)):
+                return said.removesuffix(".T") if said.endswith(".T") else f"{said}.T"
     held = (name for name, x in others.items() if x.size >= value.size and among(value, np.sort(x.ravel())).all())
     return next((f"{name}, in another order" for name in held), None)
+
+
+def is_place(said: str) -> bool:
+    """Is it a parameter, or a part of one?"""
+    return not said.startswith(("read off", "zeros", "numbers of"))
 
 
 def shapes(value: np.ndarray) -> Iterator[np.ndarray]:
