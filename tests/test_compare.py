@@ -63,18 +63,14 @@ class Split(nn.Module):
         y = self.norm(x)  # eps
         q, k, v = (one(y).view(b, t, HEADS, -1).transpose(1, 2) for one in (self.q, self.k, self.v))
         scores = torch.einsum("bhid,bhjd->bhij", q, k)
-        if self.fault == "scale":
-            scores = scores / c**0.5  # scale
-        else:
-            scores = scores / (c // HEADS) ** 0.5
+        wide = c if self.fault == "scale" else c // HEADS
+        scores = scores / wide**0.5  # scale
         if self.fault != "mask":
             scores = scores.masked_fill(torch.ones(t, t).triu(1).bool(), -1e9)
         weights = scores.softmax(-2 if self.fault == "axis" else -1)  # axis, mask
         y = weights @ v
-        if self.fault == "merged":
-            y = y.reshape(b, t, c)  # merged
-        else:
-            y = y.permute(0, 2, 1, 3).flatten(2)
+        y = y if self.fault == "merged" else y.permute(0, 2, 1, 3)
+        y = y.reshape(b, t, c)  # merged
         x = x + self.out(y)
         h = self.up(x)
         h = F.gelu(h, approximate="tanh" if self.fault == "gelu" else "none")  # gelu
@@ -140,7 +136,7 @@ def test_a_factor_is_told(packed: Packed) -> None:
 
 
 def test_faults_of_the_wild_layers_are_told_at_marked_lines() -> None:
-    cls, block, faults = torch_layers.LAYERS[0]
+    cls, _, faults = torch_layers.LAYERS[0]
     source = Path(torch_layers.__file__).read_text().splitlines()
     for fault, code in {
         "scaled twice": "att / math.sqrt(width)",
@@ -291,7 +287,7 @@ def test_layers_that_cannot_be_run_say_why(packed: Packed) -> None:
     def never(x: Any) -> Any:
         raise RuntimeError("there is no way")
 
-    with pytest.raises(NotATarget, match="never could not be called:\n.*there is no way"):
+    with pytest.raises(NotATarget, match=r"never could not be called:\n.*there is no way"):
         ar.compare(packed, never)
     with pytest.raises(NotATarget, match="a layer is called"):
         ar.compare(packed, 3)
@@ -309,7 +305,7 @@ def test_nothing_of_the_layers_changes(packed: Packed) -> None:
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
-FILE = '''
+FILE = """
 import time
 import torch
 from torch import nn
@@ -329,7 +325,7 @@ class Layer(nn.Module):
 def hangs(x):
     while True:
         time.sleep(0.01)
-'''
+"""
 
 
 def command(folder: Path, *said: str) -> subprocess.CompletedProcess[str]:
@@ -422,7 +418,10 @@ def test_attention_of_torch_and_of_keras_with_weights_copied() -> None:
     values = []
     for i in range(3):
         part = slice(WIDTH * i, WIDTH * (i + 1))
-        values += [own["in_proj_weight"][part].T.reshape(WIDTH, HEADS, -1), own["in_proj_bias"][part].reshape(HEADS, -1)]
+        values += [
+            own["in_proj_weight"][part].T.reshape(WIDTH, HEADS, -1),
+            own["in_proj_bias"][part].reshape(HEADS, -1),
+        ]
     other.set_weights([*values, own["out_proj.weight"].T.reshape(HEADS, -1, WIDTH), own["out_proj.bias"]])
     found = ar.compare(one, other, cases=4)
     assert found.ok, str(found)

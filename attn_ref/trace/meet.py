@@ -76,11 +76,11 @@ class Side:
         """The first value that is ``wanted`` in some order of axes: one of axes of these sizes, else any."""
         found = None
         for one in self.by_size.get(wanted.value.size, ()):
-            if alike(one.marks, wanted.marks) and (found is None or one.sizes == wanted.sizes):
-                if fits(one.value, wanted.value):
-                    if one.sizes == wanted.sizes:
-                        return one
-                    found = one
+            of_sizes = one.sizes == wanted.sizes
+            if (of_sizes or found is None) and alike(one.marks, wanted.marks) and fits(one.value, wanted.value):
+                if of_sizes:
+                    return one
+                found = one
         return found
 
     def parents(self) -> Iterator[tuple[float, frozenset[float]]]:
@@ -152,8 +152,9 @@ def layouts(a: np.ndarray, b: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarr
 
 def upright(order: Sequence[int], sizes: Sequence[int]) -> bool:
     """Do axes of one size stay in their order, but for channels that stand first in the one and last in the other?"""
-    rest = sorted(i for i in order if i)
-    if len(sizes) > 3 and [i for i in order if i] in (rest[-1:] + rest[:-1], rest[1:] + rest[:1]) and 0 not in order[1:]:
+    rest = [i for i in order if i]
+    first, last = sorted(rest)[-1:] + sorted(rest)[:-1], sorted(rest)[1:] + sorted(rest)[:1]
+    if len(sizes) > 3 and rest in (first, last) and 0 not in order[1:]:
         return True
     return all(
         order[i] < order[j] or sizes[order[i]] != sizes[order[j]]
@@ -251,9 +252,7 @@ def multiple(one: Value, other: Value) -> bool:
     return any(ratio(x, y) is not None for x, y in layouts(one.value, other.value))
 
 
-def tables(
-    a: Side, has_a: set[float], first: Value, b: Side, has_b: set[float], second: Value
-) -> tuple[Value, Value]:
+def tables(a: Side, has_a: set[float], first: Value, b: Side, has_b: set[float], second: Value) -> tuple[Value, Value]:
     """The same two; if both come of tables that do not depend on the input and that the other has not, those tables."""
     one, other = next(table(a, has_a, first), None), next(table(b, has_b, second), None)
     return (one, other) if one and other else (first, second)
@@ -264,6 +263,6 @@ def table(side: Side, has: set[float], value: Value) -> Iterator[Value]:
     before, late = side.above({value.record.number}), side.above(has)
     for one in side.values:
         number = one.record.number
-        if number in before and number not in side.of_input and number not in late:
-            if np.isfinite(one.value).all() and len(np.unique(one.value)) > 2:
-                yield one
+        alone = number in before and number not in side.of_input and number not in late
+        if alone and np.isfinite(one.value).all() and len(np.unique(one.value)) > 2:
+            yield one

@@ -1,4 +1,4 @@
-"""``ar.compare(a, b)``: do two layers that nobody has touched compute the same, and if not, at which lines do they part?
+"""``ar.compare(a, b)``: do two layers as they are compute the same, and if not, at which lines do they part?
 
 Both run on the same numbers, each called in its own way, with every operation recorded. A value of one is looked for
 among those of the other, in any order of axes. Where one has a value that the other never has, and behind it nothing
@@ -201,6 +201,8 @@ def compare(
             found.notes.append("the two hold other numbers, so their values are not compared, only their taps")
             return found
         settle(found, both, cases, seed, tell)
+        if found.ok and own is None:
+            elsewhere(found, layers, both, seed)
         if found.ok:
             tell("moving parameters of one number")
             moved(found, both)
@@ -208,7 +210,7 @@ def compare(
 
 
 def moved(found: Comparison, both: Both) -> None:
-    """The same with parameters of one number all over, such as a bias of zeros, moved in both: they may hide a fault."""
+    """The same with parameters of one number all over, such as a bias of zeros, moved: they may hide a fault."""
     before = both.a.plain, both.b.plain
     if not any(before):
         return
@@ -245,20 +247,38 @@ def ran(layers: tuple[Layer, Layer], own: Any, seed: int, tell: Callable[[str], 
     running = 0
     for given in [given_by(own)] if own is not None else guessed(layers):
         inputs = given.first(seed)
-        each = []
-        for layer in layers:
-            each.append(layer.run(inputs, tell))
-            if not each[-1]:
-                break
-        else:
-            here = nearest(*each, given, inputs)
-            best = here if best is None or here.score > best.score else best
-            running += 1
-            if best.score >= ENOUGH or running >= GUESSES:
-                break
+        here = on_these(layers, given, inputs, tell)
+        if here is None:
+            continue
+        best = here if best is None or here.score > best.score else best
+        running += 1
+        if best.score >= ENOUGH or running >= GUESSES:
+            break
     if best is None:
         raise NotATarget("\n".join(why(layer) for layer in layers if layer.tracer is None) or apart_in(layers))
     return best
+
+
+def on_these(layers: tuple[Layer, Layer], given: Given, inputs: Inputs, tell: Callable[[str], None]) -> Both | None:
+    """Both on these numbers; None where one of them does not run."""
+    first = layers[0].run(inputs, tell)
+    second = layers[1].run(inputs, tell) if first else []
+    return nearest(first, second, given, inputs) if second else None
+
+
+def elsewhere(found: Comparison, layers: tuple[Layer, Layer], both: Both, seed: int) -> None:
+    """Say where the two, which agree, differ on inputs of another rank: maybe these are what they take."""
+    ranks = {len(axes) for axes in both.given.axes.values()}
+    for given in guessed(layers):
+        rank = {len(axes) for axes in given.axes.values()}
+        if rank & ranks or given.ids:
+            continue
+        here = on_these(layers, given, given.first(seed), lambda what: None)
+        if here is not None:
+            ranks |= rank
+            if not here.agree:
+                shapes = ", ".join(str(np.shape(x)) for x in here.inputs.values())
+                found.notes.append(f"on inputs of {shapes} both run too, and differ: name them if these are meant")
 
 
 def apart_in(layers: tuple[Layer, Layer]) -> str:
@@ -299,9 +319,7 @@ def nearest(a: Sequence[Ran], b: Sequence[Ran], given: Given, inputs: Inputs) ->
             with loosely() if one.trace.narrow or other.trace.narrow else nullcontext():
                 found.append(Both(one, other, part(one.side, other.side), given, inputs))
     same_size = [both for both in found if both.a.outputs[0].size == both.b.outputs[0].size]
-    return max(
-        same_size or found, key=lambda both: both.score + USUAL * (both.a is a[0] and both.b is b[0])
-    )
+    return max(same_size or found, key=lambda both: both.score + USUAL * (both.a is a[0] and both.b is b[0]))
 
 
 def off(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> float | None:
@@ -319,7 +337,7 @@ def enter(found: Comparison, both: Both, pairs: Pairs) -> None:
     found.calls = both.a.said, both.b.said
     found.inputs = {name: np.shape(x) for name, x in both.inputs.items()}
     found.weights = pairs.told
-    for name, ran_, alone, plain in zip("ab", (both.a, both.b), pairs.alone, pairs.plain, strict=True):
+    for name, ran_, alone in zip("ab", (both.a, both.b), pairs.alone, strict=True):
         if alone:
             found.notes.append(f"the other has not all numbers of {name}.{f', {name}.'.join(alone)}")
         found.notes += [f"{name}: {note}" for note in ran_.trace.notes]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import product
+from itertools import product, zip_longest
 from typing import Any
 
 import numpy as np
 
-from attn_ref.verbs.calling import PRIMES, Always, Call, Inputs, arguments_of, hides, required
+from attn_ref.verbs.calling import PRIMES, Always, Call, Inputs, New, arguments_of, fresh, hides, required
 from attn_ref.verbs.candidates import WIDTH, Sizes
 
 #: widths that are tried, and ids of tokens, which every table has
@@ -123,38 +123,49 @@ def guesses(sizes: Sequence[Sizes], shapes: Sequence[tuple[int | None, ...]], co
         yield Given({"x": axes}, {n: free[i] for i, n in enumerate(names) if n in labels})
     image = any(len(shape) == 4 for one in sizes for shape in one.shapes)
     for rank in (4, 3, 2) if image else (3, 4, 2):
-        for width in widths:
+        for width in colours(widths) if rank == 4 else widths:
             yield from of_rank(rank, width, free, count, lengths)
+    if count == 2:
+        for width, other in product(widths, widths):
+            if width != other:
+                yield Given(
+                    {"x": ("b", "t", width), "y": ("b", "s", other)}, {"b": free[0], "t": free[1], "s": free[2]}
+                )
     yield Given({"x": ("b", "t")}, {"b": free[0], "t": free[1]}, frozenset({"x"}))
 
 
 def common(sizes: Sequence[Sizes]) -> list[int]:
     """Widths that both hold, then those of either."""
-    each = [one.widths() for one in sizes]
+    each = [[n for n in one.widths() if n > 1] for one in sizes]
     both = [n for n in each[0] if n in each[1]]
-    mixed = [n for pair in zip(*(x + [0] * (len(max(each, key=len)) - len(x)) for x in each), strict=True) for n in pair]
-    return list(dict.fromkeys([*both, *(n for n in mixed if n)]))[:WIDTHS] or [WIDTH]
+    mixed = [n for pair in zip_longest(*each) for n in pair if n]
+    return list(dict.fromkeys([*both, *mixed]))[:WIDTHS] or [WIDTH]
+
+
+def colours(widths: Sequence[int]) -> list[int]:
+    """Widths of maps: those of an image as well."""
+    return list(dict.fromkeys([*widths, 3]))
 
 
 def of_rank(rank: int, width: int, free: Sequence[int], count: int, lengths: Sequence[int]) -> Iterator[Given]:
     """Inputs of that rank and width."""
     names = NAMES[:count]
     if rank == 2:
-        yield Given({name: ("b", width) for name in names}, {"b": free[1]})
+        yield Given(dict.fromkeys(names, ("b", width)), {"b": free[1]})
     elif rank == 4:
         for height, wide in ((free[1], free[2]), (8, 16), (7, 7), (14, 14)):
-            yield Given({name: ("b", "H", "W", width) for name in names}, {"b": free[0], "H": height, "W": wide})
+            yield Given(dict.fromkeys(names, ("b", "H", "W", width)), {"b": free[0], "H": height, "W": wide})
     else:
         if count > 1:  # keys of their own length
-            axes: dict[str, tuple[int | str, ...]] = {name: ("b", "s", width) for name in names}
+            axes: dict[str, tuple[int | str, ...]] = dict.fromkeys(names, ("b", "s", width))
             yield Given({**axes, names[0]: ("b", "t", width)}, {"b": free[0], "t": free[1], "s": free[2]})
         for length in dict.fromkeys([free[1], *lengths[:4]]):
-            yield Given({name: ("b", "t", width) for name in names}, {"b": free[0], "t": length})
+            yield Given(dict.fromkeys(names, ("b", "t", width)), {"b": free[0], "t": length})
 
 
 def counts(a: Any, b: Any) -> list[int]:
     """How many inputs the two may share, the fewest first."""
-    asked = [max(sum(not hides(name) for name in required(layer)), 1) for layer in (a, b)]
+    asked = [max(sum(not hides(name) and name not in fresh(layer) for name in required(layer)), 1) for layer in (a, b)]
     return sorted(set(asked))
 
 
@@ -165,15 +176,18 @@ def ways_to_give(layer: Any, inputs: Inputs, last: bool) -> Iterator[tuple[str, 
     orders: list[tuple[str, ...]] = []
     if (letters := by_letter(layer, names)) is not None:
         orders.append(letters)
-    asked = [name for name in required(layer) if not hides(name)]
-    orders.append(tuple(names[min(i, len(names) - 1)] for i in range(max(len(asked), len(names) if len(asked) > 1 else 1))))
-    rest = {name: None for name in required(layer) if hides(name)}
+    made = fresh(layer)
+    asked = [name for name in required(layer) if not hides(name) and name not in made]
+    count = max(len(asked), len(names)) if len(asked) > 1 else 1
+    orders.append(tuple(names[min(i, len(names) - 1)] for i in range(count)))
+    rest = {name: New(made[name]) if name in made else None for name in required(layer) if name not in asked}
     by_name = set(names) <= set(known) and len(names) > 1
     for (title, layout), order in product(layouts_of(inputs[names[0]].ndim, last), dict.fromkeys(orders)):
         if by_name:
             said = ", ".join(f"{name}={name}" for name in names)
             yield f"layer({said}){title}", Named(names, layout)
-        yield f"layer({', '.join(order)}){title}", Always(InTurn(order, layout), rest) if rest else InTurn(order, layout)
+        call = InTurn(order, layout)
+        yield f"layer({', '.join(order)}){title}", Always(call, rest) if rest else call
 
 
 def by_letter(layer: Any, names: Sequence[str]) -> tuple[str, ...] | None:

@@ -47,8 +47,8 @@ def paired(a: Arrays, b: Arrays) -> Pairs:
     total = [sum(x.size for x in one.values()) for one in kept]
     if all(total):
         found.share = max(sum(kept[i][n].size * s for n, s in shares[i].items()) / total[i] for i in (0, 1))
-    for own, alone in zip(shares, found.alone, strict=True):
-        alone += [name for name, share in own.items() if share < 1.0] if all(total) else []
+    for known, alone in zip(shares, found.alone, strict=True):
+        alone += [name for name, share in known.items() if share < 1.0] if all(total) else []
     said_of_b = set()
     for name, value in kept[0].items():
         if said := told(value, kept[1]):

@@ -20,18 +20,15 @@ def held_to_block(
     verdicts = []
     for name, layer, how, framework in zip("ab", (a, b), (call, call_b or call), frameworks, strict=True):
         tell(f"holding {name} to the block")
-        verdicts.append(
-            conform(layer, block, call=how, cases=cases, seed=seed, framework=framework,
-                    tell=lambda what, name=name: tell(f"{name}: {what}"))
-        )  # fmt: skip
+        verdicts.append(conform(layer, block, call=how, cases=cases, seed=seed, framework=framework, tell=tell))
     first, second = verdicts
     found.verdicts = first, second
     found.taps = rows(first, second)
     found.ok = first.ok and second.ok
     if not found.ok:
         at = parting_tap(first, second)
-        said = f"of the block's taps, {at} is the first that one alone has" if at else "no tap of the block tells them apart"
-        found.notes.append(said)
+        said = f"{at} is the first that one alone has" if at else "none tells them apart"
+        found.notes.append(f"of the block's taps, {said}")
     making = [verdict.making for verdict in verdicts]
     if not all(making):
         return {}
@@ -49,5 +46,7 @@ def parting_tap(a: Verdict, b: Verdict) -> str | None:
         return (b if a.ok else a).first
     if not a.ok and a.first != b.first:
         order = list(dict.fromkeys([*a.steps, *b.steps]))
-        return min((one.first for one in (a, b) if one.first), key=lambda tap: order.index(tap) if tap in order else 999)
+        return min(
+            (one.first for one in (a, b) if one.first), key=lambda tap: order.index(tap) if tap in order else 999
+        )
     return None

@@ -7,6 +7,7 @@ of loops and of branches as well.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -106,7 +107,7 @@ class Walker:
             if floats(x):
                 self.store.add(operation, np.asarray(x).astype(np.float64), line, x.dtype.itemsize < 8, came)
             elif plain(x):
-                self.store.carry(lambda x=x: np.asarray(x), came)
+                self.store.carry(partial(np.asarray, x), came)
         return results
 
     def scan(self, told: Any, given: list[Any], line: Line | None) -> list[Any]:

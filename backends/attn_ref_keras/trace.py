@@ -157,7 +157,7 @@ def trace(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any], limit: int
             if hasattr(x, "numpy") and "float" in str(x.dtype.name):
                 store.add(within(frame, name), np.asarray(x.numpy(), np.float64), line, x.dtype.size < 8, came)
             elif plain(x):
-                store.carry(lambda x=x: x.numpy(), came)
+                store.carry(x.numpy, came)
 
     with op_callbacks_of(op_callbacks, callback):
         output = layer(*given, **named)

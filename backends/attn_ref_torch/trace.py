@@ -13,6 +13,7 @@ import sys
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -56,7 +57,7 @@ class Recorder(TorchDispatchMode):
             if isinstance(x, torch.Tensor) and x.is_floating_point():
                 self.store.add(name, in_numpy(x), line, x.dtype != torch.float64, came)
             elif isinstance(x, torch.Tensor):
-                self.store.carry(lambda x=x: array(x), came)
+                self.store.carry(partial(array, x), came)
         if func._schema.is_mutable and memory:
             self.written[memory[0]] = came | self.store.last
         return result
