@@ -359,6 +359,16 @@ def test_the_command(tmp_path: Path) -> None:
         assert "Traceback" not in failed.stderr
 
 
+def test_the_page_shows_what_the_command_prints() -> None:
+    root = HERE.parents[1]
+    page = (root / "docs" / "compare.md").read_text("utf-8")
+    asked, *want = page.split("```")[1].strip().splitlines()
+    done = command(root, *asked.removeprefix("$ attn-ref compare ").split())
+    assert done.returncode == 1, done.stderr
+    assert want[-1] == "…"
+    assert done.stdout.splitlines()[: len(want) - 1] == want[:-1]
+
+
 keras = pytest.importorskip("keras")
 
 

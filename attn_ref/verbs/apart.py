@@ -24,7 +24,7 @@ def between(at: Parting, a: Side, b: Side) -> tuple[tuple[Place | None, Place | 
         value = at.b or at.a
         assert value is not None
         return places, f"{alone} does a step more, which gives {shape(value)}; every value of {other} is one of {alone}"
-    said = kind(at.a, at.b, b, "b") or kind(at.b, at.a, a, "a")
+    said = kind(at.a, at.b, a, b, "b") or kind(at.b, at.a, b, a, "a")
     return places, said or gap(at.a, at.b)
 
 
@@ -40,16 +40,18 @@ def shape(value: Value) -> str:
     return str(value.record.value.shape)
 
 
-def kind(value: Value, partner: Value, other: Side, name: str) -> str:
+def kind(value: Value, partner: Value, own: Side, other: Side, name: str) -> str:
     """What a value is of one that the other has: a multiple, or the same numbers in another order.
 
-    The first that is asked is its ``partner``, then the last before that.
+    The first that is asked is its ``partner``, then the last before that. A multiple of what both have is a step.
     """
     mine = "a" if name == "b" else "b"
     last = partner.record.number
     of_size = [one for one in reversed(other.by_size.get(value.value.size, [])) if one.record.number <= last]
     for test in (multiple, differently_masked, reordered):
         for one in of_size:
+            if test is multiple and own.find(one):
+                continue
             for x, y in layouts(value.value, one.value):
                 if said := test(x, y):
                     where = one.record.line.short if one.record.line else one.record.operation
