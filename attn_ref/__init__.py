@@ -35,6 +35,7 @@ from attn_ref.tap import Tapped, add, record, replace, scope, tap
 
 if TYPE_CHECKING:
     from attn_ref import port as port
+    from attn_ref.verbs.compare import compare as compare
     from attn_ref.verbs.conform import conform as conform
     from attn_ref.verbs.identify import identify as identify
     from attn_ref.verbs.selftest import selftest as selftest
@@ -42,8 +43,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0.dev0"
 __all__ = [
     "Block", "Input", "KVCache", "MissingBackend", "Param", "Tapped", "add", "attention", "backend", "backends",
-    "block", "blocks", "check", "conform", "identify", "jvp", "port", "record", "replace", "scope", "seed", "seeds",
-    "selftest", "tap", "training",
+    "block", "blocks", "check", "compare", "conform", "identify", "jvp", "port", "record", "replace", "scope", "seed",
+    "seeds", "selftest", "tap", "training",
 ]  # fmt: skip
 
 
@@ -60,7 +61,7 @@ class NoSuchName(AttributeError):
 def __getattr__(name: str) -> Any:
     if name == "port":  # imported when first used: not needed to read or to run a block
         return import_module("attn_ref.port")
-    if name in ("conform", "identify", "selftest"):
+    if name in ("compare", "conform", "identify", "selftest"):
         return getattr(import_module(f"attn_ref.verbs.{name}"), name)
     if name[:1].isupper() and (found := find(name)):
         return found

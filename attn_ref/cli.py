@@ -18,6 +18,7 @@ from attn_ref.wording import clean
 
 COMMANDS = {
     "check": "Hold mirrors to the definitions and report where they differ.",
+    "compare": "Compare two layers of any frameworks: do they agree, and if not, at which lines do they part?",
     "conform": "Hold your own layer to a block: does it agree, and if not, at which line and why?",
     "identify": "Find the block and the options that a layer is.",
     "list": "List the blocks and who mirrors them.",

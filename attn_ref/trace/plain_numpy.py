@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from attn_ref.trace.copies import NOTHING, Double
+from attn_ref.trace.flow import NONE, Numbers
 from attn_ref.trace.record import Line, Trace, inner, leaves, users_line
 from attn_ref.trace.store import LIMIT, MOST, Store
 
@@ -35,10 +36,12 @@ class Recorder:
         #: ids of the arrays that own the memory of what operations took
         self.taken: set[int] = set()
 
-    def add(self, operation: str, value: Any, line: Line | None) -> None:
-        """Record an array."""
+    def add(self, operation: str, value: Any, line: Line | None, came: Numbers = NONE) -> None:
+        """Record an array. ``came``: the records of what it was computed of."""
         if isinstance(value, np.ndarray) and value.dtype.kind == "f":
-            self.store.add(operation, np.asarray(value, np.float64), line, value.dtype.itemsize < 8)
+            self.store.add(operation, np.asarray(value, np.float64), line, value.dtype.itemsize < 8, came)
+        elif isinstance(value, np.ndarray):
+            self.store.carry(lambda: np.asarray(value), came)
 
     def take(self, given: Any) -> None:
         """Note which arrays an operation takes."""
@@ -62,8 +65,9 @@ class Seen(np.ndarray):
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **options: Any) -> Any:
         into = {} if out is None else {"out": plain(out)}
+        came = sources((inputs, options))  # before it may write to them
         result = getattr(ufunc, method)(*plain(inputs), **into, **plain(options))
-        told(ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}", result, (inputs, options))
+        told(ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}", result, (inputs, options), came)
         if out is None:
             return seen(result)
         return out[0] if len(out) == 1 else out
@@ -100,14 +104,22 @@ for _name in METHODS:
     setattr(Seen, _name, method(_name))
 
 
-def told(operation: str, result: Any, given: Any) -> None:
-    """Record what an operation gives, if anything listens."""
+def told(operation: str, result: Any, given: Any, came: Numbers | None = None) -> None:
+    """Record what an operation gives, if anything listens. ``came``: the records of what it took, where known."""
     if _recorder is None:
         return
     _recorder.take(given)
     line = users_line(sys._getframe(2), _recorder.home)
+    came = sources(given) if came is None else came
     for x in leaves(result):
-        _recorder.add(operation, x, line)
+        _recorder.add(operation, x, line, came)
+
+
+def sources(given: Any) -> Numbers:
+    """The records that what an operation takes came of, if anything listens."""
+    if _recorder is None:
+        return NONE
+    return _recorder.store.came(lambda: [np.asarray(x) for x in leaves(given) if isinstance(x, np.ndarray)])
 
 
 def plain(x: Any) -> Any:
@@ -141,6 +153,8 @@ class Watched:
         self.known: dict[int, tuple[np.ndarray, int, int]] = {}
         #: arrays that changed and are not recorded yet, and the line that did it
         self.changed: dict[int, int] = {}
+        #: ids of arrays that changed -> the records that what they held before came of
+        self.earlier: dict[int, Numbers] = {}
 
     def __call__(self, frame: FrameType, event: str, result: Any) -> Any:
         """What Python calls before each line and at the end."""
@@ -154,6 +168,7 @@ class Watched:
                 self.record(x, self.line, frame)
             elif before != marked:
                 self.changed[id(x)] = self.line
+                self.note_earlier(x, before)
             self.known[id(x)] = x, marked, versions
         for number, line in [*self.changed.items()]:
             # one that is filled in a loop is recorded when the loop is left, as far as that can be told
@@ -165,10 +180,17 @@ class Watched:
         self.line = frame.f_lineno
         return self
 
+    def note_earlier(self, x: np.ndarray, before: int) -> None:
+        """Note what an array that changed came of, by the hash of the elements that it had."""
+        if flow := self.recorder.store.flow:
+            self.earlier[id(x)] = self.earlier.get(id(x), NONE) | flow.sources.get((x.shape, before), NONE)
+
     def record(self, x: np.ndarray, line: int, frame: FrameType) -> None:
         """Record it, if no operation told of this very value. One number all over is an array made to be filled."""
         if not np.all(x == x.flat[0]) and not self.recorder.store.has(np.asarray(x, np.float64)):
-            self.recorder.add("assigned", x, Line(frame.f_code.co_filename, line, frame.f_code.co_name))
+            flow = self.recorder.store.flow
+            came = flow.untaken() | self.earlier.get(id(x), NONE) if flow else NONE
+            self.recorder.add("assigned", x, Line(frame.f_code.co_filename, line, frame.f_code.co_name), came)
 
 
 def arrays(values: Sequence[Any]) -> Iterator[np.ndarray]:
@@ -204,6 +226,7 @@ def trace(layer: Double, args: Sequence[Any], kwargs: Mapping[str, Any], limit: 
     recorder = Recorder(limit, home(layer.call))
     for x in arrays([*given, *named.values(), *own.values()]):
         recorder.store.skip(x)
+    recorder.store.start(np.array(x) for x in (*given, *named.values()) if isinstance(x, np.ndarray))
     output = run(layer, given, named, recorder)
     unused = [name for name, x in own.items() if owner(x) not in recorder.taken]
     parameters = {name: np.array(x) for name, x in own.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import linecache
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -91,6 +92,23 @@ class Trace:
     notes: list[str] = field(default_factory=list)
     #: the values that were not kept
     faint: list[Faint] = field(default_factory=list)
+    #: number of a record -> those of the records that its operation took, where that was asked for
+    parents: dict[float, frozenset[int]] = field(default_factory=dict)
+
+
+#: by how much parameters of one number all over are moved, all alike; None: each by other numbers
+_by: float | None = None
+
+
+@contextmanager
+def moving(by: float) -> Iterator[None]:
+    """While it lasts, a parameter of one number all over is moved by that, whatever its name and its layout."""
+    global _by
+    before, _by = _by, by
+    try:
+        yield
+    finally:
+        _by = before
 
 
 def stirred(name: str, value: np.ndarray) -> np.ndarray | None:
@@ -100,6 +118,8 @@ def stirred(name: str, value: np.ndarray) -> np.ndarray | None:
     """
     if value.size == 0 or np.any(value != value.flat[0]):
         return None
+    if _by is not None:
+        return np.asarray(value + _by) if _by else None
     return np.asarray(value + 0.5 * uniform(value.shape, "stirred", name))
 
 

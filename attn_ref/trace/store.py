@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
+from attn_ref.trace.flow import NONE, Flow, Numbers, key, wanted
 from attn_ref.trace.match import fingerprint
 from attn_ref.trace.record import Faint, Line, Record, Trace
 
@@ -25,14 +27,39 @@ class Store:
         #: hash of the bytes -> the elements; a view of what is kept takes no more memory
         self.kept: dict[int, np.ndarray] = {}
         self.told: set[tuple[int, tuple[int, ...]]] = set()
+        #: which values came of which, where that is asked for
+        self.flow = Flow() if wanted() and limit else None
 
-    def add(self, operation: str, value: np.ndarray, line: Line | None, narrow: bool = False) -> None:
+    def start(self, given: Iterable[Any]) -> None:
+        """Note what the layer was given."""
+        if self.flow is not None:
+            self.flow.start(x for x in given if isinstance(x, np.ndarray))
+
+    def came(self, given: Callable[[], Iterable[np.ndarray]]) -> Numbers:
+        """The records that ``given``, which an operation takes, came of; nothing where that is not asked for."""
+        return NONE if self.flow is None else self.flow.of(given())
+
+    @property
+    def last(self) -> Numbers:
+        """The last record, where it is asked for what values came of."""
+        return NONE if self.flow is None else frozenset({len(self.records) + len(self.faint) - 1})
+
+    def carry(self, value: Callable[[], np.ndarray], came: Numbers) -> None:
+        """Note what a value that is not recorded, such as a mask of bools, came of."""
+        if self.flow is not None:
+            self.flow.sources[key(value())] = came
+
+    def add(
+        self, operation: str, value: np.ndarray, line: Line | None, narrow: bool = False, came: Numbers = NONE
+    ) -> None:
         """Keep a copy of ``value``, which is in float64 here; ``narrow``: it was computed in less."""
         if value.size == 0 or self.limit == 0:
             return
         # one that holds whole numbers only, as a mask does, has lost nothing
         self.narrow = self.narrow or (narrow and value.size > 1 and fractional(value))
         number = len(self.records) + len(self.faint)
+        if self.flow is not None:
+            self.flow.record(number, value, came)
         if value.size > MOST or (value.nbytes > self.left and self.elements(value) is None):
             self.faint.append(Faint(number, operation, np.empty(0), line, value.shape, fingerprint(value)))
             return
@@ -60,6 +87,7 @@ class Store:
     def trace(self, output: Any, unused: list[str], parameters: dict[str, np.ndarray]) -> Trace:
         """All of it."""
         made = Trace(self.records, output, unused, parameters, self.narrow, faint=self.faint)
+        made.parents = self.flow.parents if self.flow else {}
         if self.faint:
             said = f"{len(self.faint)} of {len(self.records) + len(self.faint)} values were too much to keep"
             made.notes.append(f"{said}: they are known by sums, and no weights are read off them")

@@ -17,6 +17,7 @@ import numpy as np
 from attn_ref.block import Block
 from attn_ref.trace.match import loosely
 from attn_ref.trace.options import instead
+from attn_ref.trace.record import Record
 from attn_ref.verbs.calling import Call, Inputs, more_cases
 from attn_ref.verbs.conventions import With
 from attn_ref.verbs.gradients import held
@@ -51,6 +52,7 @@ def conform(
     runner, fixed, inputs, tried = first_that_runs(layer, block, call, seed, framework, tell)
     verdict, found, loose = of_first_case(runner, block, inputs, call, tried, tell)
     making = found.call
+    verdict.given, verdict.making = dict(inputs), making
     weights, exact = snapped(found.best.weights, found.search.trace.parameters)
     if verdict.ok:
         with loosely() if loose else nullcontext():
@@ -93,6 +95,7 @@ def of_first_case(
                 break
     best, trace = found.best, found.search.trace
     verdict.taps = sum(x is not None for x in best.taps.values()), len(best.taps)
+    verdict.steps = {name: told(record) for name, record in best.taps.items()}
     verdict.wiring = wiring(best, snapped(best.weights, trace.parameters)[0], trace.parameters)
     verdict.notes += trace.notes
     if trace.unused:
@@ -102,6 +105,11 @@ def of_first_case(
     if best.stuck and not verdict.ok:
         verdict.notes.append(f"no value of the layer gives {best.stuck}")
     return verdict, found, loose is not None
+
+
+def told(record: Record | None) -> str | None:
+    """The line of a value, "" where it has none; None where there is no value."""
+    return None if record is None else record.line.short if record.line else ""
 
 
 def conventions(

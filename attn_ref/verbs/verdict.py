@@ -53,6 +53,11 @@ class Verdict:
     #: parameter of the block -> what it is of the layer's
     wiring: dict[str, str] = field(default_factory=dict)
     call: str = ""
+    #: tap of the block -> the line that computes it, "" where that has none; None where the layer has not the tap
+    steps: dict[str, str | None] = field(default_factory=dict)
+    #: the inputs of the first case, and the call that gives them to the layer
+    given: dict[str, Any] = field(default_factory=dict)
+    making: Any = None
     #: what the layer's further arguments mean, a sentence each
     masks: list[str] = field(default_factory=list)
     #: what else is to be said

@@ -7,6 +7,7 @@ of loops and of branches as well.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -30,6 +31,11 @@ def floats(x: Any) -> bool:
     return hasattr(x, "dtype") and jnp.issubdtype(x.dtype, jnp.floating)
 
 
+def plain(x: Any) -> bool:
+    """Is it an array of numbers or bools, not of random keys?"""
+    return hasattr(x, "dtype") and not jnp.issubdtype(x.dtype, jax.dtypes.extended)
+
+
 def walk(
     function: Callable[..., Any], own: Sequence[Any], args: Sequence[Any], store: Store, home: Collection[str]
 ) -> tuple[list[np.ndarray], set[int]]:
@@ -37,6 +43,7 @@ def walk(
     closed = jax.make_jaxpr(lambda own, args: [x for x in leaves(function(own, *args)) if floats(x)])(own, args)
     walker = Walker(store, home)
     given = jax.tree_util.tree_leaves((own, args))
+    store.start(np.asarray(x) for x in jax.tree_util.tree_leaves(args))
     results = walker.run(closed.jaxpr, closed.consts, given, None)
     return [to_numpy(x) for x in results], walker.taken
 
@@ -93,11 +100,14 @@ class Walker:
                 result = eqn.primitive.bind(*functions, *given, **options)
             results = list(result) if eqn.primitive.multiple_results else [result]
             self.taken.update(id(x) for x in given)
+        came = self.store.came(lambda: [np.asarray(x) for x in given if plain(x)])
         scope = str(eqn.source_info.name_stack)
         operation = name if line or not scope else f"{name} in layer {scope.rpartition('/')[2]!r}"
         for x in results:
             if floats(x):
-                self.store.add(operation, np.asarray(x).astype(np.float64), line, x.dtype.itemsize < 8)
+                self.store.add(operation, np.asarray(x).astype(np.float64), line, x.dtype.itemsize < 8, came)
+            elif plain(x):
+                self.store.carry(partial(np.asarray, x), came)
         return results
 
     def scan(self, told: Any, given: list[Any], line: Line | None) -> list[Any]:

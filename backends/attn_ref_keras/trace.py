@@ -143,6 +143,7 @@ def trace(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any], limit: int
     if not getattr(layer, "loaded", False):
         layer(*given, **named)  # what is made at the first call is made
     store = Store(limit)
+    store.start(x.numpy() for x in (*given, *named.values()) if hasattr(x, "numpy"))
     files = home(real)
     read: set[int] = set()
 
@@ -151,9 +152,12 @@ def trace(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any], limit: int
         read.update(id_of(x) for x in inputs)
         frame = sys._getframe(1)
         line = users_line(frame, files)
+        came = store.came(lambda: [x.numpy() for x in inputs if plain(x)])
         for x in outputs:
             if hasattr(x, "numpy") and "float" in str(x.dtype.name):
-                store.add(within(frame, name), np.asarray(x.numpy(), np.float64), line, x.dtype.size < 8)
+                store.add(within(frame, name), np.asarray(x.numpy(), np.float64), line, x.dtype.size < 8, came)
+            elif plain(x):
+                store.carry(x.numpy, came)
 
     with op_callbacks_of(op_callbacks, callback):
         output = layer(*given, **named)
@@ -199,6 +203,11 @@ class op_callbacks_of:
 
     def __exit__(self, *_: object) -> None:
         self.module.remove_op_callback(self.callback)
+
+
+def plain(x: Any) -> bool:
+    """Has a tensor of TensorFlow numbers, or bools?"""
+    return hasattr(x, "numpy") and x.dtype.name not in ("resource", "variant", "string")
 
 
 def id_of(x: Any) -> int:

@@ -13,6 +13,7 @@ import sys
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -23,6 +24,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 from attn_ref.trace.copies import NOTHING, Double, within
+from attn_ref.trace.flow import Numbers
 from attn_ref.trace.record import Trace, leaves, stirred, users_line
 from attn_ref.trace.slope import STEP, Slope
 from attn_ref.trace.store import LIMIT, Store
@@ -41,21 +43,29 @@ class Recorder(TorchDispatchMode):
         self.taken: set[int] = set()
         #: values so far, by which records are numbered; a store with a limit of 0 counts none
         self.count = 0
+        #: memory that an operation wrote to -> the records that what it holds came of
+        self.written: dict[int, Numbers] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        for x in tree_leaves((args, kwargs)):
-            if isinstance(x, torch.Tensor):
-                self.taken.add(x.untyped_storage().data_ptr())
+        given = [x for x in tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor)]
+        memory = [x.untyped_storage().data_ptr() for x in given]
+        self.taken.update(memory)
+        came = self.store.came(lambda: [array(x) for x in given])
+        came = came.union(*(self.written.get(at, ()) for at in memory))
         result = func(*args, **(kwargs or {}))
         line = users_line(sys._getframe(1), self.home)
         name = str(func).removeprefix("aten.").partition(".")[0]
         values, form = tree_flatten(result)
         for i, x in enumerate(values):
-            if isinstance(x, torch.Tensor) and x.is_floating_point() and x.numel():
-                if self.count in self.instead:
+            if isinstance(x, torch.Tensor) and x.is_floating_point():
+                if x.numel() and self.count in self.instead:
                     x = values[i] = put(self.instead[self.count], x, func._schema.is_mutable)
-                self.count += 1
-                self.store.add(name, in_numpy(x), line, x.dtype != torch.float64)
+                self.count += bool(x.numel())
+                self.store.add(name, in_numpy(x), line, x.dtype != torch.float64, came)
+            elif isinstance(x, torch.Tensor):
+                self.store.carry(partial(array, x), came)
+        if func._schema.is_mutable and memory:
+            self.written[memory[0]] = came | self.store.last
         return tree_unflatten(values, form) if self.instead else result
 
 
@@ -68,6 +78,11 @@ def put(value: np.ndarray, x: torch.Tensor, in_place: bool) -> torch.Tensor:
 def in_numpy(x: torch.Tensor) -> np.ndarray:
     """Its numbers in float64, maybe in the same memory."""
     return x.detach().to(torch.float64).cpu().numpy()
+
+
+def array(x: torch.Tensor) -> np.ndarray:
+    """What it holds."""
+    return in_numpy(x) if x.is_floating_point() else x.detach().resolve_conj().cpu().numpy()
 
 
 def to_numpy(x: torch.Tensor) -> np.ndarray:
@@ -156,6 +171,7 @@ def trace(
     given = [lift(x) for x in args]
     named = {name: lift(x) for name, x in kwargs.items()}
     recorder = Recorder(limit, home(layer), instead or {})
+    recorder.store.start(array(x) for x in (*given, *named.values()) if isinstance(x, torch.Tensor))
     own = held(layer)
     fast = torch.backends.mha.get_fastpath_enabled()
     with ExitStack() as stack:
