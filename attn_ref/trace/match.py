@@ -113,6 +113,8 @@ class Finder:
             self.by_size.setdefault(record.value.size, []).append(record)
         self.sums = {record.number: marks(record.value) for record in records}
         self.faint = faint
+        #: does a value that has its last axis as two, heads and widths, count as seen whatever else there is?
+        self.apart = False
 
     def of_size(self, size: int, after: float = -1) -> list[Record]:
         """The records of so many elements, behind the one of that number."""
@@ -140,6 +142,9 @@ class Finder:
         """Is it there with an axis as several, as heads that nobody merged, and in no other order?"""
         wanted, wide = marks(value), [n for n in value.shape if n != 1]
         found = [r for r in self.by_size.get(value.size, ()) if alike(self.sums[r.number], wanted)]
+        if self.apart:
+            joint = [r.value.reshape(*r.value.shape[:-2], -1) for r in found if r.value.ndim > 2]
+            return any(same(x, value) for y in joint for x in turned(y, value.shape))
         if any(orders(record.value.shape, value.shape) for record in found):
             return False
         split = [r.value for r in found if groups([n for n in r.value.shape if n != 1], wide)]

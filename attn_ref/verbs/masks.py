@@ -38,7 +38,7 @@ def forced(layer: Any, block: Block, said: str, call: Call) -> Iterator[tuple[st
         return
     title = f"{said.partition(', ' + rest[0])[0]}, {' and '.join(rest)} always given"
     for roles in product(known, repeat=len(rest)) if len(rest) <= 2 else [known[:1] * len(rest)]:
-        for form in ("b 1 t s", "b t s", "b s") if len(rest) > 1 else ("b 1 t s", "b s"):
+        for form in ("b 1 t s", "b t s", "b s") if len(rest) > 1 else ("b 1 t s", "b s", "t s", "b t s"):
             for meaning in POLARITIES:
                 every = [Convention(name, given, form, meaning) for name, given in zip(rest, roles, strict=True)]
                 yield title, With(call, every, block, rest)

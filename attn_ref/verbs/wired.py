@@ -15,6 +15,9 @@ from attn_ref.verbs.calling import Call, Inputs, first_inputs, fixed_sizes, ways
 from attn_ref.verbs.masks import forced
 from attn_ref.verbs.tracers import TRACERS, NotATarget, tracers_of
 
+#: runs of a search in which heads count as merged though nobody merged them
+UNMERGED = 40
+
 
 @dataclass(frozen=True)
 class Runner:
@@ -98,13 +101,25 @@ def wired(runner: Runner, block: Block, inputs: Inputs, call: Call | None, tell:
         search = Search(block, inputs, traced, values)
         tell(f"searching: {said}")
         best, found = faults(search, tell)
-        tried.append(Wired(best, found, search, said, way))
+        one = Wired(best, found, search, said, way)
+        tried.append(one if one.agrees else unmerged(one) or one)
         if tried[-1].agrees:
             break
     if not tried:
         lines = "\n  ".join(f"{said}: {why}" for said, why in errors.items())
         raise NotATarget(f"the layer could not be called:\n  {lines}\ngive call=lambda inputs: (arguments, keywords)")
     return sorted(tried, key=lambda one: (-one.best.met, len(one.faults)))
+
+
+def unmerged(one: Wired) -> Wired | None:
+    """The same where heads are never merged: the projection takes heads and widths as two axes. None if it is not so.
+
+    Only where all agrees then: the same values stand before a merge that is wrong.
+    """
+    search = Search(one.search.block, one.search.inputs, one.search.trace, one.search.outputs)
+    search.finder.apart = True
+    best = search.best({}, UNMERGED)
+    return Wired(best, [], search, one.said, one.call) if best.ok else None
 
 
 def alike(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> bool:
