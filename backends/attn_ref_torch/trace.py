@@ -216,7 +216,9 @@ def home(layer: Any) -> set[str]:
 
 
 def lift(x: Any) -> Any:
-    """A tensor of an array, reals in float64; anything else stays."""
+    """A tensor of an array, reals in float64, of a tuple's as well; anything else stays."""
+    if isinstance(x, tuple):
+        return tuple(map(lift, x))
     if not isinstance(x, np.ndarray):
         return x
     tensor = torch.from_numpy(np.array(x, order="C"))
