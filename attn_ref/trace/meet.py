@@ -236,20 +236,26 @@ def first_alone(side: Side, has: set[float]) -> Value | None:
 
 
 def scaled(side: Side, first: Value | None, other: Side) -> Value | None:
-    """The last multiple of what ``first`` is a multiple of, computed of it: a scale that comes later is not missing."""
+    """Where the factor last changes, if ``first`` is a multiple of a value of the other: it may scale later."""
     if first is None:
         return None
     later = side.below({first.record.number})
     mine = [one for one in side.by_size[first.value.size] if one.record.number in later]
     for its in other.by_size.get(first.value.size, ()):
-        if its.record.number in other.of_input and multiple(first, its):
-            return [one for one in mine if one is first or multiple(one, its)][-1]
+        if its.record.number not in other.of_input or (before := multiple(first, its)) is None:
+            continue
+        for one in mine:
+            now = multiple(one, its)
+            if now is not None and abs(now - before) > 1e-9 * abs(before):
+                first, before = one, now
+        return first
     return first
 
 
-def multiple(one: Value, other: Value) -> bool:
-    """Are they the same but for a factor?"""
-    return any(ratio(x, y) is not None for x, y in layouts(one.value, other.value))
+def multiple(one: Value, other: Value) -> float | None:
+    """The factor by which they differ; None if they do in another way."""
+    found = (ratio(x, y) for x, y in layouts(one.value, other.value))
+    return next((factor for factor in found if factor is not None), None)
 
 
 def tables(a: Side, has_a: set[float], first: Value, b: Side, has_b: set[float], second: Value) -> tuple[Value, Value]:
