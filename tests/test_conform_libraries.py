@@ -24,7 +24,8 @@ HUGGING: list[tuple[str, str, dict[str, int], Any, str]] = [
     ),
     (
         "t5", "T5Attention", {"d_model": 12, "d_kv": 4, "num_heads": 3},
-        MHA(width=12, num_heads=3, use_bias=False, output_bias=False, scale=None), ADDED.replace("attention_mask:", "mask:", 1),
+        MHA(width=12, num_heads=3, use_bias=False, output_bias=False, scale=None),
+        ADDED.replace("attention_mask:", "mask:", 1),
     ),
 ]  # fmt: skip
 
