@@ -29,10 +29,12 @@ WIRED = [
 ]
 NAMES = [make.__name__ for make, *_ in LAYERS]
 RIGHT = [(make, block, wired) for (make, block, _), wired in zip(LAYERS, WIRED, strict=True)]
+#: one of so many runs every day, the deep tests run all
+EVERYDAY = 4
+EVERY = [(make, block, fault, *said) for make, block, faults in LAYERS for fault, said in faults.items()]
 FAULTS = [
-    pytest.param(make, block, fault, *said, id=f"{make.__name__}: {fault}")
-    for make, block, faults in LAYERS
-    for fault, said in faults.items()
+    pytest.param(*one, id=f"{one[0].__name__}: {one[2]}", marks=[pytest.mark.deep] if n % EVERYDAY else [])
+    for n, one in enumerate(EVERY)
 ]
 
 

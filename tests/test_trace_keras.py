@@ -20,7 +20,10 @@ WIRED = {
     "Norm": {"scale": "norm/scale"},
     "Excite": {"reduce.kernel": "/kernel", "expand.bias": "/bias"},
 }
-pytestmark = [pytest.mark.slow, pytest.mark.parametrize("backend", ["jax", "tensorflow"])]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.parametrize("backend", [pytest.param("jax", marks=pytest.mark.deep), "tensorflow"]),
+]
 
 
 @cache

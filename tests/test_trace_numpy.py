@@ -31,10 +31,12 @@ WIRED = [
     {"reduce.kernel": "down.T", "expand.bias": "b2"},
 ]
 NAMES = [make.__name__ for make, *_ in LAYERS]
+#: one of so many runs every day, the deep tests run all
+EVERYDAY = 3
+EVERY = [(make, block, fault, *said) for make, block, faults in LAYERS for fault, said in faults.items()]
 FAULTS = [
-    pytest.param(make, block, fault, *said, id=f"{make.__name__}: {fault}")
-    for make, block, faults in LAYERS
-    for fault, said in faults.items()
+    pytest.param(*one, id=f"{one[0].__name__}: {one[2]}", marks=[pytest.mark.deep] if n % EVERYDAY else [])
+    for n, one in enumerate(EVERY)
 ]
 
 
@@ -62,7 +64,13 @@ def test_a_fault_is_found_at_its_place(make: Any, block: Any, fault: str, taps: 
     assert text in verdict.places[0].line.code, str(verdict)  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize(("make", "block", "faults", "wired"), MORE, ids=[make.__name__ for make, *_ in MORE])
+@pytest.mark.parametrize(
+    ("make", "block", "faults", "wired"),
+    [
+        pytest.param(*one, id=one[0].__name__, marks=[pytest.mark.deep] if n % EVERYDAY else [])
+        for n, one in enumerate(MORE)
+    ],
+)
 def test_layers_that_the_tracer_was_not_written_for(make: Any, block: Any, faults: Any, wired: dict[str, str]) -> None:
     verdict = ar.conform(make(), block, cases=8)
     assert verdict.ok, str(verdict)
