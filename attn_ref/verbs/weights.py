@@ -10,6 +10,9 @@ from attn_ref.trace.match import same
 from attn_ref.trace.record import Record
 from attn_ref.trace.search import Attempt
 
+#: how numbers of a parameter are told that are no part of it as it lies
+SHUFFLED = "in another order"
+
 
 def snapped(
     weights: Mapping[str, np.ndarray], parameters: Mapping[str, np.ndarray]
@@ -63,5 +66,5 @@ def source(value: np.ndarray, parameters: Mapping[str, np.ndarray], read: Record
                 return f"{name}[:, {low}:{high}]"
     held = [name for name, x in parameters.items() if x.size >= value.size and np.isin(value, x).all()]
     if held:
-        return f"numbers of {held[0]}, in another order"
+        return f"numbers of {held[0]}, {SHUFFLED}"
     return f"read off the values of {read.line}" if read and read.line else "read off its values"

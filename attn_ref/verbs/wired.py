@@ -14,6 +14,7 @@ from attn_ref.trace.search import Attempt, Fault, Search, faults
 from attn_ref.verbs.calling import Call, Inputs, first_inputs, fixed_sizes, ways
 from attn_ref.verbs.masks import forced
 from attn_ref.verbs.tracers import TRACERS, NotATarget, tracers_of
+from attn_ref.verbs.weights import SHUFFLED, snapped, wiring
 
 #: runs of a search in which heads count as merged though nobody merged them
 UNMERGED = 40
@@ -119,7 +120,12 @@ def unmerged(one: Wired) -> Wired | None:
     search = Search(one.search.block, one.search.inputs, one.search.trace, one.search.outputs)
     search.finder.apart = True
     best = search.best({}, UNMERGED)
-    return Wired(best, [], search, one.said, one.call) if best.ok else None
+    if not best.ok:
+        return None
+    own = one.search.trace.parameters
+    found = wiring(best, snapped(best.weights, own)[0], own)
+    # heads that are merged inside out are the block with other weights, and a fault all the same
+    return None if any(SHUFFLED in said for said in found.values()) else Wired(best, [], search, one.said, one.call)
 
 
 def alike(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> bool:

@@ -105,11 +105,11 @@ MORE: list[tuple[Any, ar.Block, dict[str, tuple[str, str, str]], dict[str, str]]
     }, {"project.kernel": "out", "project.bias": "bias"}),
     (OneByOne, mha(use_bias=False), {
         "scaled twice": ("attention.scores", "scale-twice", "s = np.matmul"),
-        "features before heads": ("merged", "permuted", "y.reshape(len(x), 12)"),
+        "features before heads": ("merged", "heads-merged-inside-out", "y.reshape(len(x), 12)"),
     }, {"query.kernel": "qkv[:, 0:12]", "value.kernel": "qkv[:, 24:36]"}),
     (Encoder, ENCODER, {
         "unbiased variance": ("attention_norm", "", "x.var"),
         "no residual": ("fed", "network-residual-left-out", "return x @"),
-        "residual of the input": ("fed", "not-added", "(x if self.fault"),
+        "residual of the input": ("fed", "residual-of-layer-input", "(x if self.fault"),
     }, {"attention_norm.offset": "p.ln1.1", "attention.key.bias": "p.qkv.1[12:24]"}),
 ]  # fmt: skip
