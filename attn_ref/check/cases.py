@@ -96,7 +96,8 @@ class Case:
 
     def to_json(self) -> str:
         """One line."""
-        return json.dumps({field.name: getattr(self, field.name) for field in fields(self)}, ensure_ascii=False)
+        told = {field.name: getattr(self, field.name) for field in fields(self)}
+        return json.dumps(told, ensure_ascii=False, default=lambda block: block.as_data())
 
     @classmethod
     def from_json(cls, text: str) -> Case:

@@ -12,7 +12,9 @@ reference and, through ``Backend.run``, to every mirror.
 np.float64(1.0)
 """
 
-from attn_ref.traps.catalogue import FAMILIES, catalogue, families, trap, traps
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from attn_ref.traps.definition import OUTPUT, Absent, Example, Here, Trap
 from attn_ref.traps.planting import Planted, Planting, applies, planted, planting
 from attn_ref.traps.tutorials import (
@@ -24,8 +26,18 @@ from attn_ref.traps.tutorials import (
     uniform_where_nothing_is_kept,
 )
 
+if TYPE_CHECKING:
+    from attn_ref.traps.index import FAMILIES, catalogue, families, trap, traps
+
 __all__ = [
     "FAMILIES", "OUTPUT", "Absent", "Example", "Here", "Planted", "Planting", "Trap", "always_dropping", "applies",
     "catalogue", "dropping_only", "families", "mask_added", "mask_of_numbers", "planted", "planting", "renamed", "trap",
     "traps", "uniform_where_nothing_is_kept",
 ]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    # the catalogue shows each trap on a block; a file of a block that does not import takes only it down
+    if name in ("FAMILIES", "catalogue", "families", "trap", "traps"):
+        return getattr(import_module("attn_ref.traps.index"), name)
+    raise AttributeError(f"module 'attn_ref.traps' has no attribute {name!r}")
