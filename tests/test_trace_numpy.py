@@ -242,7 +242,8 @@ def test_what_is_beyond_the_budget_is_known_by_sums() -> None:
 def test_a_layer_agrees_whose_last_values_are_not_kept() -> None:
     """Weights are read off what is kept; what comes after is met by its sums."""
     layer, block = plain_numpy.double(Packed()), mha(causal="top_left")
-    from attn_ref.trace.search import Search, faults
+    from attn_ref.trace.faults import faults
+    from attn_ref.trace.search import Search
     from attn_ref.verbs.calling import first_inputs
 
     inputs = first_inputs(block, 0, {})

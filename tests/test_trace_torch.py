@@ -14,7 +14,8 @@ from attn_ref_torch import trace as tracer  # noqa: E402
 from torch import nn  # noqa: E402
 from wild.torch_layers import Packed  # noqa: E402
 
-from attn_ref.trace.search import Search, faults  # noqa: E402
+from attn_ref.trace.faults import faults  # noqa: E402
+from attn_ref.trace.search import Search  # noqa: E402
 from attn_ref.verbs.calling import first_inputs  # noqa: E402
 from attn_ref.verbs.tracers import NotATarget, frameworks  # noqa: E402
 

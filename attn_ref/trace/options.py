@@ -13,10 +13,11 @@ from attn_ref.block import Block, written
 from attn_ref.option import options
 from attn_ref.tap import Tapped, record
 from attn_ref.tap import replace as replaced
+from attn_ref.trace.faults import Fault
 from attn_ref.trace.known import Given, known_trap, of_option, told
 from attn_ref.trace.match import same
 from attn_ref.trace.reason import Reason
-from attn_ref.trace.search import Attempt, Fault, Search
+from attn_ref.trace.search import Attempt, Search
 
 #: what people set eps to
 EPS = (1e-12, 1e-8, 1e-6, 1e-5, 1e-3)

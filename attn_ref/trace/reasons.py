@@ -10,11 +10,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from attn_ref.trace.faults import Fault
 from attn_ref.trace.known import Given, known_elsewhere, known_trap, of_option, told
 from attn_ref.trace.match import same
 from attn_ref.trace.options import other_options, owner, phrased
 from attn_ref.trace.reason import Reason
-from attn_ref.trace.search import Fault, Search
+from attn_ref.trace.search import Search
 from attn_ref.trace.steps import before, changed_values, locate, misread
 
 

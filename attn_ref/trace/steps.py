@@ -8,11 +8,12 @@ import numpy as np
 
 from attn_ref import ops
 from attn_ref.block import Block
+from attn_ref.trace.faults import Fault
 from attn_ref.trace.match import same
 from attn_ref.trace.options import run
 from attn_ref.trace.reason import Reason
 from attn_ref.trace.record import Record
-from attn_ref.trace.search import Fault, Search
+from attn_ref.trace.search import Search
 
 
 def changed_values(search: Search, fault: Fault) -> Iterator[tuple[Reason, np.ndarray | None]]:

@@ -8,21 +8,16 @@ after decides.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from functools import lru_cache
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
-from unittest import mock
 
 import numpy as np
 
-from attn_ref import ops
-from attn_ref.trace.match import Finder, exact, factors, orders, same, turned
+from attn_ref.trace.match import Finder, exact, same, turned
+from attn_ref.trace.readings import biased_first, digits, joined_parts, kernels, picks, readings, unbiased
 from attn_ref.trace.record import Record
 from attn_ref.weights import Weights
 
-#: the primitives that take parameters
-SOLVED = ("linear", "conv", "layer_norm", "rms_norm", "batch_norm", "softmax")
 #: of so many parts a projection may be made, one for each head
 PARTS = 32
 
@@ -91,56 +86,6 @@ class Solver:
     def weights(self) -> Asked:
         """To be given to a block's ``forward``."""
         return Asked(self)
-
-    @contextmanager
-    def solving(self) -> Iterator[None]:
-        """While it lasts, the primitives that take parameters solve for those that are not known."""
-        plain = {name: getattr(ops, name) for name in SOLVED}
-
-        def linear(x: Any, kernel: Any, bias: Any = None) -> Any:
-            if isinstance(kernel, Unknown):
-                kernel, bias = self.affine(x, kernel, bias)
-            return plain["linear"](x, kernel, bias)
-
-        def conv(x: Any, kernel: Any, bias: Any = None, **options: Any) -> Any:
-            if isinstance(kernel, Unknown):
-                size = int(np.prod(kernel.shape[:-1]))
-                every = identity(size).reshape(*kernel.shape[:-1], size)
-                count = options.get("groups", 1)
-                patches = [
-                    plain["conv"](part, every, None, **{**options, "groups": 1}) for part in np.split(x, count, axis=-1)
-                ]
-                if count > 1:
-                    kernel, bias = self.grouped(patches, kernel, bias, x)
-                else:
-                    kernel, bias = self.affine(patches[0], kernel, bias, x)
-            return plain["conv"](x, kernel, bias, **options)
-
-        def layer_norm(x: Any, scale: Any = None, offset: Any = None, *, eps: float) -> Any:
-            if isinstance(scale, Unknown):
-                scale, offset = self.normed(plain["layer_norm"](x, eps=eps), scale, offset)
-            return plain["layer_norm"](x, scale, offset, eps=eps)
-
-        def rms_norm(x: Any, scale: Any = None, *, eps: float) -> Any:
-            if isinstance(scale, Unknown):
-                scale, _ = self.normed(plain["rms_norm"](x, eps=eps), scale, None)
-            return plain["rms_norm"](x, scale, eps=eps)
-
-        def batch_norm(x: Any, w: Any, *, eps: float, **options: Any) -> Any:
-            if isinstance(w["scale"], Unknown):
-                self.batch_normed(x, w, eps)
-            return plain["batch_norm"](x, w, eps=eps, **options)
-
-        def softmax(x: Any, *, sink: Any = None, **options: Any) -> Any:
-            if isinstance(sink, Unknown):
-                sink = self.sunk(x, sink)
-            return plain["softmax"](x, sink=sink, **options)
-
-        solvers = (linear, conv, layer_norm, rms_norm, batch_norm, softmax)
-        with ExitStack() as stack:
-            for name, function in zip(SOLVED, solvers, strict=True):
-                stack.enter_context(mock.patch.object(ops, name, function))
-            yield
 
     def seen(self, x: np.ndarray) -> bool:
         """Has the layer this value?"""
@@ -342,92 +287,5 @@ class Solver:
         self.read[wanted.name] = record
 
 
-def kernels(x: np.ndarray, shape: tuple[int, int]) -> Iterator[np.ndarray]:
-    """A parameter, and its parts along the first axis, as kernels (in, out) of a shape."""
-    size = shape[0] * shape[1]
-    if x.ndim < 2 or x.size % size:
-        return
-    flat = x.reshape(len(x), -1)
-    for side in (flat, flat.T):
-        for way in (side, side.T) if side.shape[0] == side.shape[1] else (side,):
-            if way.shape[1] == shape[0] and len(way) % shape[1] == 0:
-                for part in range(len(way) // shape[1]):
-                    yield way[part * shape[1] : (part + 1) * shape[1]].T
-
-
-def digits(x: np.ndarray) -> bytes:
-    """The first digits of numbers, and how large they are: alike for those that are the same up to rounding."""
-    top = max(float(np.max(np.abs(x))), 1e-300)
-    return np.round(np.append(x.ravel() / top, np.log(top)), 5).tobytes()
-
-
-def biased_first(options: list[Any]) -> list[Any]:
-    """Options (record, kernel, bias) in order, but a product after the same with its bias: the latter is meant."""
-    full = [w for _, w, b in options if not unbiased(b)]
-    return sorted(options, key=lambda one: unbiased(one[2]) and any(same(one[1], w) for w in full))
-
-
-def unbiased(b: np.ndarray | None) -> bool:
-    """Is a bias nothing?"""
-    return b is not None and not np.any(np.abs(b) > 1e-9)
-
-
-@lru_cache(maxsize=8)
-def identity(size: int) -> np.ndarray:
-    """Ones on the diagonal."""
-    return np.eye(size)
-
-
-def picks(w: np.ndarray) -> bool:
-    """Does a kernel do no more than to put features in an order?"""
-    ones = np.abs(w - 1) < 1e-9
-    return bool((ones.sum(0) == 1).all() and (ones.sum(1) == 1).all() and np.max(np.abs(w[~ones]), initial=0.0) < 1e-9)
-
-
-def joined_parts(options: Sequence[Any], parts: int) -> Iterator[Any]:
-    """Kernels that are made of one for each head: in turn (q, k, v of each head), or one after the other.
-
-    Those of one line first: a line of a loop gives what is one kind.
-    """
-    if len(options) % parts:
-        return
-    kinds = len(options) // parts
-    in_turn = [options[i::kinds] for i in range(kinds)]
-    after = [options[i * parts : (i + 1) * parts] for i in range(kinds)]
-    for group in sorted([*in_turn, *after], key=lambda group: len({record.line for record, *_ in group})):
-        bias = None if group[0][2] is None else np.concatenate([b for _, _, b in group])
-        yield group[-1][0], np.concatenate([w for _, w, _ in group], axis=1), bias
-
-
 class NotSolved(Exception):
     """No value of the trace depends on its input as the parameter of this name would make it."""
-
-
-def readings(value: np.ndarray, leading: tuple[int, ...], n: int) -> Iterator[np.ndarray]:
-    """``value`` as rows (leading axes, n), for every order of axes; n may be two axes of its own, heads and widths."""
-    seen: set[bytes] = set()
-    for split in factors(n):
-        sizes = (*leading, *split)
-        for order in orders(value.shape, sizes):
-            if len(split) == 2 and joined(value.shape, sizes, order):
-                continue
-            axes = value.reshape([sizes[i] for i in order])
-            rank = [i for i in range(len(sizes)) if i in order]
-            y = np.ascontiguousarray(axes.transpose([order.index(i) for i in rank]).reshape(-1, n))
-            if (told := y.tobytes()) not in seen:
-                seen.add(told)
-                yield y
-
-
-def joined(shape: tuple[int, ...], sizes: tuple[int, ...], order: tuple[int, ...]) -> bool:
-    """Do the last two axes of ``sizes`` lie within one axis of ``shape``? Then they are no two axes of it."""
-    at, last = 0, {len(sizes) - 2, len(sizes) - 1}
-    for size in (n for n in shape if n != 1):
-        here, group = 1, set()
-        while at < len(order) and here < size:
-            group.add(order[at])
-            here *= sizes[order[at]]
-            at += 1
-        if last <= group:
-            return True
-    return False

@@ -13,9 +13,10 @@ from math import prod
 from typing import Any
 
 from attn_ref.block import Block, written
+from attn_ref.trace.faults import faults
 from attn_ref.trace.match import same
 from attn_ref.trace.options import alternatives, part_of, rebuilt
-from attn_ref.trace.search import Attempt, Search, faults
+from attn_ref.trace.search import Attempt, Search
 from attn_ref.verbs.calling import Call, first_inputs, fixed_sizes, required, ways
 from attn_ref.verbs.candidates import TRAINING, Sizes, nearby, sizes_of, starting
 from attn_ref.verbs.conform import CASES, conform

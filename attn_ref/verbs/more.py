@@ -10,8 +10,9 @@ from attn_ref.check.cases import Case
 from attn_ref.check.numbers import short
 from attn_ref.check.tolerance import LIMIT, OUTPUT, RUNS, Truth, deviation
 from attn_ref.tap import Tapped
+from attn_ref.trace.faults import faults
 from attn_ref.trace.match import same, turned
-from attn_ref.trace.search import Search, faults
+from attn_ref.trace.search import Search
 from attn_ref.verbs.calling import Call
 from attn_ref.verbs.conventions import Convention
 from attn_ref.verbs.masks import masked_inputs, real

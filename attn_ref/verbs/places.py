@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from attn_ref.trace.faults import Fault
 from attn_ref.trace.match import same
 from attn_ref.trace.reason import Reason
 from attn_ref.trace.reasons import reason
 from attn_ref.trace.record import Record
-from attn_ref.trace.search import Attempt, Fault, Search
+from attn_ref.trace.search import Attempt, Search
 from attn_ref.verbs.verdict import Place, Verdict
 
 

@@ -15,8 +15,9 @@ import numpy as np
 
 from attn_ref.backend import Backend
 from attn_ref.check.cases import cases
-from attn_ref.check.compare import Outcome, compare, judge
+from attn_ref.check.compare import compare
 from attn_ref.check.gaps import gaps_for, units
+from attn_ref.check.judge import Outcome, judge
 from attn_ref.check.tolerance import LIMIT, OUTPUT, Truth
 from attn_ref.engines import MissingBackend, backend, backends
 from attn_ref.tap import Tapped

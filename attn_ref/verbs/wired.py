@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from attn_ref.block import Block
+from attn_ref.trace.faults import Fault, faults
 from attn_ref.trace.record import Trace
-from attn_ref.trace.search import Attempt, Fault, Search, faults
+from attn_ref.trace.search import Attempt, Search
 from attn_ref.verbs.calling import Call, Inputs, first_inputs, fixed_sizes, ways
 from attn_ref.verbs.masks import forced
 from attn_ref.verbs.tracers import TRACERS, NotATarget, tracers_of
