@@ -9,7 +9,7 @@ import numpy as np
 
 from attn_ref.block import Block
 from attn_ref.check.cases import Case, draw
-from attn_ref.check.compare import Outcome, judge
+from attn_ref.check.judge import Outcome, judge
 from attn_ref.check.tolerance import LIMIT, OUTPUT, Truth
 from attn_ref.engines import MissingBackend
 from attn_ref.tap import Tapped

@@ -25,8 +25,8 @@ from typing import Any
 import click
 
 import attn_ref as ar
-from attn_ref.check.compare import Outcome
 from attn_ref.check.drawing import Draw, kinds
+from attn_ref.check.judge import Outcome
 from attn_ref.check.report import Row
 from attn_ref.check.runner import attempted
 from attn_ref.commands.output import console

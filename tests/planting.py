@@ -14,8 +14,9 @@ import attn_ref as ar
 from attn_ref.catalogue import is_model
 from attn_ref.check.adjoint import compare_gradients
 from attn_ref.check.cases import cases
-from attn_ref.check.compare import Outcome, compare
+from attn_ref.check.compare import compare
 from attn_ref.check.drawing import drawn
+from attn_ref.check.judge import Outcome
 from benchmarks.mutants import PACKAGES, instead
 
 

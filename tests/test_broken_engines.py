@@ -18,8 +18,8 @@ from fake_engines import BLOCKS, arguments, environment
 import attn_ref as ar
 from attn_ref.check import apart, lanes
 from attn_ref.check.cases import Case, cases
-from attn_ref.check.compare import FAULTS
 from attn_ref.check.covering import planned
+from attn_ref.check.judge import FAULTS
 from attn_ref.check.runner import one_apart
 from attn_ref.engines import backends
 

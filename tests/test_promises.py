@@ -6,9 +6,9 @@ import pytest
 from planting import PACKAGES, planted
 
 import attn_ref as ar
-from attn_ref.check.compare import Outcome
 from attn_ref.check.contract import hold
 from attn_ref.check.drawing import drawn
+from attn_ref.check.judge import Outcome
 
 ENGINES = ("torch", "tensorflow")
 

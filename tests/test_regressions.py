@@ -15,8 +15,9 @@ import attn_ref as ar
 from attn_ref import ops
 from attn_ref.check.adjoint import FlashTaps, compare_gradients
 from attn_ref.check.cases import Case, cases
-from attn_ref.check.compare import Outcome, compare, judge
+from attn_ref.check.compare import compare
 from attn_ref.check.gaps import BACKWARD, DELTA, FLASH, gaps_for
+from attn_ref.check.judge import Outcome, judge
 from attn_ref.check.tolerance import LIMIT, RUNS, Truth
 from attn_ref.ops.activation import gelu_gate
 from attn_ref.ops.primitive import Noise, noisy

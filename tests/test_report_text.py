@@ -206,7 +206,7 @@ def test_taps_that_are_named_otherwise_missing_or_in_another_order() -> None:
 
 
 def test_another_order_of_taps_is_said() -> None:
-    from attn_ref.check.compare import Outcome, judge_names
+    from attn_ref.check.judge import Outcome, judge_names
 
     outcome = Outcome("", 0.0, "")
     judge_names(outcome, ["query", "key", "value"], ["query", "value", "key"], whole=True)
@@ -269,7 +269,7 @@ def test_json_is_json_with_infinities_too(arguments: list[str]) -> None:
 def test_reproduce_has_room_on_every_terminal(width: int) -> None:
     from rich.console import Console
 
-    from attn_ref.check.compare import Outcome
+    from attn_ref.check.judge import Outcome
     from attn_ref.commands.reproduce import print_outcome
 
     names = ["hidden", "gradient of parameter layers.0.attention.query_norm.scale"]

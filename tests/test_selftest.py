@@ -64,7 +64,7 @@ def test_every_trap_is_caught_at_its_tap_in_every_mirror() -> None:
 
 def test_a_blind_comparison_is_found_out(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     """Nothing is off at all: every trap of a value is missed, and named."""
-    compare = sys.modules["attn_ref.check.compare"]
+    compare = sys.modules["attn_ref.check.judge"]
     monkeypatch.setattr(compare, "deviation", lambda got, want: np.zeros(np.shape(want.value)[:-1]))
     assert run("--trap", "softmax-over-queries", "--engine", "torch") == 1
     printed = capsys.readouterr().out

@@ -8,8 +8,9 @@ from planting import PACKAGES, planted
 
 import attn_ref as ar
 from attn_ref.check.cases import Case, cases
-from attn_ref.check.compare import Outcome, compare
+from attn_ref.check.compare import compare
 from attn_ref.check.gaps import Gap, gaps
+from attn_ref.check.judge import Outcome
 from attn_ref.check.tolerance import Truth
 
 FFN, SDPA, MHA = "blocks.feed_forward", "blocks.scaled_dot_product_attention", "blocks.multi_head_attention"

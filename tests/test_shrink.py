@@ -12,7 +12,7 @@ import pytest
 
 import attn_ref as ar
 from attn_ref.check.cases import Case, cases
-from attn_ref.check.compare import Outcome
+from attn_ref.check.judge import Outcome
 from attn_ref.check.report import Row
 from attn_ref.check.shrink import Shrinker, changed, shrink_rows
 from attn_ref.check.told import chosen

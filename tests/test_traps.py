@@ -14,7 +14,7 @@ import pytest
 import attn_ref as ar
 from attn_ref.block import Block
 from attn_ref.check.cases import cases
-from attn_ref.check.compare import Outcome, judge
+from attn_ref.check.judge import Outcome, judge
 from attn_ref.check.tolerance import LIMIT, OUTPUT, Truth
 from attn_ref.tap import Tapped
 from attn_ref.traps import Example, Trap, applies, catalogue, families, planted, planting, trap, traps

@@ -21,8 +21,8 @@ import numpy as np
 from attn_ref import mode
 from attn_ref.block import Block
 from attn_ref.check.cases import Case
-from attn_ref.check.compare import FUSED, FUSED_ONLY, Outcome, judge, judge_dtype, not_finite, raised, said_off
 from attn_ref.check.gaps import BACKWARD, DELTA, FLASH, Gap, units
+from attn_ref.check.judge import FUSED, FUSED_ONLY, Outcome, judge, judge_dtype, not_finite, raised, said_off
 from attn_ref.check.native import NATIVE, judge_native
 from attn_ref.check.tolerance import LIMIT, OUTPUT, ROUNDING, RUNS, MovedTaps, Truth, moved, wide
 from attn_ref.derivative import LEAST, STEP, jvp

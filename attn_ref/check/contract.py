@@ -14,7 +14,7 @@ import numpy as np
 
 from attn_ref.backend import Slot
 from attn_ref.block import Block
-from attn_ref.check.compare import Outcome
+from attn_ref.check.judge import Outcome
 from attn_ref.implementation import Implementation
 from attn_ref.weights import start_of
 from attn_ref.wording import printable

@@ -13,7 +13,7 @@ from typing import Any
 
 from attn_ref.check.apart import Apart, Lost, NotStarted
 from attn_ref.check.cases import Case
-from attn_ref.check.compare import Outcome
+from attn_ref.check.judge import Outcome
 from attn_ref.check.report import Row
 from attn_ref.engines import served
 

@@ -20,8 +20,8 @@ import numpy as np
 from attn_ref import mode
 from attn_ref.block import Block
 from attn_ref.check.cases import Case
-from attn_ref.check.compare import Outcome, judge
 from attn_ref.check.gaps import Gap, units
+from attn_ref.check.judge import Outcome, judge
 from attn_ref.check.numbers import short
 from attn_ref.check.tolerance import LIMIT, OUTPUT, Truth, wide
 from attn_ref.implementation import Implementation

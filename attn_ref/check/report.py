@@ -9,8 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from attn_ref.check.cases import Case
-from attn_ref.check.compare import Outcome
 from attn_ref.check.distribution import merged, quantiles
+from attn_ref.check.judge import Outcome
 from attn_ref.check.numbers import strict
 
 PACKAGES = ("attn_ref", "numpy", "scipy", "torch", "tensorflow", "keras", "jax", "jaxlib")

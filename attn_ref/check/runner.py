@@ -17,10 +17,11 @@ from attn_ref.check.adjoint import compare_gradients
 from attn_ref.check.apart import Apart, Lost
 from attn_ref.check.budget import TIMEOUT
 from attn_ref.check.cases import Case
-from attn_ref.check.compare import Outcome, compare
+from attn_ref.check.compare import compare
 from attn_ref.check.contract import hold
 from attn_ref.check.drawing import DTYPES, MODES, Draw, kinds
 from attn_ref.check.gaps import gaps_for
+from attn_ref.check.judge import Outcome
 from attn_ref.check.lanes import Inline, Lane, Progress, Steps, carry_out, without_result
 from attn_ref.check.report import Report, Row, environment
 from attn_ref.check.shrink import shrink_rows

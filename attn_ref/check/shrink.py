@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from attn_ref.block import Block
 from attn_ref.catalogue import block as find_block
 from attn_ref.check.cases import STYLES, Case, Shaped
-from attn_ref.check.compare import Outcome
+from attn_ref.check.judge import Outcome
 from attn_ref.inputs import bind, resolve
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from attn_ref.catalogue import block as find_block
 from attn_ref.check.cases import Case
-from attn_ref.check.compare import FAULTS
+from attn_ref.check.judge import FAULTS
 from attn_ref.check.numbers import short
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from attn_ref.check.budget import TIMEOUT
 from attn_ref.commands.output import console, write_json
 
 if TYPE_CHECKING:
-    from attn_ref.check.compare import Outcome
+    from attn_ref.check.judge import Outcome
 
 
 @click.command()

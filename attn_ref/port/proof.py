@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from attn_ref.check.compare import measured, settle
+from attn_ref.check.judge import measured, settle
 from attn_ref.check.tolerance import LIMIT, Truth
 from attn_ref.tap import Tapped, is_keep
 
