@@ -154,7 +154,7 @@ class Turning:
 
 def fresh(layer: Any) -> dict[str, type]:
     """The arguments that are objects of the user's own classes, by what their annotations say."""
-    function = getattr(layer, "forward", None) or getattr(layer, "call", None) or layer
+    function = function_of(layer)
     try:
         hints = get_type_hints(getattr(function, "__func__", function))
     except Exception:  # an annotation may name what is not there
@@ -198,11 +198,15 @@ def in_turn(names: Sequence[str], layout: Callable[[np.ndarray], np.ndarray]) ->
     return call
 
 
+def function_of(layer: Any) -> Any:
+    """What runs when a layer is called."""
+    return getattr(layer, "forward", None) or getattr(layer, "call", None) or layer
+
+
 def signature_of(layer: Any) -> Sequence[inspect.Parameter]:
     """The arguments of a layer's call; none where it does not tell."""
-    function = getattr(layer, "forward", None) or getattr(layer, "call", None) or layer
     try:
-        return list(inspect.signature(function).parameters.values())
+        return list(inspect.signature(function_of(layer)).parameters.values())
     except (TypeError, ValueError):
         return []
 

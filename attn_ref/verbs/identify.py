@@ -16,14 +16,14 @@ from attn_ref.block import Block, written
 from attn_ref.trace.faults import faults
 from attn_ref.trace.match import same
 from attn_ref.trace.options import alternatives, part_of, rebuilt
-from attn_ref.trace.search import Attempt, Search
+from attn_ref.trace.search import Search
 from attn_ref.verbs.calling import Call, first_inputs, fixed_sizes, required, ways
 from attn_ref.verbs.candidates import TRAINING, Sizes, nearby, sizes_of, starting
 from attn_ref.verbs.conform import CASES, conform
 from attn_ref.verbs.tracers import NotATarget, tracers_of
 from attn_ref.verbs.verdict import Verdict
 from attn_ref.verbs.weights import snapped
-from attn_ref.verbs.wired import Runner
+from attn_ref.verbs.wired import Runner, Wired
 
 #: blocks that are looked at closely, options changed one after the other, and runs of each search
 CLOSELY, CHANGES, FIRST = 2, 8, 6
@@ -32,31 +32,29 @@ CLOSELY, CHANGES, FIRST = 2, 8, 6
 REPAIRED, OF_CLASS, COST = 20, 4, 0.15
 
 
-@dataclass
-class Tried:
-    """A block that the layer may be, and how far it is."""
+class Tried(Wired):
+    """A block that the layer may be, and how far it is; its faults are not looked for."""
 
-    block: Block
-    said: str
-    call: Call
-    search: Search
-    attempt: Attempt
+    @property
+    def block(self) -> Block:
+        """The block that is tried."""
+        return self.search.block
 
     def with_block(self, block: Block) -> Tried:
         """Another block, in the same call."""
         search = Search(block, self.search.inputs, self.search.trace, self.search.outputs, like=self.search)
-        return Tried(block, self.said, self.call, search, search.best({}, FIRST))
+        return Tried(search.best({}, FIRST), [], search, self.said, self.call)
 
     @property
     def share(self) -> float:
         """How many of the block's taps the layer has, of 1, besides those at which weights were read off."""
         every = len(self.search.expected()) - sum(name.endswith((".kernel", "scale")) for name in self.block.params())
-        return max(self.attempt.evidence, 0) / max(every, 1) if not self.attempt.ok else 1.0
+        return max(self.best.evidence, 0) / max(every, 1) if not self.best.ok else 1.0
 
     @property
     def explained(self) -> float:
         """The share of the numbers of the block's parameters that were read off."""
-        return sum(x.size for x in self.attempt.weights.values()) / max(numbers(self.block), 1)
+        return sum(x.size for x in self.best.weights.values()) / max(numbers(self.block), 1)
 
 
 @dataclass
@@ -114,12 +112,12 @@ def identify(
             "Say how it is called, call=lambda inputs: (arguments, keywords), or which block it should be, block="
         )
     found: list[Tried] = []
-    for one in closest(tried if tried[0].attempt.ok else repaired(tried, tell)):
+    for one in closest(tried if tried[0].best.ok else repaired(tried, tell)):
         found.append(climbed(one, sizes, tell))
-        if found[-1].attempt.ok:
+        if found[-1].best.ok:
             break
-    best = max(found, key=lambda one: (one.attempt.ok, one.share, -len(one.block.params())))
-    best = simplest(best) if best.attempt.ok else best
+    best = max(found, key=lambda one: (one.best.ok, one.share, -len(one.block.params())))
+    best = simplest(best) if best.best.ok else best
     verdict = settled(layer, best, cases, seed, framework, tell)
     others = [(one.block, one.share) for one in found if type(one.block) is not type(verdict.block)]
     return Identity(verdict, ties(best, verdict.block) if verdict.ok else [], others[:2] if not verdict.ok else [])
@@ -169,7 +167,7 @@ def called(
             continue
         search = Search(block, inputs, traces[key][0], traces[key][1], like=traces[key][2])
         traces[key] = (traces[key][0], traces[key][1], search)
-        yield Tried(block, said, way, search, search.best({}, FIRST))
+        yield Tried(search.best({}, FIRST), [], search, said, way)
 
 
 def closest(tried: Sequence[Tried]) -> list[Tried]:
@@ -204,7 +202,7 @@ def repaired(tried: Sequence[Tried], tell: Callable[[str], None]) -> list[Tried]
 def climbed(one: Tried, sizes: Sizes, tell: Callable[[str], None]) -> Tried:
     """The same with options changed, one after the other, as long as the layer has more of the taps."""
     for _ in range(CHANGES):
-        if one.attempt.ok:
+        if one.best.ok:
             break
         tell(f"trying options of {one.block}")
         better = one
@@ -213,9 +211,9 @@ def climbed(one: Tried, sizes: Sizes, tell: Callable[[str], None]) -> Tried:
                 other = one.with_block(block)
             except Exception:  # its inputs are others
                 continue
-            if (other.attempt.ok, other.attempt.met) > (better.attempt.ok, better.attempt.met):
+            if (other.best.ok, other.best.met) > (better.best.ok, better.best.met):
                 better = other
-            if other.attempt.ok:
+            if other.best.ok:
                 break
         if better is one:
             break
@@ -232,7 +230,7 @@ def simplest(one: Tried) -> Tried:
                     other = one.with_block(block)
                 except Exception:  # its inputs are others
                     continue
-                if other.attempt.ok:
+                if other.best.ok:
                     one = other
                     break
         else:
@@ -263,9 +261,9 @@ def settled(layer: Any, one: Tried, cases: int, seed: int, framework: str, tell:
 def ties(one: Tried, block: Block) -> list[str]:
     """Options with other values that give the same on what was tried."""
     one = one.with_block(block)
-    if not one.attempt.ok:
+    if not one.best.ok:
         return []
-    weights, _ = snapped(one.attempt.weights, one.search.trace.parameters)
+    weights, _ = snapped(one.best.weights, one.search.trace.parameters)
     told: dict[str, list[str]] = {}
     want = block({name: weights[name] for name in block.params()}, **one.search.inputs)
     for name, value in alternatives(block):

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 import attn_ref as ar
 
 from .corpus import Arrays, Planted, halved, keep, padding, values
-from .torch_tools import TorchWild, array, constant, exchanged, linear, linears, packed, permuted, same_as
+from .torch_tools import Conv1D, TorchWild, array, constant, exchanged, linear, linears, packed, permuted, same_as
 
 WEIGHTS = "attention.masked|attention.weights"
 LOWEST = float(np.finfo(np.float64).min)
@@ -362,17 +362,6 @@ class BloomAttention(nn.Module):
         probs = F.softmax(scores, dim=-1).view(b * self.num_heads, t, t)
         context = torch.bmm(probs, v).view(b, self.num_heads, t, self.head_dim)
         return self.dense(context.permute(0, 2, 1, 3).reshape(b, t, 12))
-
-
-class Conv1D(nn.Module):
-    """A linear layer whose weight is (in, out)."""
-
-    def __init__(self, nf: int, nx: int) -> None:
-        super().__init__()
-        self.weight, self.bias = nn.Parameter(torch.rand(nx, nf)), nn.Parameter(torch.rand(nf))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.addmm(self.bias, x.reshape(-1, x.size(-1)), self.weight).view(*x.shape[:-1], -1)
 
 
 class OldGpt(nn.Module):

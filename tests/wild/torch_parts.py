@@ -14,6 +14,7 @@ import attn_ref as ar
 
 from .corpus import Arrays, Planted, halved, tokens, values
 from .torch_tools import (
+    Conv1D,
     TorchWild,
     array,
     constant,
@@ -23,17 +24,6 @@ from .torch_tools import (
     packed,
     same_as,
 )
-
-
-class Conv1D(nn.Module):
-    """A linear layer whose weight is (in, out)."""
-
-    def __init__(self, nf: int, nx: int) -> None:
-        super().__init__()
-        self.weight, self.bias = nn.Parameter(torch.rand(nx, nf)), nn.Parameter(torch.rand(nf))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.addmm(self.bias, x.reshape(-1, x.size(-1)), self.weight).view(*x.shape[:-1], -1)
 
 
 class Gpt2Mlp(nn.Module):

@@ -169,3 +169,14 @@ def permuted(order: np.ndarray, *names: str) -> Alias:
     """What these linear layers give, in another order."""
     own = [f"{name}.{leaf}" for name in names for leaf in ("kernel", "bias")]
     return lambda w: {k: v[..., order] if k in own else v for k, v in w.items()}
+
+
+class Conv1D(nn.Module):
+    """A linear layer whose weight is (in, out)."""
+
+    def __init__(self, nf: int, nx: int) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.rand(nx, nf)), nn.Parameter(torch.rand(nf))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.addmm(self.bias, x.reshape(-1, x.size(-1)), self.weight).view(*x.shape[:-1], -1)
