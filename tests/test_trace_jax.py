@@ -14,6 +14,7 @@ jax = pytest.importorskip("jax")
 import jax.numpy as jnp  # noqa: E402
 from attn_ref_jax import trace as tracer  # noqa: E402
 from jax import lax  # noqa: E402
+from traced import assert_found, assert_right  # noqa: E402
 from wild.jax_traced import LAYERS, Excite, Heads, gpt, mha, network, packed, rms  # noqa: E402
 
 from attn_ref.verbs.tracers import NotATarget, frameworks  # noqa: E402
@@ -40,24 +41,12 @@ FAULTS = [
 
 @pytest.mark.parametrize(("make", "block", "wired"), RIGHT, ids=NAMES)
 def test_a_right_layer_agrees(make: Any, block: Any, wired: dict[str, str]) -> None:
-    verdict = ar.conform(make(""), block, cases=3)
-    assert verdict.ok, str(verdict)
-    assert verdict.cases == 4
-    assert verdict.worst is not None
-    assert verdict.worst < 16
-    assert not verdict.notes, verdict.notes
-    assert {name: verdict.wiring[name] for name in wired} == wired
+    assert_right(make(""), block, wired, cases=3)
 
 
 @pytest.mark.parametrize(("make", "block", "fault", "taps", "reason", "text"), FAULTS)
 def test_a_fault_is_found_at_its_place(make: Any, block: Any, fault: str, taps: str, reason: str, text: str) -> None:
-    verdict = ar.conform(make(fault), block, cases=1)
-    assert not verdict.ok
-    assert verdict.first in taps.split("|"), str(verdict)
-    assert not reason or verdict.trap in reason.split("|"), str(verdict)
-    assert verdict.line is not None
-    assert verdict.line.startswith(str(WILD)), "the line is the user's"
-    assert text in verdict.places[0].line.code, str(verdict)  # type: ignore[union-attr]
+    assert_found(make(fault), block, taps, reason, WILD, text, cases=1)
 
 
 def test_nothing_is_changed() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from traced import assert_found, assert_right
 from wild.numpy_more import MORE
 from wild.numpy_traced import LAYERS, Looped, Packed, mha, softmax
 
@@ -44,24 +45,12 @@ FAULTS = [
     ("make", "block", "wired"), [(*one[:2], w) for one, w in zip(LAYERS, WIRED, strict=True)], ids=NAMES
 )
 def test_a_right_layer_agrees(make: Any, block: Any, wired: dict[str, str]) -> None:
-    verdict = ar.conform(make(""), block, cases=8)
-    assert verdict.ok, str(verdict)
-    assert verdict.cases == 9
-    assert verdict.worst is not None
-    assert verdict.worst < 16
-    assert not verdict.notes, verdict.notes
-    assert {name: verdict.wiring[name] for name in wired} == wired
+    assert_right(make(""), block, wired, cases=8)
 
 
 @pytest.mark.parametrize(("make", "block", "fault", "taps", "reason", "text"), FAULTS)
 def test_a_fault_is_found_at_its_place(make: Any, block: Any, fault: str, taps: str, reason: str, text: str) -> None:
-    verdict = ar.conform(make(fault), block, cases=3)
-    assert not verdict.ok
-    assert verdict.first in taps.split("|"), str(verdict)
-    assert not reason or verdict.trap in reason.split("|"), str(verdict)
-    assert verdict.line is not None
-    assert verdict.line.startswith(str(WILD)), "the line is the user's"
-    assert text in verdict.places[0].line.code, str(verdict)  # type: ignore[union-attr]
+    assert_found(make(fault), block, taps, reason, WILD, text, cases=3)
 
 
 @pytest.mark.parametrize(
