@@ -83,10 +83,11 @@ def plain_ways(block: Block, inputs: Inputs, layer: Any, last: bool) -> Iterator
     rank = inputs[first].ndim
     attends = list(block.inputs)[:3] == ["query", "key", "value"]
     layouts: list[tuple[str, Callable[[np.ndarray], np.ndarray]]] = [("", lambda x: x)]
+    channels = ", channels first", lambda x: np.moveaxis(x, -1, 1)
     if rank == 3:
-        layouts.append((", batch second", lambda x: np.swapaxes(x, 0, 1)))
+        layouts += [(", batch second", lambda x: np.swapaxes(x, 0, 1)), channels]
     if rank >= 4:
-        layouts.insert(int(last), (", channels first", lambda x: np.moveaxis(x, -1, 1)))
+        layouts.insert(int(last), channels)
     if rank > 3:
         layouts.append((", space as one axis", lambda x: x.reshape(len(x), -1, x.shape[-1])))
     given = [name for name in block.inputs if name in inputs]
