@@ -10,7 +10,7 @@ import numpy as np
 
 from attn_ref.block import Block
 from attn_ref.trace.match import same
-from attn_ref.trace.reason import Reason
+from attn_ref.trace.reason import Changes, Reason
 from attn_ref.traps import OUTPUT, Here, Trap, applies, catalogue
 from attn_ref.traps.planting import Watch, changing, computed, matches, run
 
@@ -102,7 +102,12 @@ def of_option(owner: Block, option: str, value: Any) -> Trap | None:
     return next((row for row in rows if row.options == {option: value}), None)
 
 
-def told(trap: Trap, change: tuple[str, Any] | None = None) -> Reason:
-    """The trap as a reason; ``change`` is the option of the block that is the same."""
-    meant = f"--set {change[0]}={change[1]}, if that is what is meant; otherwise " if change else ""
-    return Reason(trap.name, trap.says, meant + trap.fix, change)
+def told(trap: Trap, changes: Changes = ()) -> Reason:
+    """The trap as a reason; ``changes``: the options of the block that are the same."""
+    meant = f"{settings(changes)}, if that is what is meant; otherwise " if changes else ""
+    return Reason(trap.name, trap.says, meant + trap.fix, changes)
+
+
+def settings(changes: Changes) -> str:
+    """Options as one gives them to a command."""
+    return " ".join(f"--set {name}={value}" for name, value in changes)

@@ -99,6 +99,16 @@ def same(a: np.ndarray, b: np.ndarray) -> bool:
     return bool(np.max(np.abs(a - b), initial=0.0) <= (CLOSE32 if _loose else CLOSE) * top)
 
 
+def ratio(theirs: np.ndarray, ours: np.ndarray) -> float | None:
+    """The one number by which they differ as factor; None if there is none."""
+    seen = np.isfinite(ours) & np.isfinite(theirs)
+    if (np.isfinite(ours) != seen).any() or not ours[seen].any():
+        return None
+    theirs, ours = theirs[seen], ours[seen]
+    factor = float((theirs * ours).sum() / (ours * ours).sum())
+    return factor if abs(factor) > 1e-9 and same(theirs, factor * ours) and abs(factor - 1) > 1e-9 else None
+
+
 def hides(x: np.ndarray) -> np.ndarray:
     """Are scores so low that a softmax makes nothing of them?"""
     return np.asarray(x < -1e3)

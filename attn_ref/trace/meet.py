@@ -9,9 +9,8 @@ import numpy as np
 
 from attn_ref.trace.flow import INPUT
 from attn_ref.trace.loops import stacked
-from attn_ref.trace.match import alike, laid, marks, orders, same
+from attn_ref.trace.match import alike, laid, marks, orders, ratio, same
 from attn_ref.trace.record import Record, Trace
-from attn_ref.trace.steps import ratio
 
 #: scores below it are masked: at whatever depth, a softmax makes nothing of them
 MASKED = -5e3

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import fields, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,10 @@ from attn_ref.option import options
 from attn_ref.tap import Tapped, record
 from attn_ref.tap import replace as replaced
 from attn_ref.trace.faults import Fault
-from attn_ref.trace.known import Given, known_trap, of_option, told
+from attn_ref.trace.known import Given, known_trap, of_option, settings, told
 from attn_ref.trace.match import same
-from attn_ref.trace.reason import Reason
+from attn_ref.trace.read_off import read_off
+from attn_ref.trace.reason import Changes, Reason
 from attn_ref.trace.search import Attempt, Search
 
 #: what people set eps to
@@ -54,7 +56,8 @@ def instead(search: Search, met: int) -> tuple[Attempt, Fault, Reason] | None:
     given = Given(search.block, attempt.weights, search.inputs, {})
     trap = of_option(owner(search.block, name), name.rpartition(".")[2], value)
     trap = trap or known_trap(given, tap, np.asarray(theirs[tap].value))
-    why = told(trap, (name, value)) if trap else phrased(search.block, name, value)
+    changes = ((name, value),)
+    why = told(trap, changes) if trap else phrased(search.block, changes)
     return attempt, Fault(tap, record, None, np.zeros(0), attempt), why
 
 
@@ -71,25 +74,36 @@ def after(values: Mapping[str, Any], tap: str, first: str) -> bool:
 
 def other_options(
     search: Search, fault: Fault, stand_ins: Mapping[str, np.ndarray], weights: Mapping[str, np.ndarray]
-) -> Iterator[tuple[str, Any, np.ndarray]]:
-    """(option, another value, what the block with it has at the tap)."""
-    block = search.block
-    for name, value in alternatives(block):
+) -> Iterator[tuple[Changes, np.ndarray]]:
+    """(options with other values, what the block with them has at the tap): one, or those that are read off there."""
+    block, theirs = search.block, fault.theirs
+    singles: Iterator[Changes] = (((name, value),) for name, value in alternatives(block))
+    several = read_off(block, search.inputs, fault.tap, fault.ours, theirs) if theirs is not None else iter(())
+    for changes in chain(singles, several):
         try:
-            other = rebuilt(block, name, value)
+            other = changed(block, changes)
             taps = run(other, {**weights, **fault.attempt.weights}, search.inputs, stand_ins)
         except Exception:  # of options that do not go together, or that want other weights
             continue
         there = at(taps, fault.tap)
         if there is not None:
-            yield name, value, there
+            yield changes, there
 
 
-def phrased(block: Block, name: str, value: Any) -> Reason:
-    """Another value of an option as a reason."""
-    says = f"the layer has {name} = {written(value)}, where the block says {written(part_of(block, name))}"
-    fix = f"--set {name}={value}, if that is what is meant; otherwise change the layer"
-    return Reason(f"option:{name}", says, fix, (name, value))
+def changed(block: Block, changes: Changes) -> Block:
+    """The block with those options."""
+    for name, value in changes:
+        block = rebuilt(block, name, value)
+    return block
+
+
+def phrased(block: Block, changes: Changes) -> Reason:
+    """Other values of options as a reason."""
+    theirs = " and ".join(f"{name} = {written(value)}" for name, value in changes)
+    ours = " and ".join(str(written(part_of(block, name))) for name, _ in changes)
+    fix = f"{settings(changes)}, if that is what is meant; otherwise change the layer"
+    names = ",".join(name for name, _ in changes)
+    return Reason(f"option:{names}", f"the layer has {theirs}, where the block says {ours}", fix, changes)
 
 
 def at(taps: Mapping[str, Tapped], tap: str) -> np.ndarray | None:

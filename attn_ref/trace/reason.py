@@ -6,6 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 
+#: options of a block, by path, with the values that they should have
+Changes = tuple[tuple[str, Any], ...]
+
+
 @dataclass(frozen=True)
 class Reason:
     """A deviation, in words, and what to do about it."""
@@ -13,5 +17,5 @@ class Reason:
     name: str
     says: str
     fix: str
-    #: the option of the block, and the value of it that the layer has, where that is the deviation
-    change: tuple[str, Any] | None = None
+    #: options of the block, by path, with the values that the layer has, where that is the deviation
+    changes: Changes = ()

@@ -7,6 +7,7 @@ tap; it is the reason only if it gives the layer's numbers.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -28,17 +29,18 @@ def reason(
         return misread(search, fault)
     locate(search, fault)
     given = Given(search.block, {**weights, **fault.attempt.weights}, search.inputs, stand_ins)
-    options = ((o, v) for o, v, there in other_options(search, fault, stand_ins, weights) if is_it(there, theirs))
-    option = next(options, None)
+    options = (o for o, there in other_options(search, fault, stand_ins, weights) if is_it(there, theirs))
+    changes = next(options, ())
     trap = known_trap(given, fault.tap, theirs)
-    if trap is None and option is not None:
-        trap = of_option(owner(search.block, option[0]), option[0].rpartition(".")[2], option[1])
+    if trap is None and len(changes) == 1:
+        ((name, value),) = changes
+        trap = of_option(owner(search.block, name), name.rpartition(".")[2], value)
     if trap is not None:
-        return told(trap, option)
-    if option is not None:
-        return phrased(search.block, *option)
-    other = (found for found, value in changed_values(search, fault) if is_it(value, theirs))
-    return next(other, None) or elsewhere(given, search, fault)
+        return told(trap, changes)
+    other = next((found for found, value in changed_values(search, fault) if is_it(value, theirs)), None)
+    if changes and other and other.name == "scale":  # what the factor is says more
+        return replace(other, changes=changes)
+    return phrased(search.block, changes) if changes else other or elsewhere(given, search, fault)
 
 
 def elsewhere(given: Given, search: Search, fault: Fault) -> Reason | None:

@@ -9,7 +9,7 @@ import numpy as np
 from attn_ref import ops
 from attn_ref.block import Block
 from attn_ref.trace.faults import Fault
-from attn_ref.trace.match import same
+from attn_ref.trace.match import ratio, same
 from attn_ref.trace.options import run
 from attn_ref.trace.reason import Reason
 from attn_ref.trace.record import Record
@@ -90,16 +90,6 @@ def with_input(search: Search, fault: Fault, name: str, value: np.ndarray) -> np
     except (ValueError, IndexError):
         return None
     return np.asarray(taps[fault.tap].value) if fault.tap in taps else None
-
-
-def ratio(theirs: np.ndarray, ours: np.ndarray) -> float | None:
-    """The one number by which they differ as factor; None if there is none."""
-    seen = np.isfinite(ours) & np.isfinite(theirs)
-    if (np.isfinite(ours) != seen).any() or not ours[seen].any():
-        return None
-    theirs, ours = theirs[seen], ours[seen]
-    factor = float((theirs * ours).sum() / (ours * ours).sum())
-    return factor if abs(factor) > 1e-9 and same(theirs, factor * ours) and abs(factor - 1) > 1e-9 else None
 
 
 def origin(search: Search, earlier: Mapping[str, np.ndarray], factor: float, shape: tuple[int, ...]) -> Record | None:

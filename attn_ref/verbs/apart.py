@@ -8,7 +8,8 @@ import numpy as np
 
 from attn_ref.check.numbers import short
 from attn_ref.trace.meet import Parting, Side, Value, equal, layouts
-from attn_ref.trace.steps import ratio, scrambled
+from attn_ref.trace.match import ratio
+from attn_ref.trace.steps import scrambled
 from attn_ref.verbs.verdict import Place
 
 Pair = tuple[np.ndarray, np.ndarray]

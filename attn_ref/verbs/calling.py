@@ -34,6 +34,7 @@ def first_inputs(block: Block, seed: int, fixed: Mapping[str, int]) -> dict[str,
     sizes["t"] = next(n for n in range(free[1], 4096) if n * free[0] > widest + 2 and n not in taken and n % free[0])
     if "H" in str(block.inputs):  # of each image a gate has one row, from which its weights are read off
         sizes["b"] = next(n for n in range(widest + 3, 4096) if n not in taken and n not in sizes.values())
+    sizes |= {"g": free[1], "r": 1, "d": free[2], "e": free[2]}  # of heads that are split
     sizes |= fixed
     grows = "b" if fixed else "W"
     while ("t" in fixed and sizes["b"] * sizes["t"] <= widest + 2) or (
@@ -80,15 +81,17 @@ def ways(block: Block, inputs: Inputs, layer: Any, last: bool) -> Iterator[tuple
 def plain_ways(block: Block, inputs: Inputs, layer: Any, last: bool) -> Iterator[tuple[str, Call]]:
     """The ways to give the block's first inputs, by position."""
     first = next(iter(block.inputs))
-    rank = inputs[first].ndim
+    axes = block.inputs[first].axes
     attends = list(block.inputs)[:3] == ["query", "key", "value"]
     layouts: list[tuple[str, Callable[[np.ndarray], np.ndarray]]] = [("", lambda x: x)]
     channels = ", channels first", lambda x: np.moveaxis(x, -1, 1)
-    if rank == 3:
+    if len(axes) == 3:
         layouts += [(", batch second", lambda x: np.swapaxes(x, 0, 1)), channels]
-    if rank >= 4:
+    elif "t" in axes:  # heads are split already
+        layouts.append((", heads behind tokens", lambda x: np.swapaxes(x, 1, 2)))
+        layouts.append((", heads beside the batch", lambda x: x.reshape(-1, *x.shape[2:])))
+    elif len(axes) > 3:
         layouts.insert(int(last), channels)
-    if rank > 3:
         layouts.append((", space as one axis", lambda x: x.reshape(len(x), -1, x.shape[-1])))
     given = [name for name in block.inputs if name in inputs]
     asked = len(required(layer)) - sum(hides(name) for name in required(layer))
@@ -236,8 +239,8 @@ def more_cases(block: Block, call: Call, count: int, seed: int, fixed: Mapping[s
         def chosen(*options: Any, pick: Any = pick, crosses: bool = crosses and n % 2 == 0) -> Any:
             return pick(*options) if options != (True, False) or crosses else True
 
-        def size(label: str, *options: int, pick: Any = pick) -> int:
-            return fixed.get(label) or int(pick(*options))
+        def size(label: str, *options: int, pick: Any = pick, n: int = n) -> int:
+            return 1 if label == "r" and n % 2 else fixed.get(label) or int(pick(*options))
 
         case = draw(block, chosen, seed * 1_000_003 + n, sizes=size)
         if not any(block.inputs[name].optional for name in case.shapes) and (apart or "value" not in case.shapes):

@@ -15,7 +15,7 @@ from typing import Any
 from attn_ref.block import Block, written
 from attn_ref.trace.faults import faults
 from attn_ref.trace.match import same
-from attn_ref.trace.options import alternatives, part_of, rebuilt
+from attn_ref.trace.options import alternatives, changed, part_of, rebuilt
 from attn_ref.trace.search import Search
 from attn_ref.verbs.calling import Call, first_inputs, fixed_sizes, required, ways
 from attn_ref.verbs.candidates import TRAINING, Sizes, nearby, sizes_of, starting
@@ -250,8 +250,8 @@ def settled(layer: Any, one: Tried, cases: int, seed: int, framework: str, tell:
         verdict.call = one.said
         other = block
         for place in verdict.places:
-            if place.reason and place.reason.change:
-                other = rebuilt(other, *place.reason.change)
+            if place.reason and place.reason.changes:
+                other = changed(other, place.reason.changes)
         if verdict.ok or other == block:
             return verdict
         block = other

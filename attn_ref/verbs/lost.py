@@ -12,13 +12,18 @@ from attn_ref.trace.match import same, turned
 from attn_ref.verbs.calling import Call, Inputs
 from attn_ref.verbs.conventions import HIDING, Convention, Run, scores_axes
 
+#: no queries
+NONE = np.zeros((0, 0), bool)
+
 
 def dark(block: Block, weights: Mapping[str, np.ndarray], inputs: Inputs) -> np.ndarray:
-    """The queries (b, t) that may attend to nothing in some head."""
+    """The queries (b, t) that may attend to nothing in some head; none of a block without queries."""
+    if not {"b", "t"} <= {*block.output_axes.split()}:
+        return NONE
     with record() as taps, np.errstate(all="ignore"):
         block(weights, **inputs)
     rows = [np.asarray(x.value).sum(-1) == 0 for name, x in taps.items() if name.rpartition(".")[2] == "weights"]
-    return np.asarray(np.any([row.any(1) if row.ndim == 3 else row for row in rows], axis=0))
+    return np.asarray(np.any([row.any(1) if row.ndim == 3 else row for row in rows], axis=0)) if rows else NONE
 
 
 def at_nothing(
@@ -41,23 +46,39 @@ def at_nothing(
             _, outputs = run(call, more, 0)
         except Exception as error:
             return f"a query with nothing to attend to: the layer raises {type(error).__name__}"
-        want = block(weights, **more)
-        for name, rows in given_there(block, weights, more, lost):
-            for y in outputs:
-                for x in turned(y, want.shape) if y.size == want.size else ():
-                    if (np.isnan(x[lost]).all() and name == "NaN") or (rows is not None and same(x[lost], rows)):
-                        return f"a query with nothing to attend to gives {name}"
-        return "a query with nothing to attend to gives something else than zeros, the mean of all values or NaN"
+        return says_at(block, weights, more, lost, outputs)
     return None
+
+
+def says_at(
+    block: Block, weights: Mapping[str, np.ndarray], inputs: Inputs, lost: np.ndarray, outputs: Sequence[np.ndarray]
+) -> str:
+    """What comes out at queries (b, t) that may attend to nothing, in words."""
+    want = block(weights, **inputs)
+    for name, rows in given_there(block, weights, inputs, lost):
+        for y in outputs:
+            for x in turned(y, want.shape) if y.size == want.size else ():
+                got = at_tokens(x, block.output_axes, lost)
+                if (np.isnan(got).all() and name == "NaN") or (rows is not None and same(got, rows)):
+                    return f"a query with nothing to attend to gives {name}"
+    return "a query with nothing to attend to gives something else than zeros, the mean of all values or NaN"
+
+
+def at_tokens(x: np.ndarray, labels: str, tokens: np.ndarray) -> np.ndarray:
+    """What is at those tokens (b, t) of a value whose axes have these labels."""
+    names = labels.split()
+    return np.moveaxis(x, (names.index("b"), names.index("t")), (0, 1))[tokens]
 
 
 def given_there(
     block: Block, weights: Mapping[str, np.ndarray], inputs: Inputs, lost: np.ndarray
 ) -> Iterator[tuple[str, np.ndarray | None]]:
     """(in words, what comes out at the queries that are lost), as it is usual."""
-    yield "zeros as its weights, as the block does", block(weights, **inputs)[lost]
+    own = block(weights, **inputs)
+    labels = block.output_axes
+    yield "zeros as its weights, as the block does", at_tokens(own, labels, lost)
     yield "NaN", None
-    yield "zeros at the output", np.zeros_like(block(weights, **inputs)[lost])
+    yield "zeros at the output", np.zeros_like(at_tokens(own, labels, lost))
 
     def even(x: np.ndarray) -> np.ndarray:
         return np.asarray(np.where(x.sum(-1, keepdims=True) == 0, 1 / x.shape[-1], x))
@@ -66,4 +87,4 @@ def given_there(
         block(weights, **inputs)
     names = [name for name in taps if name.rpartition(".")[2] == "weights"]
     with replace(dict.fromkeys(names, even)):
-        yield "the mean of all values", block(weights, **inputs)[lost]
+        yield "the mean of all values", at_tokens(block(weights, **inputs), labels, lost)

@@ -178,16 +178,18 @@ def hidden(trace: Trace, keep: np.ndarray, block: Block, weights: Mapping[str, n
 
 
 def masked_inputs(
-    block: Block, weights: Mapping[str, np.ndarray], inputs: Inputs, conventions: Sequence[Convention], number: int
-) -> dict[str, np.ndarray]:
-    """The inputs with what one of the conventions can say, each in its turn.
+    block: Block, weights: Mapping[str, np.ndarray], inputs: Inputs, conventions: Sequence[Convention], seed: int,
+    number: int,
+) -> dict[str, np.ndarray]:  # fmt: skip
+    """The inputs of the case of that number with what one of the conventions can say, each in its turn, then nothing.
 
     Without any where a query would have nothing to attend to, since what a layer does there is asked apart.
     """
-    if not conventions or number % 3 == 0:
+    turn = number % (len(conventions) + 1)
+    if not turn:
         return dict(inputs)
-    one = conventions[number % len(conventions)]
-    value = probe_of(one.input, one.canonical(scores_axes(block, one.input, inputs)), number)
+    one = conventions[turn - 1]
+    value = probe_of(one.input, one.canonical(scores_axes(block, one.input, inputs)), seed)
     more = {**inputs, one.input: value}
     if dark(block, weights, more).any():
         return dict(inputs)

@@ -15,6 +15,7 @@ from attn_ref.trace.match import same, turned
 from attn_ref.trace.search import Search
 from attn_ref.verbs.calling import Call
 from attn_ref.verbs.conventions import Convention
+from attn_ref.verbs.lost import at_tokens, dark, says_at
 from attn_ref.verbs.masks import masked_inputs, real
 from attn_ref.verbs.places import explain
 from attn_ref.verbs.verdict import Verdict
@@ -35,7 +36,7 @@ def try_more(
         if case.empty():
             continue
         hiding: Sequence[Convention] = getattr(call, "conventions", ())
-        inputs = masked_inputs(block, weights, case.inputs(), hiding, case.seed)
+        inputs = masked_inputs(block, weights, case.inputs(), hiding, case.seed, verdict.cases)
         tell(f"case {verdict.cases + 1}")
         try:
             traced, values = runner(call, inputs)
@@ -52,6 +53,10 @@ def try_more(
         if tokens is not None and found > LIMIT[dtype]:
             found = nearest(values, right, tokens)
             padded(verdict, found <= LIMIT[dtype])
+        if found > LIMIT[dtype] and (lost := dark(block, weights, inputs)).any():
+            found = nearest(values, right, ~lost)
+            if found <= LIMIT[dtype]:
+                once(verdict, says_at(block, weights, inputs, lost, values))
         if exact and found <= LIMIT[dtype]:
             verdict.cases, verdict.worst = verdict.cases + 1, max(verdict.worst or 0.0, found)
             continue
@@ -75,8 +80,13 @@ def try_more(
 
 def padded(verdict: Verdict, agrees: bool) -> None:
     """Say that the outputs of padded tokens are the layer's own business."""
-    said = "the outputs of padded tokens are not the block's; they are not compared"
-    if agrees and said not in verdict.notes:
+    if agrees:
+        once(verdict, "the outputs of padded tokens are not the block's; they are not compared")
+
+
+def once(verdict: Verdict, said: str) -> None:
+    """Say it, if it is not said yet."""
+    if said not in verdict.notes:
         verdict.notes.append(said)
 
 
@@ -92,8 +102,8 @@ def nearest(values: Sequence[np.ndarray], right: Truth, tokens: np.ndarray | Non
             error = deviation(Tapped(x, want.labels), want)
             with np.errstate(all="ignore"):
                 off = np.nan_to_num(error / right.unit[OUTPUT], nan=np.inf)
-            if tokens is not None and tokens.shape == off.shape[:2]:
-                off = off[tokens]
+            if tokens is not None:
+                off = at_tokens(off, right.block.output_axes, tokens)
             worst = float(np.max(off, initial=0.0))
             best = min(best, worst)
     return best
