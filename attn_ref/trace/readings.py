@@ -48,9 +48,11 @@ def identity(size: int) -> np.ndarray:
 
 
 def picks(w: np.ndarray) -> bool:
-    """Does a kernel do no more than to put features in an order?"""
-    ones = np.abs(w - 1) < 1e-9
-    return bool((ones.sum(0) == 1).all() and (ones.sum(1) == 1).all() and np.max(np.abs(w[~ones]), initial=0.0) < 1e-9)
+    """Does a kernel do no more than to put features in an order and to scale each, as a norm does?"""
+    if w.size == 1:
+        return bool(abs(w[0, 0] - 1) < 1e-9)
+    counts = np.abs(w) > 1e-9 * np.max(np.abs(w), initial=0.0)
+    return bool((counts.sum(0) == 1).all() and (counts.sum(1) == 1).all())
 
 
 def joined_parts(options: Sequence[Any], parts: int) -> Iterator[Any]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from attn_ref.block import Block
 from attn_ref.check.cases import Case, Seeded, draw
+from attn_ref.trace.read_off import parts as inside
 from attn_ref.trace.record import inner
 
 #: of sizes for the first case: primes, so that no two axes are taken for each other
@@ -26,10 +27,11 @@ def first_inputs(block: Block, seed: int, fixed: Mapping[str, int]) -> dict[str,
 
     ``fixed``: sizes that the layer does not let be others.
     """
-    taken = {x for x in block.fields().values() if type(x) is int} | {*fixed.values()}
-    taken |= {int(getattr(block, name)) for name in ("d", "e", "kv_heads") if hasattr(block, name)}
+    own = [(name, x) for _, part in inside(block) for name, x in part.fields().items() if type(x) is int]
+    taken = {x for _, x in own} | {*fixed.values()}
+    taken |= {int(getattr(x, name)) for _, x in inside(block) for name in ("d", "e", "kv_heads") if hasattr(x, name)}
     free = [n for n in PRIMES if n not in taken]
-    widest = max([x for name, x in block.fields().items() if type(x) is int and "vocab" not in name] or [8])
+    widest = max([x for name, x in own if "vocab" not in name] or [8])
     sizes = {"b": free[0], "H": free[1], "W": free[2], "s": free[3]}
     sizes["t"] = next(n for n in range(free[1], 4096) if n * free[0] > widest + 2 and n not in taken and n % free[0])
     if "H" in str(block.inputs):  # of each image a gate has one row, from which its weights are read off
@@ -113,8 +115,7 @@ CAUSAL = ("is_causal", "use_causal_mask", "causal")
 
 def is_causal(block: Block) -> bool:
     """Is it, or a block among its fields?"""
-    inside = (value for value in block.fields().values() if isinstance(value, Block))
-    return getattr(block, "causal", None) is not None or any(is_causal(part) for part in inside)
+    return any(getattr(part, "causal", None) is not None for _, part in inside(block))
 
 
 def hides(argument: str) -> bool:
