@@ -70,6 +70,17 @@ def joined_parts(options: Sequence[Any], parts: int) -> Iterator[Any]:
         yield group[-1][0], np.concatenate([w for _, w, _ in group], axis=1), bias
 
 
+def parts_of(options: Sequence[Any], parts: int) -> Iterator[Any]:
+    """The kernels that one is made of, one after the other or feature by feature in turn."""
+    for record, w, b in options:
+        n = w.shape[1] // parts
+        for part in [
+            *(slice(i * n, (i + 1) * n) for i in range(parts)),
+            *(slice(i, None, parts) for i in range(parts)),
+        ]:
+            yield record, w[:, part], None if b is None else b[part]
+
+
 def readings(value: np.ndarray, leading: tuple[int, ...], n: int) -> Iterator[np.ndarray]:
     """``value`` as rows (leading axes, n), for every order of axes; n may be two axes of its own, heads and widths."""
     seen: set[bytes] = set()

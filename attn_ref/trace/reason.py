@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-
 #: options of a block, by path, with the values that they should have
 Changes = tuple[tuple[str, Any], ...]
 

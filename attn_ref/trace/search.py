@@ -23,6 +23,8 @@ from attn_ref.weights import Weights
 RUNS = 400
 #: runs without a better one after which no others are tried, if values that are no projections are met
 ENOUGH = 40
+#: how labels end of maps that are stacked as features, in an order of no meaning
+MAPS = " p"
 
 
 @dataclass
@@ -43,6 +45,8 @@ class Attempt:
     stuck: str = ""
     #: the taps that the layer has with two axes exchanged
     exchanged: set[str] = field(default_factory=set)
+    #: the taps whose stacked maps the layer has in another order: its kernels lie in that order
+    reordered: set[str] = field(default_factory=set)
 
     @property
     def met(self) -> int:
@@ -51,8 +55,9 @@ class Attempt:
 
     @property
     def evidence(self) -> int:
-        """How many taps it has besides those at which weights were read off."""
-        return sum(x is not None for x in self.taps.values()) - len({n.rpartition(".")[0] for n in self.read})
+        """How many taps it has besides those at which weights were read off, and those with axes exchanged."""
+        found = sum(x is not None for x in self.taps.values())
+        return found - len({n.rpartition(".")[0] for n in self.read}) - len(self.exchanged)
 
     @property
     def last(self) -> Record | None:
@@ -65,10 +70,11 @@ class Matching(Probe):
     """Looks every tap up among the records, and puts values of the layer in the place of some."""
 
     def __init__(
-        self, attempt: Attempt, finder: Finder, stand_ins: Mapping[str, np.ndarray], memory: dict[Any, Any]
-    ) -> None:
+        self, attempt: Attempt, finder: Finder, stand_ins: Mapping[str, np.ndarray], memory: dict[Any, Any],
+        given: list[np.ndarray],
+    ) -> None:  # fmt: skip
         super().__init__()
-        self.attempt, self.finder, self.stand_ins, self.memory = attempt, finder, stand_ins, memory
+        self.attempt, self.finder, self.stand_ins, self.memory, self.given = attempt, finder, stand_ins, memory, given
 
     def __call__(self, name: str, value: Any, labels: str) -> Any:
         name = full_name(name)
@@ -81,6 +87,9 @@ class Matching(Probe):
         plain = real.size == 0 or np.all(real == real.flat[0])
         if not plain:
             found = self.found(real)
+            if not found and labels.endswith(MAPS) and (found := self.found(real[..., ::-1])):
+                self.attempt.reordered.add(name)
+                self.given.append(real)
             self.attempt.taps[name] = found[0] if found else None
             if found and not found[1]:
                 self.attempt.exchanged.add(name)
@@ -149,7 +158,7 @@ class Search:
         try:
             with (
                 solving(solver),
-                probe(Matching(made, self.finder, stand_ins, self.memory)),
+                probe(Matching(made, self.finder, stand_ins, self.memory, given)),
                 np.errstate(all="ignore"),
             ):
                 made.output = self.block.forward(solver.weights(), **self.inputs)

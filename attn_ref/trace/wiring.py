@@ -14,12 +14,16 @@ from typing import Any
 import numpy as np
 
 from attn_ref.trace.match import Finder, exact, same, turned
-from attn_ref.trace.readings import biased_first, digits, joined_parts, kernels, picks, readings, unbiased
+from attn_ref.trace.readings import biased_first, digits, joined_parts, kernels, parts_of, picks, readings, unbiased
 from attn_ref.trace.record import Record
 from attn_ref.weights import Weights
 
 #: of so many parts a projection may be made, one for each head
 PARTS = 32
+#: of the largest direction of an input; one below that is not seen well enough to tell a kernel
+WEAK = 1e-6
+#: of so many one value may be the projection, none of which is a value of its own
+PACKED = (2, 3, 4)
 
 
 class Unknown:
@@ -88,7 +92,7 @@ class Solver:
         return Asked(self)
 
     def seen(self, x: np.ndarray) -> bool:
-        """Has the layer this value?"""
+        """Has the layer this value? What it has not, nothing of it depends on."""
         key = ("find", x.shape, x.tobytes())
         if key not in self.memory:
             self.memory[key] = self.finder.find(x)
@@ -96,13 +100,22 @@ class Solver:
             return True
         return self.memory[key] is not None or any(x.size == y.size and same(x.reshape(y.shape), y) for y in self.given)
 
+    def patched(self, x: np.ndarray, kernel: Unknown) -> bool:
+        """Has the layer the value that is convolved, or what it was before it was padded?"""
+        if self.seen(x):
+            return True
+        inner = x
+        for axis, size in enumerate(kernel.shape[:-2], start=1):
+            inner = inner.take(range(size // 2, x.shape[axis] - size // 2), axis)
+        return inner.size < x.size and inner.size > 0 and self.seen(inner)
+
     def affine(
         self, x: np.ndarray, kernel: Unknown, bias: Unknown | None, of: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray | None]:
         """Kernel and bias of a value that is x W + b; x may be patches ``of`` another value."""
         if x.shape[-1] != int(np.prod(kernel.shape[:-1])) or not np.isfinite(x).all():
             raise NotSolved(kernel.name)
-        if not self.seen(x if of is None else of):  # what the layer has not, nothing of it depends on
+        if not (self.seen(x) if of is None else self.patched(of, kernel)):
             raise NotSolved(kernel.name)
         options = self.affine_options(x, kernel.shape[-1], bias is not None)
         if not options:
@@ -121,12 +134,13 @@ class Solver:
         rows = x.reshape(-1, x.shape[-1])
         columns = np.concatenate([rows, np.ones((len(rows), 1))], axis=1) if biased else rows
         # what comes out of a norm sums to zero: then one kernel of many is as good as another, on all that comes of it
-        whole = len(rows) > columns.shape[1] and np.linalg.matrix_rank(columns) == columns.shape[1]
+        whole = len(rows) > columns.shape[1] and np.linalg.matrix_rank(columns, rtol=WEAK) == columns.shape[1]
         inverse = np.linalg.pinv(columns)
 
         def of(size: int) -> list[tuple[Record, np.ndarray, np.ndarray | None]]:
             """Those with so many features."""
             found: dict[bytes, Any] = {}
+            owned: set[bytes] = set()
             for record in self.finder.of_size(len(rows) * size):
                 for y in readings(record.value, x.shape[:-1], size) if np.isfinite(record.value).all() else ():
                     solution = inverse @ y
@@ -134,15 +148,19 @@ class Solver:
                     if top == 0 or np.max(np.abs(columns @ solution - y)) > exact() * top:
                         continue
                     w, b = (solution[:-1], solution[-1]) if biased else (solution, None)
-                    if not whole:
-                        w, b = self.own(rows, y, biased) or (w, b)
+                    if not whole and (its := self.own(rows, y, biased)):
+                        w, b = its
+                        owned.add(digits(solution))
                     if (w.shape[0] == w.shape[1] and picks(w)) or np.max(np.abs(w)) < 1e-9 * top:
                         continue  # it is x itself, or does not depend on it
                     found.setdefault(digits(solution), (record, w, b))
-            return biased_first([*found.values()])
+            return biased_first([one for told, one in found.items() if not owned or told in owned])
 
-        self.memory[key] = of(n) or [one for parts in range(2, min(n, PARTS) + 1) if n % parts == 0
-                                     for one in joined_parts(of(n // parts), parts)]  # fmt: skip
+        self.memory[key] = (
+            of(n)
+            or [one for m in range(2, min(n, PARTS) + 1) if n % m == 0 for one in joined_parts(of(n // m), m)]
+            or [one for m in PACKED for one in parts_of(of(m * n), m)]
+        )
         return self.memory[key]  # type: ignore[no-any-return]
 
     def own(self, rows: np.ndarray, y: np.ndarray, biased: bool) -> tuple[np.ndarray, np.ndarray | None] | None:
@@ -210,7 +228,7 @@ class Solver:
         self, patches: Sequence[np.ndarray], kernel: Unknown, bias: Unknown | None, of: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray | None]:
         """Kernel and bias of a convolution in groups: each has patches of its own, and features of the output."""
-        if not self.seen(of):
+        if not self.patched(of, kernel):
             raise NotSolved(kernel.name)
         rows = [part.reshape(-1, part.shape[-1]) for part in patches]
         one = np.ones((len(rows[0]), 1 if bias is not None else 0))

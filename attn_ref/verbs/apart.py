@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from attn_ref.check.numbers import short
-from attn_ref.trace.meet import Parting, Side, Value, equal, layouts
 from attn_ref.trace.match import ratio
+from attn_ref.trace.meet import Parting, Side, Value, equal, layouts
 from attn_ref.trace.steps import scrambled
 from attn_ref.verbs.verdict import Place
 

@@ -24,6 +24,7 @@ from attn_ref.verbs.gradients import held
 from attn_ref.verbs.lost import at_nothing
 from attn_ref.verbs.masks import find
 from attn_ref.verbs.more import try_more
+from attn_ref.verbs.own_bias import OwnBias, own_biases, with_own
 from attn_ref.verbs.places import explain, shared
 from attn_ref.verbs.tracers import NotATarget
 from attn_ref.verbs.verdict import Place, Verdict
@@ -50,7 +51,11 @@ def conform(
     if not isinstance(block, Block):
         raise ValueError(f"block should be one with its options, such as ar.FeedForward(width=8, …); got {block!r}")
     runner, fixed, inputs, tried = first_that_runs(layer, block, call, seed, framework, tell)
+    own = None
+    if not tried[0].agrees and (its := with_its_bias(runner, block, tried, tell)):
+        tried, inputs, own = its
     verdict, found, loose = of_first_case(runner, block, inputs, call, tried, tell)
+    verdict.notes += [own.named()] if own else []
     making = found.call
     verdict.given, verdict.making = dict(inputs), making
     weights, exact = snapped(found.best.weights, found.search.trace.parameters)
@@ -58,11 +63,25 @@ def conform(
         with loosely() if loose else nullcontext():
             making = conventions(verdict, runner, weights, inputs, making, tell)
             given = more_cases(block, making, cases, seed, fixed)
-            try_more(verdict, runner, making, weights, exact, given, cases, tell)
+            try_more(verdict, runner, making, weights, exact, given, cases, tell, own is not None)
         if verdict.ok and not loose:
             tell("comparing gradients")
             held(verdict, runner.tracer, runner.layer, *making(inputs), found.search.trace)
     return verdict
+
+
+def with_its_bias(
+    runner: Runner, block: Block, tried: Sequence[Wired], tell: Callable[[str], None]
+) -> tuple[list[Wired], Inputs, OwnBias] | None:
+    """The same, the block given the bias that the layer adds of its own, where it agrees then; None if it does not."""
+    for one, own in own_biases(tried, block):
+        tell("a bias of its own")
+        inputs = with_own(block, one.search.inputs, own)
+        again = wired(runner, block, inputs, one.call, tell)
+        if again[0].agrees:
+            again[0].said = one.said
+            return again[:1], inputs, own
+    return None
 
 
 def of_first_case(
@@ -98,6 +117,8 @@ def of_first_case(
     verdict.steps = {name: told(record) for name, record in best.taps.items()}
     verdict.wiring = wiring(best, snapped(best.weights, trace.parameters)[0], trace.parameters)
     verdict.notes += trace.notes
+    for name in best.reordered:
+        verdict.notes.append(f"{name}: the layer stacks these maps in another order, and the kernel behind lies so")
     if trace.unused:
         verdict.notes.append(f"parameters that no operation takes: {', '.join(trace.unused)}")
     if any(np.isnan(y).any() for y in found.search.outputs):

@@ -17,6 +17,7 @@ from attn_ref.verbs.calling import Call
 from attn_ref.verbs.conventions import Convention
 from attn_ref.verbs.lost import at_tokens, dark, says_at
 from attn_ref.verbs.masks import masked_inputs, real
+from attn_ref.verbs.own_bias import read_own, with_own
 from attn_ref.verbs.places import explain
 from attn_ref.verbs.verdict import Verdict
 from attn_ref.verbs.wired import Runner
@@ -24,9 +25,12 @@ from attn_ref.verbs.wired import Runner
 
 def try_more(
     verdict: Verdict, runner: Runner, call: Call, weights: dict[str, np.ndarray], exact: bool,
-    given: Iterator[Case], count: int, tell: Callable[[str], None],
+    given: Iterator[Case], count: int, tell: Callable[[str], None], own: bool,
 ) -> None:  # fmt: skip
-    """More cases with the weights that were found: values of the output, and where one differs the place."""
+    """More cases with the weights that were found: values of the output, and where one differs the place.
+
+    ``own``: the layer adds a bias of its own, which is read off each.
+    """
     block = verdict.block
     verdict.cases, verdict.worst = 1, 0.0 if exact else None
     refused: dict[str, int] = {}
@@ -46,6 +50,11 @@ def try_more(
             if sum(refused.values()) > count:
                 break
             continue
+        if own:
+            bias = read_own(block, weights, inputs, traced)
+            if bias is None and len(next(iter(inputs.values()))) < 2:
+                continue  # of one example nothing is the same for all
+            inputs = with_own(block, inputs, bias) if bias else inputs
         dtype = "float32" if traced.narrow else "float64"
         right = Truth(block, weights, inputs, dtype, runs=RUNS if traced.narrow else 3)
         tokens = next((real(inputs[c.input], c.form) for c in hiding if c.input in inputs), None)

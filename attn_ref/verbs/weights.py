@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import permutations
 
 import numpy as np
 
@@ -54,7 +55,12 @@ def source(value: np.ndarray, parameters: Mapping[str, np.ndarray], read: Record
                 return said
         if same(x.reshape(value.shape), value):
             return f"{name}.reshape{value.shape}"
+        for order in permutations(range(x.ndim)) if x.ndim == value.ndim else ():
+            if x.transpose(order).shape == value.shape and same(x.transpose(order), value):
+                return f"{name}.transpose{order}"
     for name, x in parameters.items():
+        if x.ndim > 2 and set(x.shape[2:]) == {1}:  # of a convolution of size 1
+            name, x = f"{name}.flatten(1)", x.reshape(len(x), -1)
         rows = value.T if value.ndim == 2 else value
         for part in range(len(x) // len(rows) if x.ndim == rows.ndim and len(rows) else 0):
             low, high = part * len(rows), (part + 1) * len(rows)
