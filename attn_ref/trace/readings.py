@@ -48,11 +48,12 @@ def identity(size: int) -> np.ndarray:
 
 
 def picks(w: np.ndarray) -> bool:
-    """Does a kernel do no more than to put features in an order and to scale each, as a norm does?"""
-    if w.size == 1:
-        return bool(abs(w[0, 0] - 1) < 1e-9)
+    """Does a kernel do no more than to pick features, or to put them in an order and scale each, as a norm does?"""
     counts = np.abs(w) > 1e-9 * np.max(np.abs(w), initial=0.0)
-    return bool((counts.sum(0) == 1).all() and (counts.sum(1) == 1).all())
+    if not (counts.sum(0) == 1).all():
+        return False
+    alone = w.shape[0] == w.shape[1] > 1 and (counts.sum(1) == 1).all()
+    return bool(alone or np.max(np.abs(w[counts] - 1)) < 1e-9)
 
 
 def joined_parts(options: Sequence[Any], parts: int) -> Iterator[Any]:

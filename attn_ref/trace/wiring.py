@@ -151,7 +151,7 @@ class Solver:
                     if not whole and (its := self.own(rows, y, biased)):
                         w, b = its
                         owned.add(digits(solution))
-                    if (w.shape[0] == w.shape[1] and picks(w)) or np.max(np.abs(w)) < 1e-9 * top:
+                    if picks(w) or np.max(np.abs(w)) < 1e-9 * top:
                         continue  # it is x itself, or does not depend on it
                     found.setdefault(digits(solution), (record, w, b))
             return biased_first([one for told, one in found.items() if not owned or told in owned])

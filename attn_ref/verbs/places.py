@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from attn_ref.trace.faults import Fault
+from attn_ref.trace.lines import first_wrong
 from attn_ref.trace.match import same
 from attn_ref.trace.reason import Reason
 from attn_ref.trace.reasons import reason
@@ -15,12 +16,18 @@ from attn_ref.trace.search import Attempt, Search
 from attn_ref.verbs.verdict import Place, Verdict
 
 
+#: reasons whose line is found with them: that of a factor
+LOCATED = ("scale", "factor")
+
+
 def explain(verdict: Verdict, search: Search, found: Sequence[Fault], weights: Mapping[str, np.ndarray]) -> None:
     """Enter the places and their reasons."""
     stand_ins: dict[str, np.ndarray] = {}
     for fault in found:
         why = reason(search, fault, stand_ins, weights)
         record: Record | None = fault.record
+        if why is None or why.name not in LOCATED:
+            record = first_wrong(search, fault, stand_ins, why)
         verdict.places.append(
             Place(fault.tap, record.line if record else None, record.operation if record else "", why)
         )

@@ -10,6 +10,7 @@ import numpy as np
 
 from attn_ref.block import Block
 from attn_ref.trace.faults import Fault, faults
+from attn_ref.trace.flow import following
 from attn_ref.trace.record import Trace
 from attn_ref.trace.search import Attempt, Search
 from attn_ref.verbs.calling import Call, Inputs, first_inputs, fixed_sizes, ways
@@ -29,9 +30,10 @@ class Runner:
     layer: Any
 
     def __call__(self, call: Call, inputs: Inputs, *limit: int) -> tuple[Trace, list[np.ndarray]]:
-        """What is recorded, of values up to a ``limit``, and the real tensors that come out."""
+        """What is recorded, of values up to a ``limit``, with what came of what, and the real tensors that come out."""
         arguments, named = call(inputs)
-        traced = self.tracer.trace(self.layer, arguments, named, *limit)
+        with following():
+            traced = self.tracer.trace(self.layer, arguments, named, *limit)
         return traced, self.tracer.outputs(traced.output)
 
 

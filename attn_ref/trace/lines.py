@@ -1,0 +1,178 @@
+"""The line at which the first wrong number comes up, of those between the last right value and the place.
+
+A place is a tap, and between two taps a layer may take several steps. Right are the values that the reference has: its
+taps, what it computes between them, and what is a multiple of one. The first value on the way to the place that is none
+of those is where it goes wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from attn_ref.tap import replace
+from attn_ref.trace import plain_numpy
+from attn_ref.trace.faults import Fault
+from attn_ref.trace.flow import INPUT
+from attn_ref.trace.match import hides, marks, same, turned
+from attn_ref.trace.match import alike as alike_sums
+from attn_ref.trace.reason import Reason
+from attn_ref.trace.record import Record, Trace
+from attn_ref.trace.search import Search
+from attn_ref.trace.steps import before, scrambled
+from attn_ref.weights import Weights
+
+#: what layers take of a tap at once, such as of angles
+FUNCTIONS = (np.cos, np.sin, np.exp, np.sqrt, np.square, np.tanh)
+#: values that are looked at on the way to a place
+MOST = 400
+
+
+def first_wrong(
+    search: Search, fault: Fault, stand_ins: Mapping[str, np.ndarray], why: Reason | None
+) -> Record | None:
+    """The record of the first wrong value on the way to a place; that of the place where none is found."""
+    record, theirs = fault.record, fault.theirs
+    if record is None or not search.trace.parents:
+        return record
+    if fault.tap not in fault.attempt.values or theirs is None:  # a step that has no value at all
+        last = fault.attempt.last
+        later = below(search.trace, last.number) if last else set()
+        own = Right(search, fault, stand_ins)
+        return next((r for r in search.trace.records if r.number in later and not own.has(r)), record)
+    right = [*before(fault).values(), *(np.asarray(x) for x in search.inputs.values())]
+    left_out = why is not None and why.name.endswith("left-out")
+    if left_out or any(x.shape == theirs.shape and same(x, theirs) for x in right):
+        return taker(search.trace, record) or record  # a step is left out: what takes the value next is wrong
+    own = Right(search, fault, stand_ins)
+    return next((r for r in between(search, fault, record) if not own.has(r)), record)
+
+
+def taker(trace: Trace, record: Record) -> Record | None:
+    """The first value that is computed of a record's, and is more than its numbers in another order."""
+    group = {record.number}
+    for one in trace.records:
+        if same_numbers(one, record):
+            group.add(one.number)
+        elif trace.parents.get(one.number, frozenset()) & group:
+            return one
+    return None
+
+
+def same_numbers(one: Record, other: Record) -> bool:
+    """Have two records the same numbers, in whatever order?"""
+    return one.value.size == other.value.size and scrambled(one.value, other.value)
+
+
+def between(search: Search, fault: Fault, record: Record) -> Iterator[Record]:
+    """The values of which a record came, and of which no right value did, the first of them first; then itself."""
+    trace = search.trace
+    tapped = [r for r in fault.attempt.taps.values() if r is not None and r.number < record.number]
+    done = above(trace, {r.number for r in tapped})
+    wanted = above(trace, {record.number}) - done
+    found = [r for r in trace.records if r.number in wanted and r.number <= record.number]
+    yield from found[-MOST:]
+
+
+def above(trace: Trace, end: set[float]) -> set[float]:
+    """``end``, and the records of which it came."""
+    found, queue = set(end), [*end]
+    while queue:
+        for number in trace.parents.get(queue.pop(), ()):
+            if number not in found:
+                found.add(number)
+                queue.append(number)
+    return found
+
+
+def below(trace: Trace, start: float) -> set[float]:
+    """The records that came of one."""
+    found = {start}
+    for number, came in sorted(trace.parents.items()):
+        if came & found:
+            found.add(number)
+    return found
+
+
+class Right:
+    """The values that the reference has on its own way, up to an order of axes."""
+
+    def __init__(self, search: Search, fault: Fault, stand_ins: Mapping[str, np.ndarray]) -> None:
+        block, attempt = search.block, fault.attempt
+        #: which keys the queries attend to, where that is the question: (…, t, s)
+        self.keep = ~hides(fault.ours) if fault.tap.rpartition(".")[2] in ("masked", "weights") else None
+        if self.keep is not None and fault.tap.endswith("weights"):
+            self.keep = fault.ours != 0
+        self.of_input = below(search.trace, INPUT)
+        weights = {n: attempt.weights.get(n, np.zeros(p.shape)) for n, p in block.params().items()}
+        names = {name: (lambda x, value=value: value) for name, value in stand_ins.items()}
+
+        def run(**inputs: np.ndarray) -> np.ndarray:
+            with replace(names):
+                return block.forward(Weights(weights), **inputs)
+
+        try:
+            with np.errstate(all="ignore"):
+                records = plain_numpy.trace(plain_numpy.double(run), [], search.inputs).records
+        except Exception:  # it goes on only as far as its weights are known
+            records = []
+        taps = [np.asarray(x.value, np.float64) for x in attempt.values.values()]
+        with np.errstate(all="ignore"):
+            more = [f(x) for x in taps for f in FUNCTIONS]
+            more = [x for x in more if np.isfinite(x).all()]
+        every = [*taps, *more, *search.trace.parameters.values(), *(np.asarray(x) for x in search.inputs.values())]
+        every += [r.value for r in records]
+        self.by_size: dict[int, list[tuple[np.ndarray, tuple[float, float, float]]]] = {}
+        for value in every:
+            if np.asarray(value).dtype.kind == "f":
+                self.by_size.setdefault(value.size, []).append((value, marks(value)))
+
+    def has(self, record: Record) -> bool:
+        """Is it one of them, a multiple of one, one over and over, or a number alone?"""
+        value = record.value
+        seen = value[~hides(value)]
+        if not seen.size or (seen == seen.flat[0]).all() or (seen == np.rint(seen)).all():
+            return self.hides_as(value)
+        multiples = record.number in self.of_input  # of what does not depend on the input, a table, a factor is wrong
+        return any(self.among(x, multiples) for x in (value, *halves(value)))
+
+    def hides_as(self, value: np.ndarray) -> bool:
+        """Does it hide the keys that the reference hides, if it hides any?"""
+        if self.keep is None or value.ndim < 2 or value.shape[-2:] != self.keep.shape[-2:]:
+            return True
+        if not hides(value).any() and not ((value == 0) | (value == 1)).all():
+            return True
+        open_to = ~hides(value) if hides(value).any() else value != 0
+        keep = self.keep.reshape(-1, *self.keep.shape[-2:])
+        every = open_to.reshape(-1, *keep.shape[-2:])
+        return all((x == keep).all((1, 2)).any() or (x == ~keep).all((1, 2)).any() for x in every)
+
+    def among(self, value: np.ndarray, multiples: bool) -> bool:
+        """Is it one of them, or, with ``multiples``, one of those?"""
+        mine = marks(value)
+        for other, its in self.by_size.get(value.size, ()):
+            factor = mine[2] / its[2] if its[2] > 0 else 0.0
+            factor = 1.0 if abs(factor - 1) < 1e-9 else factor
+            if factor <= 0 or not np.isfinite(factor):
+                continue
+            for sign in (factor, -factor):
+                scaled = (its[0] * sign, its[1] * sign * sign, its[2] * factor)
+                if (multiples or factor == 1) and alike_sums(mine, scaled) and fits(other * sign, value):
+                    return True
+        return False
+
+
+def fits(a: np.ndarray, b: np.ndarray) -> bool:
+    """Is one the other, in some order of axes?"""
+    return any(same(x, b) for x in turned(a, b.shape)) or any(same(a, x) for x in turned(b, a.shape))
+
+
+def halves(value: np.ndarray) -> Iterator[np.ndarray]:
+    """A value that is one twice over along its last axis, in a row or number by number, as that one."""
+    if value.ndim and value.shape[-1] % 2 == 0 and value.shape[-1]:
+        first, second = np.split(value, 2, axis=-1)
+        if np.array_equal(first, second):
+            yield first
+        if np.array_equal(value[..., ::2], value[..., 1::2]):
+            yield value[..., ::2]
