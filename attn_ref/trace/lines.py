@@ -7,7 +7,7 @@ of those is where it goes wrong.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from attn_ref.tap import replace
 from attn_ref.trace import plain_numpy
 from attn_ref.trace.faults import Fault
 from attn_ref.trace.flow import INPUT
-from attn_ref.trace.match import hides, marks, same, turned
+from attn_ref.trace.match import hides, laid, marks, orders, same
 from attn_ref.trace.match import alike as alike_sums
 from attn_ref.trace.reason import Reason
 from attn_ref.trace.record import Record, Trace
@@ -164,8 +164,24 @@ class Right:
 
 
 def fits(a: np.ndarray, b: np.ndarray) -> bool:
-    """Is one the other, in some order of axes?"""
-    return any(same(x, b) for x in turned(a, b.shape)) or any(same(a, x) for x in turned(b, a.shape))
+    """Is one the other, in some order of axes, of which those that are merged stay in their order?"""
+    return any(
+        in_order(order, x.shape, y.shape) and same(laid(x, y.shape, order), y)
+        for x, y in ((a, b), (b, a))
+        for order in orders(x.shape, y.shape)
+    )
+
+
+def in_order(order: Sequence[int], shape: Sequence[int], sizes: Sequence[int]) -> bool:
+    """Are the axes of ``sizes`` that are one of ``shape`` merged in their order?"""
+    at = 0
+    for size in (n for n in shape if n != 1):
+        here, last = 1, -1
+        while here < size:
+            if order[at] < last:
+                return False
+            here, last, at = here * sizes[order[at]], order[at], at + 1
+    return True
 
 
 def halves(value: np.ndarray) -> Iterator[np.ndarray]:
