@@ -47,14 +47,15 @@ class Given:
         return found[0] if found else None
 
 
-def known_trap(given: Given, tap: str, theirs: np.ndarray) -> Trap | None:
-    """The first trap that gives the layer's value: one at this tap, or one before it whose effect is still there."""
+def known_trap(given: Given, tap: str, theirs: np.ndarray) -> tuple[Trap, str] | None:
+    """The first trap that gives the layer's value, and the tap at which it acts: this one, or one before it."""
     here = given.here(tap)
     if here is None:
         return None
     rows = [row for row in catalogue().values() if row.values and applies(row, given.block)]
-    values = chain(at_the_tap(rows, here), from_before(rows, given, tap))
-    return next((row for row, value in values if gives(value, theirs)), None)
+    at_once = ((row, value, tap) for row, value in at_the_tap(rows, here))
+    found = chain(at_once, from_before(rows, given, tap))
+    return next(((row, where) for row, value, where in found if gives(value, theirs)), None)
 
 
 def known_elsewhere(given: Given, tap: str, values: Sequence[np.ndarray]) -> tuple[Trap, int] | None:
@@ -78,12 +79,12 @@ def at_the_tap(rows: Sequence[Trap], here: Here) -> Iterator[tuple[Trap, np.ndar
                     yield row, found
 
 
-def from_before(rows: Sequence[Trap], given: Given, tap: str) -> Iterator[tuple[Trap, np.ndarray]]:
-    """What becomes of them at a later one."""
+def from_before(rows: Sequence[Trap], given: Given, tap: str) -> Iterator[tuple[Trap, np.ndarray, str]]:
+    """What becomes of them at a later one, and the first tap at which they act."""
     for row in rows:
         watch = Watch(changing(row), given.stand_ins)
         if given.run(watch) and watch.put and tap not in watch.put and tap in watch.seen:
-            yield row, np.asarray(watch.seen[tap].value)
+            yield row, np.asarray(watch.seen[tap].value), next(iter(watch.put))
 
 
 def gives(value: np.ndarray | None, theirs: np.ndarray) -> bool:

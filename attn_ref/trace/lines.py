@@ -15,54 +15,55 @@ from attn_ref.tap import replace
 from attn_ref.trace import plain_numpy
 from attn_ref.trace.faults import Fault
 from attn_ref.trace.flow import INPUT
-from attn_ref.trace.match import hides, laid, marks, orders, same
 from attn_ref.trace.match import alike as alike_sums
-from attn_ref.trace.reason import Reason
+from attn_ref.trace.match import hides, laid, marks, orders, same
+from attn_ref.trace.read_off import parts
 from attn_ref.trace.record import Record, Trace
 from attn_ref.trace.search import Search
-from attn_ref.trace.steps import before, scrambled
 from attn_ref.weights import Weights
 
 #: what layers take of a tap at once, such as of angles
 FUNCTIONS = (np.cos, np.sin, np.exp, np.sqrt, np.square, np.tanh)
+#: operations that multiply with a parameter, and those that take a part of a value
+PRODUCTS = (
+    "mm",
+    "addmm",
+    "matmul",
+    "linear",
+    "convolution",
+    "dot_general",
+    "einsum",
+    "dot",
+    "matmulv2",
+    "biasadd",
+    "add",
+)
+PARTS = ("split", "split_with_sizes", "unbind", "chunk", "getitem", "slice", "select", "_unsafe_view", "strided_slice")
 #: values that are looked at on the way to a place
 MOST = 400
 
 
-def first_wrong(
-    search: Search, fault: Fault, stand_ins: Mapping[str, np.ndarray], why: Reason | None
-) -> Record | None:
+def first_wrong(search: Search, fault: Fault, stand_ins: Mapping[str, np.ndarray]) -> Record | None:
     """The record of the first wrong value on the way to a place; that of the place where none is found."""
     record, theirs = fault.record, fault.theirs
     if record is None or not search.trace.parents:
         return record
-    if fault.tap not in fault.attempt.values or theirs is None:  # a step that has no value at all
-        last = fault.attempt.last
-        later = below(search.trace, last.number) if last else set()
-        own = Right(search, fault, stand_ins)
-        return next((r for r in search.trace.records if r.number in later and not own.has(r)), record)
-    right = [*before(fault).values(), *(np.asarray(x) for x in search.inputs.values())]
-    left_out = why is not None and why.name.endswith("left-out")
-    if left_out or any(x.shape == theirs.shape and same(x, theirs) for x in right):
-        return taker(search.trace, record) or record  # a step is left out: what takes the value next is wrong
     own = Right(search, fault, stand_ins)
-    return next((r for r in between(search, fault, record) if not own.has(r)), record)
-
-
-def taker(trace: Trace, record: Record) -> Record | None:
-    """The first value that is computed of a record's, and is more than its numbers in another order."""
-    group = {record.number}
-    for one in trace.records:
-        if same_numbers(one, record):
-            group.add(one.number)
-        elif trace.parents.get(one.number, frozenset()) & group:
+    if fault.tap in fault.attempt.values and theirs is not None:
+        for one in between(search, fault, record):
+            if not own.has(one):
+                return one
+    for one in after(search, fault):  # a step is left out, or has no value at all
+        if not own.has(one):
             return one
-    return None
+    return record
 
 
-def same_numbers(one: Record, other: Record) -> bool:
-    """Have two records the same numbers, in whatever order?"""
-    return one.value.size == other.value.size and scrambled(one.value, other.value)
+def after(search: Search, fault: Fault) -> Iterator[Record]:
+    """The values that came of right ones, and of which no right one came."""
+    met = {r.number for r in fault.attempt.taps.values() if r is not None}
+    wanted = below(search.trace, met or {INPUT}) - above(search.trace, met)
+    yield from (r for r in search.trace.records if r.number in wanted)
 
 
 def between(search: Search, fault: Fault, record: Record) -> Iterator[Record]:
@@ -86,9 +87,9 @@ def above(trace: Trace, end: set[float]) -> set[float]:
     return found
 
 
-def below(trace: Trace, start: float) -> set[float]:
-    """The records that came of one."""
-    found = {start}
+def below(trace: Trace, start: set[float]) -> set[float]:
+    """``start``, and the records that came of it."""
+    found = set(start)
     for number, came in sorted(trace.parents.items()):
         if came & found:
             found.add(number)
@@ -104,7 +105,13 @@ class Right:
         self.keep = ~hides(fault.ours) if fault.tap.rpartition(".")[2] in ("masked", "weights") else None
         if self.keep is not None and fault.tap.endswith("weights"):
             self.keep = fault.ours != 0
-        self.of_input = below(search.trace, INPUT)
+        self.trace, self.of_input = search.trace, below(search.trace, {INPUT})
+        tapped = (r.number for r in attempt.taps.values() if r is not None)
+        #: the records that are right, as far as they were looked at
+        self.fine = above(search.trace, {*tapped})
+        scalings = [x for _, part in parts(block) for name, x in part.fields().items() if "scaling" in name and x]
+        #: by how much positions may go up
+        self.counting = {1.0, *(float(x) for x in scalings), *(1 / x for x in scalings)}
         weights = {n: attempt.weights.get(n, np.zeros(p.shape)) for n, p in block.params().items()}
         names = {name: (lambda x, value=value: value) for name, value in stand_ins.items()}
 
@@ -120,7 +127,17 @@ class Right:
         taps = [np.asarray(x.value, np.float64) for x in attempt.values.values()]
         with np.errstate(all="ignore"):
             more = [f(x) for x in taps for f in FUNCTIONS]
+            more += [
+                turned
+                for x in [*taps, *search.inputs.values()]
+                if x.ndim == 4 and x.shape[-1] % 2 == 0
+                for turned in quarter(x)
+            ]
+            angles = [np.asarray(x.value) for name, x in attempt.values.items() if name.endswith("angles")]
+            rates = [x[..., 1, :] - x[..., 0, :] for x in angles if x.ndim > 1 and x.shape[-2] > 1]
+            more += [*rates, *(1 / x for x in rates)]
             more = [x for x in more if np.isfinite(x).all()]
+        self.length = angles[0].shape[-2] if angles and angles[0].ndim > 1 else 0
         every = [*taps, *more, *search.trace.parameters.values(), *(np.asarray(x) for x in search.inputs.values())]
         every += [r.value for r in records]
         self.by_size: dict[int, list[tuple[np.ndarray, tuple[float, float, float]]]] = {}
@@ -129,11 +146,27 @@ class Right:
                 self.by_size.setdefault(value.size, []).append((value, marks(value)))
 
     def has(self, record: Record) -> bool:
+        """Is it one of them, a multiple of one, one over and over, or a number alone; or a projection of one?"""
+        right = self.known(record) or self.projects(record)
+        if right:
+            self.fine.add(record.number)
+        return right
+
+    def projects(self, record: Record) -> bool:
+        """Is it a product of one with parameters, or a part of such a product?"""
+        operation = record.operation.partition(" ")[0].lower()
+        came = self.trace.parents.get(record.number, frozenset()) & self.of_input
+        return operation in PRODUCTS + PARTS and len(came) == 1 and all(n in self.fine or n == INPUT for n in came)
+
+    def known(self, record: Record) -> bool:
         """Is it one of them, a multiple of one, one over and over, or a number alone?"""
-        value = record.value
-        seen = value[~hides(value)]
+        value = np.where(hides(record.value), -np.inf, record.value)
+        seen = value[np.isfinite(value)]
         if not seen.size or (seen == seen.flat[0]).all() or (seen == np.rint(seen)).all():
             return self.hides_as(value)
+        steps = np.diff(value.ravel())
+        if steps.size and np.ptp(steps) <= 1e-12 * np.max(np.abs(steps)):  # it counts: tokens by 1, or features
+            return len(value.ravel()) != self.length or any(abs(steps[0] - x) < 1e-12 for x in self.counting)
         multiples = record.number in self.of_input  # of what does not depend on the input, a table, a factor is wrong
         return any(self.among(x, multiples) for x in (value, *halves(value)))
 
@@ -152,6 +185,9 @@ class Right:
         """Is it one of them, or, with ``multiples``, one of those?"""
         mine = marks(value)
         for other, its in self.by_size.get(value.size, ()):
+            more = (mine[0] - its[0]) / value.size
+            if self.keep is not None and other.shape == value.shape and same(other + more, value):
+                return True  # scores and a number that is added to all
             factor = mine[2] / its[2] if its[2] > 0 else 0.0
             factor = 1.0 if abs(factor - 1) < 1e-9 else factor
             if factor <= 0 or not np.isfinite(factor):
@@ -182,6 +218,13 @@ def in_order(order: Sequence[int], shape: Sequence[int], sizes: Sequence[int]) -
                 return False
             here, last, at = here * sizes[order[at]], order[at], at + 1
     return True
+
+
+def quarter(x: np.ndarray) -> Iterator[np.ndarray]:
+    """A value turned by a quarter in every plane of two features: of both halves, and of neighbours."""
+    half = x.shape[-1] // 2
+    yield np.concatenate([-x[..., half:], x[..., :half]], -1)
+    yield np.stack([-x[..., 1::2], x[..., ::2]], -1).reshape(x.shape)
 
 
 def halves(value: np.ndarray) -> Iterator[np.ndarray]:

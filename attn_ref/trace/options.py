@@ -19,6 +19,7 @@ from attn_ref.trace.known import Given, known_trap, of_option, settings, told
 from attn_ref.trace.match import same
 from attn_ref.trace.read_off import read_off
 from attn_ref.trace.reason import Changes, Reason
+from attn_ref.trace.record import taker
 from attn_ref.trace.search import Attempt, Search
 
 #: what people set eps to
@@ -53,9 +54,14 @@ def instead(search: Search, met: int) -> tuple[Attempt, Fault, Reason] | None:
     theirs = attempt.values
     tap = next((t for t in theirs if t not in ours or not alike(ours[t].value, theirs[t].value)), next(iter(theirs)))
     record = attempt.taps.get(tap) or next((r for t, r in attempt.taps.items() if r and after(theirs, t, tap)), None)
+    seen, lost = tap, next((t for t in ours if t not in theirs), None)
+    if lost is not None and after(ours, tap, lost):  # a step of the block that the layer has not
+        kept = [r for t, r in attempt.taps.items() if r and after(ours, lost, t)]
+        tap, record = lost, taker(search.trace, kept[-1]) if kept else record
     given = Given(search.block, attempt.weights, search.inputs, {})
     trap = of_option(owner(search.block, name), name.rpartition(".")[2], value)
-    trap = trap or known_trap(given, tap, np.asarray(theirs[tap].value))
+    if trap is None and (found_there := known_trap(given, seen, np.asarray(theirs[seen].value))):
+        trap, _ = found_there
     changes = ((name, value),)
     why = told(trap, changes) if trap else phrased(search.block, changes)
     return attempt, Fault(tap, record, None, np.zeros(0), attempt), why

@@ -25,22 +25,35 @@ def reason(
 ) -> Reason | None:
     """The first that gives the layer's value, if any does. ``weights``: those that were found, maybe not all."""
     theirs = fault.theirs
-    if theirs is None:
-        return misread(search, fault)
+    other_input = misread(search, fault)
+    if theirs is None or other_input is not None:
+        return other_input
     locate(search, fault)
     given = Given(search.block, {**weights, **fault.attempt.weights}, search.inputs, stand_ins)
     options = (o for o, there in other_options(search, fault, stand_ins, weights) if is_it(there, theirs))
     changes = next(options, ())
-    trap = known_trap(given, fault.tap, theirs)
+    trap, where = known_trap(given, fault.tap, theirs) or (None, fault.tap)
     if trap is None and len(changes) == 1:
         ((name, value),) = changes
         trap = of_option(owner(search.block, name), name.rpartition(".")[2], value)
     if trap is not None:
+        moved(search, fault, where)
         return told(trap, changes)
     other = next((found for found, value in changed_values(search, fault) if is_it(value, theirs)), None)
     if changes and other and other.name == "scale":  # what the factor is says more
         return replace(other, changes=changes)
     return phrased(search.block, changes) if changes else other or elsewhere(given, search, fault)
+
+
+def moved(search: Search, fault: Fault, tap: str) -> None:
+    """Put the place to an earlier tap, at which a trap acts: there the layer goes on with what it had before."""
+    last = None
+    for name, record in fault.attempt.taps.items():
+        if name == tap:
+            break
+        last = record or last
+    if tap != fault.tap and last is not None:
+        fault.tap, fault.record, fault.theirs = tap, last, last.value
 
 
 def elsewhere(given: Given, search: Search, fault: Fault) -> Reason | None:

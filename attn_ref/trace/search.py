@@ -25,6 +25,8 @@ RUNS = 400
 ENOUGH = 40
 #: how labels end of maps that are stacked as features, in an order of no meaning
 MAPS = " p"
+#: the tap of angles of rotary positions
+ANGLES = "angles"
 
 
 @dataclass
@@ -90,6 +92,8 @@ class Matching(Probe):
             if not found and labels.endswith(MAPS) and (found := self.found(real[..., ::-1])):
                 self.attempt.reordered.add(name)
                 self.given.append(real)
+            if not found and name.rpartition(".")[2] == ANGLES:  # their cosines and sines may be all that is kept
+                found = self.found(np.cos(real)) and self.found(np.sin(real))
             self.attempt.taps[name] = found[0] if found else None
             if found and not found[1]:
                 self.attempt.exchanged.add(name)

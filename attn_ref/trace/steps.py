@@ -14,6 +14,10 @@ from attn_ref.trace.options import run
 from attn_ref.trace.reason import Reason
 from attn_ref.trace.record import Record
 from attn_ref.trace.search import Search
+from attn_ref.trace.wiring import Solver
+
+#: the reason that a step takes another value than it should
+OF_ANOTHER = "another-input"
 
 
 def changed_values(search: Search, fault: Fault) -> Iterator[tuple[Reason, np.ndarray | None]]:
@@ -67,10 +71,39 @@ def locate(search: Search, fault: Fault) -> None:
 
 def misread(search: Search, fault: Fault) -> Reason | None:
     """The reason where the layer has nothing of the tap's size: that it computes the step of another input."""
+    if f"{fault.tap}.kernel" in search.shapes:
+        return projected(search, fault)
+    if fault.theirs is not None:
+        return None
     for found, value in other_inputs(search, fault):
         if value is not None and np.isfinite(value).all() and search.finder.find(value):
             return found
     return None
+
+
+def projected(search: Search, fault: Fault) -> Reason | None:
+    """The reason where no value is the projection of what it should be: that it is one of an earlier value."""
+    *_, width = search.shapes[f"{fault.tap}.kernel"]
+    found = fault.attempt
+    solver = Solver(search.shapes, search.finder, lambda name, options: options[0], {}, search.trace.parameters, [])
+    inputs = {name: np.asarray(x) for name, x in search.inputs.items() if np.asarray(x).dtype.kind == "f"}
+    values = {name: np.asarray(x.value) for name, x in found.values.items() if found.taps.get(name) is not None}
+    read = {record.number for record in found.read.values()}
+    for name, value in reversed([*inputs.items(), *values.items()]):
+        if value.ndim < 2 or value.shape[-1] != search.shapes[f"{fault.tap}.kernel"][0] or not np.isfinite(value).all():
+            continue
+        for record, kernel, _ in solver.affine_options(value, width, f"{fault.tap}.bias" in search.shapes):
+            if record.number not in read and held(kernel, search.trace.parameters):
+                fault.record = record
+                return Reason(OF_ANOTHER, f"it is computed of {name}", f"compute {fault.tap} of what comes before it")
+    return None
+
+
+def held(kernel: np.ndarray, parameters: Mapping[str, np.ndarray]) -> bool:
+    """Are a kernel's numbers those of a parameter?"""
+    numbers = np.sort(kernel.ravel())
+    return any(x.size >= kernel.size and np.abs(x.ravel()[:, None] - numbers[:1]).min() < 1e-7 * np.abs(numbers).max()
+               for x in parameters.values())  # fmt: skip
 
 
 def other_inputs(search: Search, fault: Fault) -> Iterator[tuple[Reason, np.ndarray | None]]:
@@ -80,7 +113,7 @@ def other_inputs(search: Search, fault: Fault) -> Iterator[tuple[Reason, np.ndar
         for other, instead in inputs.items():
             if other != name and value.ndim == instead.ndim:
                 said, fix = f"it is computed of {other}, where {name} is meant", f"give {name} to this step"
-                yield Reason("another-input", said, fix), with_input(search, fault, name, instead)
+                yield Reason(OF_ANOTHER, said, fix), with_input(search, fault, name, instead)
 
 
 def with_input(search: Search, fault: Fault, name: str, value: np.ndarray) -> np.ndarray | None:
@@ -107,9 +140,10 @@ def scaled(tap: str, factor: float, block: Block) -> Reason:
     known = {f"√{name}": n**0.5 for name, n in sizes.items()} | {f"1/√{name}": n**-0.5 for name, n in sizes.items()}
     known |= {f"√({a}/{b})": (m / n) ** 0.5 for a, m in sizes.items() for b, n in sizes.items() if m != n}
     known |= {name: float(n) for name, n in sizes.items()} | {f"1/{name}": 1 / n for name, n in sizes.items()}
-    means = next((f", which is {name}" for name, x in known.items() if abs(x - factor) < 1e-9 * x), "")
+    of_scores = tap in ("scores", "biased", "masked")
+    means = next((f", which is {name}" for name, x in known.items() if of_scores and abs(x - factor) < 1e-9 * x), "")
     said = f"it is {factor:.6g} times what it should be{means}"
-    if tap in ("scores", "biased", "masked"):
+    if of_scores:
         width = f"√{block.d} = {block.d**0.5:.4g}" if hasattr(block, "d") else "√(head width)"
         return Reason("scale", said, f"divide the products of query and key by {width}, once")
     return Reason("factor", said, "take the factor out")

@@ -220,8 +220,10 @@ class Solver:
                 b = my - g * mx if shifts else np.zeros(x.shape[-1])
                 if np.max(np.abs(rows * g + b - y)) <= exact() * top:
                     found.setdefault(digits(np.concatenate([g, b])), (record, g, b))
-        # γ x, and the same with β: the one that is shifted is meant
-        self.memory[key] = sorted(found.values(), key=lambda one: shifts and unbiased(one[2]))
+        # γ x, and the same with β: the one that is shifted is meant; x itself only where there is no other
+        self.memory[key] = sorted(
+            found.values(), key=lambda one: (scales and same(one[1], np.ones_like(one[1])), shifts and unbiased(one[2]))
+        )
         return self.memory[key]  # type: ignore[no-any-return]
 
     def grouped(

@@ -102,7 +102,7 @@ def of_first_case(
     with loosely() if loose else nullcontext():
         explain(verdict, found.search, found.faults, found.best.weights)
     if verdict.ok:
-        shared(verdict, found.best)
+        shared(verdict, found)
     if not verdict.ok and not any(place.reason for place in verdict.places):
         tell("trying other options")
         for one in tried:

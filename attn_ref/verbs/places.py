@@ -11,13 +11,14 @@ from attn_ref.trace.lines import first_wrong
 from attn_ref.trace.match import same
 from attn_ref.trace.reason import Reason
 from attn_ref.trace.reasons import reason
-from attn_ref.trace.record import Record
-from attn_ref.trace.search import Attempt, Search
+from attn_ref.trace.record import Record, Trace, same_numbers
+from attn_ref.trace.search import Search
+from attn_ref.trace.steps import OF_ANOTHER
 from attn_ref.verbs.verdict import Place, Verdict
-
+from attn_ref.verbs.wired import Wired
 
 #: reasons whose line is found with them: that of a factor
-LOCATED = ("scale", "factor")
+LOCATED = ("scale", "scale-left-out", "factor", OF_ANOTHER)
 
 
 def explain(verdict: Verdict, search: Search, found: Sequence[Fault], weights: Mapping[str, np.ndarray]) -> None:
@@ -26,8 +27,8 @@ def explain(verdict: Verdict, search: Search, found: Sequence[Fault], weights: M
     for fault in found:
         why = reason(search, fault, stand_ins, weights)
         record: Record | None = fault.record
-        if why is None or why.name not in LOCATED:
-            record = first_wrong(search, fault, stand_ins, why)
+        if why is None or why.name not in LOCATED or fault.tap.endswith("angles"):
+            record = first_wrong(search, fault, stand_ins)
         verdict.places.append(
             Place(fault.tap, record.line if record else None, record.operation if record else "", why)
         )
@@ -35,8 +36,9 @@ def explain(verdict: Verdict, search: Search, found: Sequence[Fault], weights: M
             stand_ins[fault.tap] = fault.theirs
 
 
-def shared(verdict: Verdict, best: Attempt) -> None:
+def shared(verdict: Verdict, found: Wired) -> None:
     """Two projections that are one value are a difference: the block has weights of its own for each."""
+    best, trace = found.best, found.search.trace
     kernels = {name: record for name, record in best.read.items() if name.endswith("kernel")}
     for name, record in kernels.items():
         for other, same_one in kernels.items():
@@ -45,5 +47,17 @@ def shared(verdict: Verdict, best: Attempt) -> None:
                 later = max(name, other, key=list(kernels).index).removesuffix(".kernel")
                 first = min(name, other, key=list(kernels).index).removesuffix(".kernel")
                 why = Reason("shared", f"{later} is the value that {first} is", f"give {later} its own projection")
+                where = again(trace, record) or record
                 verdict.ok = False
-                verdict.places.append(Place(later, record.line, record.operation, why))
+                verdict.places.append(Place(later, where.line, where.operation, why))
+
+
+def again(trace: Trace, record: Record) -> Record | None:
+    """The first record of the same numbers at another line that did not come of it: it is computed again."""
+    came = {record.number}
+    for one in trace.records:
+        if trace.parents.get(one.number, frozenset()) & came:
+            came.add(one.number)
+        elif one.number > record.number and one.line != record.line and same_numbers(one, record):
+            return one
+    return None

@@ -94,8 +94,9 @@ def row(file: str, wild: Wild, fault: str, planted: Planted | None, cases: int) 
         str(verdict), verdict.ok, verdict.cases, verdict.first, verdict.trap,
     )  # fmt: skip
     made.line = place.line.short if place and place.line else None
-    if file.startswith("torch") and planted:
-        wanted += places.shows(wild, fault)
+    if planted:
+        framework = FILES[file]
+        wanted += places.shows(wild, fault) if framework == "torch" else places.shows_traced(wild, framework, fault)
     made.lined = bool(place and place.line and place.line.number in wanted)
     made.placed = bool(planted) and verdict.first in planted.taps.split("|")  # type: ignore[union-attr]
     made.says = place.reason.says if place and place.reason else None

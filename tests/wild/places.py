@@ -25,6 +25,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import attn_ref as ar
+from attn_ref.trace.record import moving
+from attn_ref.verbs.tracers import tracers_of
 
 from .corpus import Wild
 from .observable import FAR, apart, corpus
@@ -90,6 +92,23 @@ def shows(wild: Wild, fault: str, seeds: int = 3) -> set[int]:
         inputs = wild.draw(np.random.default_rng([zlib.crc32(wild.name.encode()), seed]))
         found.add(first_new(recorded(wild, "", seed, inputs)[0], recorded(wild, fault, seed, inputs)[0]))
     return found - {0}
+
+
+def traced(wild: Wild, framework: str, fault: str, seed: int, inputs: Any) -> list[tuple[int, np.ndarray]]:
+    """The same of a layer of another framework, by what traces it: all values with their lines."""
+    layer = wild.build(fault, seed)
+    tracer = dict(tracers_of(layer, framework))[framework]
+    arguments, named = wild.call(inputs)
+    with moving(0):
+        found = tracer.trace(tracer.double(layer), arguments, named)
+    return [(r.line.number if r.line else 0, r.value) for r in found.records]
+
+
+def shows_traced(wild: Wild, framework: str, fault: str) -> set[int]:
+    """``shows`` for a layer of another framework."""
+    inputs = wild.draw(np.random.default_rng([zlib.crc32(wild.name.encode()), 0]))
+    right, wrong = (traced(wild, framework, f, 0, inputs) for f in ("", fault))
+    return {first_new(right, wrong)} - {0}
 
 
 def check(wild: Wild, seeds: int = 3) -> list[str]:
