@@ -127,18 +127,14 @@ class Right:
         taps = [np.asarray(x.value, np.float64) for x in attempt.values.values()]
         with np.errstate(all="ignore"):
             more = [f(x) for x in taps for f in FUNCTIONS]
-            more += [
-                turned
-                for x in [*taps, *search.inputs.values()]
-                if x.ndim == 4 and x.shape[-1] % 2 == 0
-                for turned in quarter(x)
-            ]
+            split = [x for x in [*taps, *floats(search)] if x.ndim == 4 and x.shape[-1] % 2 == 0]
+            more += [turned for x in split for turned in quarter(x)]
             angles = [np.asarray(x.value) for name, x in attempt.values.items() if name.endswith("angles")]
             rates = [x[..., 1, :] - x[..., 0, :] for x in angles if x.ndim > 1 and x.shape[-2] > 1]
             more += [*rates, *(1 / x for x in rates)]
             more = [x for x in more if np.isfinite(x).all()]
         self.length = angles[0].shape[-2] if angles and angles[0].ndim > 1 else 0
-        every = [*taps, *more, *search.trace.parameters.values(), *(np.asarray(x) for x in search.inputs.values())]
+        every = [*taps, *more, *search.trace.parameters.values(), *floats(search)]
         every += [r.value for r in records]
         self.by_size: dict[int, list[tuple[np.ndarray, tuple[float, float, float]]]] = {}
         for value in every:
@@ -218,6 +214,11 @@ def in_order(order: Sequence[int], shape: Sequence[int], sizes: Sequence[int]) -
                 return False
             here, last, at = here * sizes[order[at]], order[at], at + 1
     return True
+
+
+def floats(search: Search) -> list[np.ndarray]:
+    """The real inputs."""
+    return [x for x in map(np.asarray, search.inputs.values()) if x.dtype.kind == "f"]
 
 
 def quarter(x: np.ndarray) -> Iterator[np.ndarray]:
