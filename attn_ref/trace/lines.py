@@ -107,6 +107,7 @@ class Right:
             self.keep = fault.ours != 0
         self.trace, self.of_input = search.trace, below(search.trace, {INPUT})
         tapped = (r.number for r in attempt.taps.values() if r is not None)
+        self.biased = "bias" in search.inputs
         #: the records that are right, as far as they were looked at
         self.fine = above(search.trace, {*tapped})
         scalings = [x for _, part in parts(block) for name, x in part.fields().items() if "scaling" in name and x]
@@ -143,7 +144,8 @@ class Right:
 
     def has(self, record: Record) -> bool:
         """Is it one of them, a multiple of one, one over and over, or a number alone; or a projection of one?"""
-        right = self.known(record) or self.projects(record)
+        table = self.biased and record.number not in self.of_input  # a bias that the layer makes
+        right = table or self.known(record) or self.projects(record)
         if right:
             self.fine.add(record.number)
         return right
@@ -160,7 +162,7 @@ class Right:
         seen = value[np.isfinite(value)]
         if not seen.size or (seen == seen.flat[0]).all() or (seen == np.rint(seen)).all():
             return self.hides_as(value)
-        steps = np.diff(value.ravel())
+        steps = np.diff(value.ravel()) if seen.size == value.size else np.zeros(0)
         if steps.size and np.ptp(steps) <= 1e-12 * np.max(np.abs(steps)):  # it counts: tokens by 1, or features
             return len(value.ravel()) != self.length or any(abs(steps[0] - x) < 1e-12 for x in self.counting)
         multiples = record.number in self.of_input  # of what does not depend on the input, a table, a factor is wrong

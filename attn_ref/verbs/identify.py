@@ -12,10 +12,13 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
+import numpy as np
+
 from attn_ref.block import Block, written
 from attn_ref.trace.faults import faults
 from attn_ref.trace.match import same
 from attn_ref.trace.options import alternatives, changed, part_of, rebuilt
+from attn_ref.trace.reasons import reason
 from attn_ref.trace.search import Search
 from attn_ref.verbs.calling import Call, first_inputs, fixed_sizes, required, ways
 from attn_ref.verbs.candidates import TRAINING, Sizes, nearby, sizes_of, starting
@@ -205,6 +208,8 @@ def climbed(one: Tried, sizes: Sizes, tell: Callable[[str], None]) -> Tried:
         if one.best.ok:
             break
         tell(f"trying options of {one.block}")
+        if (told := as_told(one)) is not None:
+            return told
         better = one
         for block in nearby(one.block, sizes):
             try:
@@ -219,6 +224,27 @@ def climbed(one: Tried, sizes: Sizes, tell: Callable[[str], None]) -> Tried:
             break
         one = better
     return one
+
+
+def as_told(one: Tried) -> Tried | None:
+    """The block with the options that the reasons of its differences name, if the layer is that."""
+    best, places = faults(one.search)
+    block, stand_ins = one.block, dict[str, np.ndarray]()
+    for place in places:
+        why = reason(one.search, place, stand_ins, best.weights)
+        try:
+            block = changed(block, why.changes) if why else block
+        except ValueError:  # of options that do not go together
+            return None
+        if place.theirs is not None:
+            stand_ins[place.tap] = place.theirs
+    if block == one.block:
+        return None
+    try:
+        other = one.with_block(block)
+    except Exception:  # its inputs are others
+        return None
+    return other if other.best.ok else None
 
 
 def simplest(one: Tried) -> Tried:

@@ -30,16 +30,44 @@ class OwnBias:
     """A bias (h, t, s) that a layer adds, and the line that does."""
 
     value: np.ndarray
+    #: where it is told: not where a mask hides it
+    seen: np.ndarray
     line: Line | None
 
     def named(self) -> str:
         """What it is, in words."""
         where = f" at {self.line.short}" if self.line else ""
         for block in known(len(self.value)):
-            if is_that(self.value, block):
+            if self.is_that(block):
                 return f"it adds a bias of its own{where}: that of {block}"
-        what = "that depends on the distance alone" if toeplitz(self.value) else "that is the same for all inputs"
+        what = "that depends on the distance alone" if self.toeplitz() else "that is the same for all inputs"
         return f"it adds a bias of its own{where}, {what} and is none that is known"
+
+    def is_that(self, block: Block) -> bool:
+        """Is it that block's, but for a number that is added to a whole row, which a softmax does not see?"""
+        t, s = self.value.shape[1:]
+        positions = np.arange(t), np.arange(s)
+        shapes = {name: p.shape for name, p in block.params().items()}
+        if not shapes:
+            theirs, ours = self.value - self.value[..., :1], block({}, *positions)
+            return same(theirs[self.seen], (ours - ours[..., :1])[self.seen])
+        # of a table the rows are told apart by their numbers
+        ((name, shape),) = shapes.items()
+        row = block({name: np.broadcast_to(np.arange(shape[0])[:, None], shape).astype(np.float64)}, *positions)[0]
+        return len(np.unique(row)) > 2 and all(self.one_number(row == n) for n in np.unique(row))
+
+    def one_number(self, where: np.ndarray) -> bool:
+        """Is it, for every head, one number at these places (t, s)?"""
+        return all(
+            same(x, np.full_like(x, x[0]))
+            for x in (v[s & where] for v, s in zip(self.value, self.seen, strict=True))
+            if x.size
+        )
+
+    def toeplitz(self) -> bool:
+        """Is it the same along every diagonal?"""
+        both = self.seen[:, 1:, 1:] & self.seen[:, :-1, :-1]
+        return same(self.value[:, 1:, 1:][both], self.value[:, :-1, :-1][both])
 
 
 def input_of(block: Block) -> str | None:
@@ -62,12 +90,12 @@ def read_own(block: Block, weights: Mapping[str, np.ndarray], inputs: Inputs, tr
         for value in turned(one.value, scores.shape) if one.value.size == scores.size else ():
             found = common(value, scores)
             if found is not None:
-                return OwnBias(found, one.line)
+                return OwnBias(*found, one.line)
     return None
 
 
-def common(value: np.ndarray, scores: np.ndarray) -> np.ndarray | None:
-    """What a value (b, h, t, s) has more than scores, where that is the same for all of the batch; None if it is not.
+def common(value: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """What a value (b, h, t, s) has more than scores, and where it is told; None if it is not one for all of the batch.
 
     What is masked says nothing. A number alone, or two of which one is 0, are no bias: so looks a mask.
     """
@@ -83,7 +111,7 @@ def common(value: np.ndarray, scores: np.ndarray) -> np.ndarray | None:
     if len(value) < 2 or np.max(np.abs(high - low)[at], initial=0.0) > 1e-9 * top or np.max(np.abs(bias)) <= 1e-9 * top:
         return None
     kinds = np.unique(np.round(bias[at] / top, 9))
-    return bias if kinds.size > 2 or (kinds.size == 2 and 0.0 not in kinds) else None
+    return (bias, at) if kinds.size > 2 or (kinds.size == 2 and 0.0 not in kinds) else None
 
 
 def known(heads: int) -> Iterator[Block]:
@@ -97,26 +125,6 @@ def known(heads: int) -> Iterator[Block]:
                 yield rebuilt(plain, name, value)
             except ValueError:  # of options that do not go together
                 continue
-
-
-def is_that(value: np.ndarray, block: Block) -> bool:
-    """Is it that block's, but for a number that is added to a whole row, which a softmax does not see?"""
-    t, s = value.shape[1:]
-    positions = np.arange(t), np.arange(s)
-    shapes = {name: p.shape for name, p in block.params().items()}
-    if not shapes:
-        theirs, ours = value - value[..., :1], block({}, *positions)
-        past = np.tril(np.ones((t, s), bool))  # behind a causal mask nothing is told
-        return any(same(theirs[:, m], (ours - ours[..., :1])[:, m]) for m in (np.ones((t, s), bool), past))
-    ((name, shape),) = shapes.items()
-    row = block({name: np.broadcast_to(np.arange(shape[0])[:, None], shape).astype(np.float64)}, *positions)[0]
-    return len(np.unique(row)) > 2 and all(same(value[:, row == n], value[:, row == n][:, :1] + 0 * value[:, row == n])
-                                           for n in np.unique(row))  # fmt: skip
-
-
-def toeplitz(value: np.ndarray) -> bool:
-    """Is it the same along every diagonal?"""
-    return same(value[:, 1:, 1:], value[:, :-1, :-1])
 
 
 def with_own(block: Block, inputs: Inputs, found: OwnBias) -> dict[str, Any]:
