@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, get_type_hints
+from typing import Any
 
 import numpy as np
 
 from attn_ref.block import Block
 from attn_ref.check.cases import Case, Seeded, draw
 from attn_ref.trace.read_off import parts as inside
-from attn_ref.trace.record import inner
+from attn_ref.verbs.made import ROTARY, Inputs, Made, New, Turning, fresh, turn_of
 
 #: of sizes for the first case: primes, so that no two axes are taken for each other
 PRIMES = (3, 5, 7, 11, 13, 17, 19, 23, 29)
-Inputs = Mapping[str, np.ndarray]
 #: canonical inputs -> what the layer is called with
 Call = Callable[[Inputs], tuple[Sequence[Any], Mapping[str, Any]]]
 
@@ -63,21 +60,33 @@ def fixed_sizes(tracer: Any, layer: Any, block: Block) -> dict[str, int]:
 
 def ways(block: Block, inputs: Inputs, layer: Any, last: bool) -> Iterator[tuple[str, Call]]:
     """(how it is said, call): the usual ways to call a layer, those first that give it least."""
-    plain = list(plain_ways(block, inputs, layer, last))
-    for said, call in plain:
-        rest = required(layer)[len(call.takes) :]  # type: ignore[attr-defined]
-        turns = getattr(block, "turn", None) is not None
-        rest += [name for name in arguments_of(layer, every=True) if turns and name in ROTARY and name not in rest]
+    turning = turn_of(block) is not None
+    for said, call in bare_ways(block, inputs, layer, last):
+        rest = more_needed(block, layer, call)
         if not rest:
             yield said, call
             continue
-        new: dict[str, Any] = {name: New(cls) for name, cls in fresh(layer).items()}
-        new |= {name: Turning(block) for name in rest if name in ROTARY and turns}
+        new: dict[str, Any] = {name: New(cls) for name, cls in fresh(function_of(layer)).items()}
+        new |= {name: Turning(block) for name in rest if name in ROTARY and turning}
         told = ", ".join(f"{name}={new.get(name)}" for name in rest)
         yield f"{said}, {told}", Always(call, {name: new.get(name) for name in rest})
-    for flag in arguments_of(layer, every=True):
-        if flag in CAUSAL and is_causal(block):
-            yield from ((f"{said}, {flag}=True", Always(call, {flag: True})) for said, call in plain)
+
+
+def bare_ways(block: Block, inputs: Inputs, layer: Any, last: bool) -> Iterator[tuple[str, Call]]:
+    """The same without what else the layer must be given; those last that set a flag or a window by name."""
+    plain = list(plain_ways(block, inputs, layer, last))
+    yield from plain
+    for name in arguments_of(layer, every=True):
+        for value in set_by_name(block, name):
+            yield from ((f"{said}, {name}={value}", Always(call, {name: value})) for said, call in plain)
+
+
+def more_needed(block: Block, layer: Any, call: Call) -> list[str]:
+    """The arguments that a layer must be given besides those of a call; and the angles, if it may be given them."""
+    known = [*required(layer)[: len(getattr(call, "takes", ()))], *getattr(call, "always", {})]
+    needed = [name for name in required(layer) if name not in known]
+    turning = turn_of(block) is not None
+    return needed + [n for n in arguments_of(layer, every=True) if turning and n in ROTARY and n not in needed]
 
 
 def plain_ways(block: Block, inputs: Inputs, layer: Any, last: bool) -> Iterator[tuple[str, Call]]:
@@ -111,6 +120,18 @@ def plain_ways(block: Block, inputs: Inputs, layer: Any, last: bool) -> Iterator
 
 #: flags of a call that make it causal
 CAUSAL = ("is_causal", "use_causal_mask", "causal")
+#: arguments of a call that set a window
+WINDOW = ("window", "window_size", "sliding_window", "local_window", "attention_window", "window_left")
+
+
+def set_by_name(block: Block, name: str) -> list[Any]:
+    """The values of an argument of that name with which a layer may become the block."""
+    if name in CAUSAL and is_causal(block):
+        return [True]
+    left, right = getattr(block, "window_left", None), getattr(block, "window_right", None)
+    if name not in WINDOW or left is None:
+        return []
+    return [left, left + 1, (left, -1 if right is None else right)]
 
 
 def is_causal(block: Block) -> bool:
@@ -123,55 +144,6 @@ def hides(argument: str) -> bool:
     return any(word in argument.lower() for word in ("mask", "bias", "length", "valid", "pad"))
 
 
-@dataclass(frozen=True)
-class New:
-    """An argument that is made anew for every call, such as a cache that is empty."""
-
-    cls: type
-
-    def __call__(self, inputs: Inputs) -> Any:
-        return self.cls()
-
-    def __str__(self) -> str:
-        return f"{self.cls.__name__}()"
-
-
-#: arguments that are (cos, sin) of the rotary angles, each (b, t, width of a head), the two halves alike
-ROTARY = ("position_embeddings", "rotary_pos_emb", "cos_sin")
-
-
-@dataclass(frozen=True)
-class Turning:
-    """The cosines and sines that a layer is given whose rotary positions are computed outside of it."""
-
-    block: Any
-
-    def __call__(self, inputs: Inputs) -> tuple[np.ndarray, np.ndarray]:
-        b, t = inputs[next(iter(self.block.inputs))].shape[:2]
-        turn = self.block.turn
-        rates = turn.base ** (-np.arange(0, turn.width, 2) / turn.width)
-        angles = np.tile(np.arange(t)[:, None] * rates, 2)
-        return tuple(np.broadcast_to(f(angles), (b, *angles.shape)) for f in (np.cos, np.sin))  # type: ignore[return-value]
-
-    def __str__(self) -> str:
-        return "(cos, sin) of its angles"
-
-
-def fresh(layer: Any) -> dict[str, type]:
-    """The arguments that are objects of the user's own classes, by what their annotations say."""
-    function = function_of(layer)
-    try:
-        hints = get_type_hints(getattr(function, "__func__", function))
-    except Exception:  # an annotation may name what is not there
-        return {}
-    return {name: cls for name, cls in hints.items() if isinstance(cls, type) and not inner(module_file(cls))}
-
-
-def module_file(cls: type) -> str:
-    """The file of the module in which a class stands; that of none is the library's."""
-    return getattr(sys.modules.get(cls.__module__), "__file__", None) or "<none>"
-
-
 class Always:
     """A call with further arguments that are always the same."""
 
@@ -180,7 +152,7 @@ class Always:
 
     def __call__(self, inputs: Inputs) -> tuple[Sequence[Any], Mapping[str, Any]]:
         arguments, named = self.call(inputs)
-        made = {name: x(inputs) if isinstance(x, New | Turning) else x for name, x in self.always.items()}
+        made = {name: x(inputs) if isinstance(x, Made) else x for name, x in self.always.items()}
         return arguments, {**made, **named}
 
 

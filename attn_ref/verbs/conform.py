@@ -18,11 +18,12 @@ from attn_ref.block import Block
 from attn_ref.trace.match import loosely
 from attn_ref.trace.options import instead
 from attn_ref.trace.record import Record
-from attn_ref.verbs.calling import Call, Inputs, more_cases
+from attn_ref.verbs.calling import Call, more_cases
 from attn_ref.verbs.conventions import With
 from attn_ref.verbs.gradients import held
 from attn_ref.verbs.lost import at_nothing
-from attn_ref.verbs.masks import find
+from attn_ref.verbs.made import Inputs
+from attn_ref.verbs.masks import find, misread
 from attn_ref.verbs.more import try_more
 from attn_ref.verbs.own_bias import OwnBias, own_biases, with_own
 from attn_ref.verbs.places import explain, shared
@@ -138,13 +139,20 @@ def conventions(
     tell: Callable[[str], None],
 ) -> Call:  # fmt: skip
     """What the layer's further arguments mean, entered into the verdict; and the call that gives them."""
+    given = [c for c in getattr(call, "conventions", ()) if c.argument in call.needed]  # type: ignore[attr-defined]
     found = find(runner, runner.layer, verdict.block, weights, inputs, call, tell)
     if not found:
         return call
-    needed = getattr(call, "needed", ())
+    known = {c.argument for c in found}
     base = call.call if isinstance(call, With) else call
-    making = With(base, found, verdict.block, needed)
+    rest = [c for c in given if c.argument not in known]
+    making = With(base, [*found, *rest], verdict.block, [c.argument for c in given])
     verdict.masks = [str(convention) for convention in found]
+    verdict.notes += [
+        f"{c.argument} was given {c.input} that changes nothing; what it means was not found" for c in rest
+    ]
+    tell("trying other forms of masks")
+    verdict.notes += [x for c in found if (x := misread(runner, verdict.block, weights, inputs, making, c))]
     if said := at_nothing(runner, verdict.block, weights, inputs, making, found):
         verdict.notes.append(said)
     return making

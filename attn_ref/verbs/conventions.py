@@ -1,4 +1,4 @@
-"""How a layer takes what the block may be given: a mask or a bias, by which argument, of which axes and values."""
+"""How a layer takes what the block may be given: by which argument, of which axes, and what its values mean."""
 
 from __future__ import annotations
 
@@ -10,24 +10,10 @@ import numpy as np
 
 from attn_ref.block import Block
 from attn_ref.trace.record import Trace
-from attn_ref.verbs.calling import Call, Inputs
+from attn_ref.verbs.calling import Call
+from attn_ref.verbs.kinds import KINDS, Kind, Meaning, Sizes
+from attn_ref.verbs.made import Inputs
 
-#: inputs of blocks that hide keys or are added to scores -> the axes of the scores, by the input that has them
-HIDING = ("attention_mask", "memory_mask")
-ADDED = ("bias",)
-#: how a mask's values are meant -> (in words, made of what is to be kept)
-POLARITIES: dict[str, tuple[str, Callable[[np.ndarray], np.ndarray]]] = {
-    "keep": ("True means keep", lambda keep: keep),
-    "drop": ("True means drop", lambda keep: ~keep),
-    "1 keeps": ("1 means keep", lambda keep: keep.astype(np.int64)),
-    "1 drops": ("1 means drop", lambda keep: (~keep).astype(np.int64)),
-    "1.0 keeps": ("1.0 means keep", lambda keep: keep.astype(np.float64)),
-    "1.0 drops": ("1.0 means drop", lambda keep: (~keep).astype(np.float64)),
-    "added": ("0 means keep, −∞ drop: it is added", lambda keep: np.where(keep, 0.0, -np.inf)),
-    "added, finite": ("0 means keep, −1e9 drop: it is added", lambda keep: np.where(keep, 0.0, -1e9)),
-}
-#: the axes that a mask may have, the usual first; 1 is an axis of one
-FORMS = ("b 1 t s", "b t s", "t s", "b s", "b 1 1 s", "1 1 t s", "b h t s", "(b h) t s")
 #: (call, inputs, limit of what is recorded) → what was recorded, and what came out
 Run = Callable[..., tuple[Trace, list[np.ndarray]]]
 
@@ -43,29 +29,52 @@ class Convention:
     meaning: str
 
     def __str__(self) -> str:
-        words = POLARITIES[self.meaning][0] if self.meaning in POLARITIES else self.meaning
-        axes = self.form.replace("(b h)", "b·h").split()
-        return f"{self.argument}: {self.input} ({', '.join(axes)}), {words}"
+        axes = ", ".join(self.form.replace("(b h)", "b·h").split()) if self.form else "one number"
+        return f"{self.argument}: {self.input} ({axes}), {self.means.words}"
 
-    def arrange(self, value: np.ndarray) -> np.ndarray:
-        """The block's array, of the axes (b, h, t, s) of which some may be 1, as the layer takes it."""
-        if self.meaning in POLARITIES:
-            value = POLARITIES[self.meaning][1](value)
-        return laid(value, self.form)
+    @property
+    def kind(self) -> Kind:
+        return KINDS[self.input]
 
-    def canonical(self, sizes: Mapping[str, int]) -> tuple[int, ...]:
+    @property
+    def means(self) -> Meaning:
+        return self.kind.meanings[self.meaning]
+
+    def arrange(self, value: np.ndarray, sizes: Sizes) -> Any:
+        """The block's array, of which some axes may be 1, as the layer takes it."""
+        return laid(self.means.make(value, sizes), self.means.axes or self.kind.axes, self.form)
+
+    def canonical(self, sizes: Sizes) -> tuple[int, ...]:
         """The shape of the block's array that can be said in this form."""
-        axes = self.form.replace("(", "").replace(")", "").split()
-        return tuple(sizes[label] if label in axes else 1 for label in "bhts")
+        said = self.means.says or self.form
+        return tuple(sizes[label] if label in said or not self.kind.broadcast else 1 for label in self.kind.axes)
+
+    def neutral(self, sizes: Sizes) -> np.ndarray:
+        """The block's array that changes nothing."""
+        return self.kind.neutral(self.canonical(sizes), sizes)
+
+    def probe(self, sizes: Sizes, seed: int) -> np.ndarray:
+        """The block's array that changes something, as far as it can be said in this form."""
+        shape = self.canonical(sizes)
+        value = self.means.fit(self.kind.probe(shape, sizes, np.random.default_rng([seed, *shape])))
+        return value if self.can_say(value) else np.full_like(value, value.flat[0])
+
+    def can_say(self, value: np.ndarray) -> bool:
+        """Does no number get lost?"""
+        lost = not self.kind.broadcast and not set(self.kind.axes) <= {*self.form}
+        return not lost or bool(np.all(value == value.flat[0]))
 
 
-def laid(value: np.ndarray, form: str) -> np.ndarray:
-    """(b, h, t, s), some of them 1, in the axes of ``form``."""
+def laid(value: np.ndarray, labels: str, form: str) -> Any:
+    """A value of the axes ``labels``, some of them 1, in those of ``form``; one number of Python where it has none."""
     if form == "(b h) t s":
         return value.reshape(-1, *value.shape[2:])
+    if not form:
+        return value.flat[0].item()
     axes = form.split()
-    keep = [i for i, label in enumerate("bhts") if label in axes]
-    shape = iter([value.shape[i] for i in keep])
+    for i, label in enumerate(labels):
+        value = value if label in axes else value.take([0], axis=i)
+    shape = iter([size for label, size in zip(labels, value.shape, strict=True) if label in axes])
     return value.reshape([1 if label == "1" else next(shape) for label in axes])
 
 
@@ -76,19 +85,19 @@ class With:
     call: Call
     conventions: Sequence[Convention]
     block: Block
-    #: of which arguments a mask that hides nothing is given where there is none: the layer must have them
+    #: of which arguments a value that changes nothing is given where there is none: the layer must have them
     needed: Sequence[str] = ()
 
     def __call__(self, inputs: Inputs) -> tuple[Sequence[Any], Mapping[str, Any]]:
         arguments, named = self.call(inputs)
-        extra: dict[str, np.ndarray] = {}
-        for given in {c.input for c in self.conventions if c.input in inputs}:
-            one = spoken(self.block, self.conventions, given, inputs)
-            extra[one.argument] = one.arrange(inputs[given])
+        sizes = {name: sizes_of(self.block, name, inputs) for name in {c.input for c in self.conventions}}
+        extra: dict[str, Any] = {}
+        for given in {c.input: None for c in self.conventions if c.input in inputs}:
+            one = spoken(self.conventions, given, inputs[given], sizes[given])
+            extra[one.argument] = one.arrange(inputs[given], sizes[given])
         for c in self.conventions:
             if c.argument in self.needed and c.argument not in extra:
-                sizes = scores_axes(self.block, c.input, inputs)
-                extra[c.argument] = c.arrange(np.ones(c.canonical(sizes), bool))
+                extra[c.argument] = c.arrange(c.neutral(sizes[c.input]), sizes[c.input])
         return arguments, {**named, **extra}
 
     @property
@@ -102,24 +111,26 @@ class With:
         return getattr(self.call, "takes", ())
 
 
-def spoken(block: Block, conventions: Sequence[Convention], given: str, inputs: Inputs) -> Convention:
-    """The convention that can say an input of this shape. ValueError if none can."""
-    sizes = scores_axes(block, given, inputs)
+def spoken(conventions: Sequence[Convention], given: str, value: np.ndarray, sizes: Sizes) -> Convention:
+    """The convention that can say this value of an input. ValueError if none can."""
     for one in conventions:
-        if one.input == given and one.canonical(sizes) == np.shape(inputs[given]):
+        if one.input == given and one.canonical(sizes) == np.shape(value) and one.can_say(value):
             return one
-    raise ValueError(f"no argument of the layer takes {given} of shape {np.shape(inputs[given])}")
+    raise ValueError(f"no argument of the layer takes {given} of shape {np.shape(value)}")
 
 
-def scores_axes(block: Block, given: str, inputs: Inputs) -> dict[str, int]:
-    """The sizes of b, h, t, s for a mask of the block."""
-    declared = block.inputs[given]
+def sizes_of(block: Block, given: str, inputs: Inputs) -> dict[str, int]:
+    """The sizes of b, h, t, s for an input of the block: of a mask (b, h, t, s), where it is one."""
+
+    def size(name: str, label: str) -> int:
+        axes = block.inputs[name].axes
+        return int(np.shape(inputs[name])[axes.index(label)]) if label in axes else 1
+
     first = next(iter(block.inputs))
-    b, t = inputs[first].shape[:2]
-    axes = declared.axes
-    heads = int(getattr(block, axes[1].strip("{}"))) if axes[1].startswith("{") else 1
-    s = t
-    if axes[-1] == "s":
-        other = "memory" if "memory" in inputs else "key"
-        s = inputs[other].shape[1] if other in inputs else t
-    return {"b": b, "h": heads, "t": t, "s": s}
+    declared = block.inputs[given]
+    heads = declared.axes[1] if len(declared.axes) > 1 else ""
+    h = int(getattr(block, heads.strip("{}"))) if heads.startswith("{") else size(first, heads)
+    t = size(first, "t")
+    other = "memory" if "memory" in inputs else "key"
+    far = "s" in (*declared.axes, declared.upto) and other in inputs
+    return {"b": size(first, "b"), "h": h, "t": t, "s": size(other, "s") if far else t}

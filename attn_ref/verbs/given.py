@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from attn_ref.verbs.calling import PRIMES, Always, Call, Inputs, New, arguments_of, fresh, hides, required
+from attn_ref.verbs.calling import PRIMES, Always, Call, arguments_of, function_of, hides, required
 from attn_ref.verbs.candidates import WIDTH, Sizes
+from attn_ref.verbs.made import Inputs, New, fresh
 
 #: widths that are tried, and ids of tokens, which every table has
 WIDTHS, IDS = 4, 4
@@ -165,7 +166,10 @@ def of_rank(rank: int, width: int, free: Sequence[int], count: int, lengths: Seq
 
 def counts(a: Any, b: Any) -> list[int]:
     """How many inputs the two may share, the fewest first."""
-    asked = [max(sum(not hides(name) and name not in fresh(layer) for name in required(layer)), 1) for layer in (a, b)]
+    asked = [
+        max(sum(not hides(name) and name not in fresh(function_of(layer)) for name in required(layer)), 1)
+        for layer in (a, b)
+    ]
     return sorted(set(asked))
 
 
@@ -176,7 +180,7 @@ def ways_to_give(layer: Any, inputs: Inputs, last: bool) -> Iterator[tuple[str, 
     orders: list[tuple[str, ...]] = []
     if (letters := by_letter(layer, names)) is not None:
         orders.append(letters)
-    made = fresh(layer)
+    made = fresh(function_of(layer))
     asked = [name for name in required(layer) if not hides(name) and name not in made]
     count = max(len(asked), len(names)) if len(asked) > 1 else 1
     orders.append(tuple(names[min(i, len(names) - 1)] for i in range(count)))

@@ -9,8 +9,10 @@ import numpy as np
 from attn_ref.block import Block
 from attn_ref.tap import record, replace
 from attn_ref.trace.match import same, turned
-from attn_ref.verbs.calling import Call, Inputs
-from attn_ref.verbs.conventions import HIDING, Convention, Run, scores_axes
+from attn_ref.verbs.calling import Call
+from attn_ref.verbs.conventions import Convention, Run, sizes_of
+from attn_ref.verbs.kinds import HIDING
+from attn_ref.verbs.made import Inputs
 
 #: no queries
 NONE = np.zeros((0, 0), bool)
@@ -37,9 +39,8 @@ def at_nothing(
     """What the layer gives for a query that may attend to nothing, in words; None where that cannot be asked."""
     asked = [c for c in conventions if c.input in HIDING]
     for one in asked:
-        shape = one.canonical(scores_axes(block, one.input, inputs))
-        value = np.ones(shape, bool)
-        value[0, :, 0] = False
+        value = one.neutral(sizes_of(block, one.input, inputs))
+        value[np.s_[0, :, 0] if value.ndim > 1 else 0] = 0  # the first query of the first example, or its keys
         more = {**inputs, one.input: value}
         lost = dark(block, weights, more)
         try:

@@ -1,4 +1,4 @@
-"""What a layer's further arguments mean: masks, biases and lengths, found by trying.
+"""What a layer's further arguments mean: masks, biases, lengths and offsets, found by trying.
 
 A mask has a name, a rank, a dtype and a polarity, and every library has its own. Here each that is usual is tried: the
 layer is called with a mask made so, and what it gives is held to the block with the same mask. Where nothing fits, the
@@ -8,7 +8,6 @@ layer may have a fault behind its mask. Then the way is taken that hides the mos
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -17,12 +16,16 @@ from attn_ref.block import Block
 from attn_ref.tap import record
 from attn_ref.trace.match import same, turned
 from attn_ref.trace.record import Trace
-from attn_ref.verbs.calling import Call, Inputs, arguments_of, hides, required
-from attn_ref.verbs.conventions import ADDED, FORMS, HIDING, POLARITIES, Convention, Run, With, scores_axes
-from attn_ref.verbs.lost import dark
+from attn_ref.verbs.calling import Call, arguments_of, hides
+from attn_ref.verbs.conventions import Convention, Run, With, sizes_of
+from attn_ref.verbs.kinds import FORMS, MEMORY, named_first, pairs, suggested
+from attn_ref.verbs.lost import at_tokens, dark
+from attn_ref.verbs.made import Inputs
 
 #: how much of a mask must be seen among the layer's values, where its output fits no way; 2 is all of it
 NEAR = 1.3
+#: inputs that hide what may be seen among the layer's values; one argument is one of them
+MASKS = ("attention_mask", "memory_mask")
 #: arguments that are no masks, by what their names begin with or hold
 OTHERS = (
     "training", "deterministic", "need_", "return_", "output_", "is_causal", "use_causal", "average", "past", "cache",
@@ -30,55 +33,19 @@ OTHERS = (
 )  # fmt: skip
 
 
-def forced(layer: Any, block: Block, said: str, call: Call) -> Iterator[tuple[str, Call]]:
-    """Ways to call a layer that must be given masks: with such that hide nothing, of every kind."""
-    rest = [name for name in required(layer)[len(getattr(call, "takes", ())) :] if hides(name)]
-    known = [name for name in HIDING if name in block.inputs]
-    if not rest or not known:
-        return
-    title = f"{said.partition(', ' + rest[0])[0]}, {' and '.join(rest)} always given"
-    for roles in product(known, repeat=len(rest)) if len(rest) <= 2 else [known[:1] * len(rest)]:
-        for form in ("b 1 t s", "b t s", "b s") if len(rest) > 1 else ("b 1 t s", "b s", "t s", "b t s"):
-            for meaning in POLARITIES:
-                every = [Convention(name, given, form, meaning) for name, given in zip(rest, roles, strict=True)]
-                yield title, With(call, every, block, rest)
-
-
-def candidates(layer: Any, block: Block, taken: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """(argument, input of the block) that may go together."""
+def candidates(layer: Any, block: Block, taken: Sequence[str], given: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """(argument, input of the block) that may go together; ``given``: the input that an argument was given."""
+    both = {"attention_mask", "memory_mask"} <= {*block.inputs}
     for argument in arguments_of(layer, every=True):
         name = argument.lower()
-        if argument in taken or any(name.startswith(o) or o in name for o in OTHERS):
+        if argument in taken:
             continue
-        for given in block.inputs:
-            memory = "memory" in given
-            if given in (*HIDING, *ADDED) and memory == any(
-                w in name for w in ("memory", "encoder", "cross", "context")
-            ):
-                yield argument, given
-
-
-def probe_of(kind: str, shape: Sequence[int], seed: int) -> np.ndarray:
-    """A mask that hides two keys of five, never the first, or a bias; the place decides nothing."""
-    values = np.random.default_rng([seed, *shape]).uniform(-1, 1, shape)
-    if kind in ADDED:
-        return values * 2
-    keep = np.asarray(values > -0.2)
-    keep[..., 0] = True
-    if keep.shape[2] == keep.shape[3]:
-        keep[..., range(keep.shape[2]), range(keep.shape[2])] = True
-    return keep
-
-
-def ordered(argument: str, given: str) -> Iterator[tuple[str, str]]:
-    """(form, meaning), those first that the argument's name suggests."""
-    name = argument.lower()
-    forms = list(FORMS)
-    if "key_padding" in name or "padding" in name or name in ("valid", "lengths"):
-        forms.sort(key=lambda form: form not in ("b s", "b 1 1 s"))
-    for form in forms:
-        for meaning in ("it is added",) if given in ADDED else POLARITIES:
-            yield form, meaning
+        other = any(name.startswith(o) or o in name for o in OTHERS)
+        far = any(word in name for word in MEMORY)
+        inputs = named_first(argument, block)
+        for one in sorted(inputs, key=lambda x: x != given.get(argument)):
+            if suggested(argument, one) or (not other and not (both and far and "memory" not in one)):
+                yield argument, one
 
 
 def find(
@@ -89,15 +56,19 @@ def find(
     base = call.call if isinstance(call, With) else call
     taken = arguments_of(layer)[: len(getattr(call, "takes", ()))]
     taken += [name for name, x in getattr(base, "always", {}).items() if x is not None]
+    now: Sequence[Convention] = getattr(call, "conventions", ())
     fit: list[Convention] = []
     near: list[Convention] = []
     odd: list[Convention] = []
-    for argument, given in candidates(layer, block, taken):
+    for argument, given in candidates(layer, block, taken, {c.argument: c.input for c in now}):
+        if any(c.argument == argument and "bias" not in (c.input, given) for c in fit):
+            continue  # it is a mask, or lengths, or positions: a mask that is added may be a bias as well
         tell(f"looking for what {argument} means")
-        others = [c for c in getattr(call, "conventions", ()) if c.argument != argument]
+        others = [c for c in now if c.argument != argument]
         how, convention = meant(run, block, weights, inputs, base, argument, given, others)
         if convention:
             {"fits": fit, "comes near": near}.get(how, odd).append(convention)
+    near = [c for i, c in enumerate(near) if c.argument not in {x.argument for x in [*fit, *near[:i]]}]
     # what changes nothing, or means nothing that is known, is a fault where the layer has no other mask
     return fit + near if fit or near else odd[:1]
 
@@ -108,50 +79,100 @@ def meant(
 ) -> tuple[str, Convention | None]:  # fmt: skip
     """What one argument means, and how well that fits; None if it is no such input. ``others`` must be given too."""
     must = [c.argument for c in others]
-    sizes = scores_axes(block, given, inputs)
+    sizes = sizes_of(block, given, inputs)
     plain = block(weights, **inputs)
-    wants: dict[tuple[int, ...], np.ndarray] = {}
+    wants: dict[bytes, np.ndarray] = {}
     near: dict[Convention, float] = {}
     deaf: Convention | None = None
-    for form, meaning in ordered(argument, given):
+    for form, meaning in pairs(argument, given, block):
         convention = Convention(argument, given, form, meaning)
-        value = probe_of(given, convention.canonical(sizes), 7)
+        value = convention.probe(sizes, 7)
         more = {**inputs, given: value}
         try:
             _, outputs = run(With(call, [convention, *others], block, must), more, 0)
         except Exception:  # the layer does not take it so
             continue
-        if value.shape not in wants:
-            wants[value.shape] = block(weights, **more)
-        if any(fits(y, wants[value.shape], real(value, form)) for y in outputs):
+        key = repr(value.shape).encode() + value.tobytes()
+        if key not in wants:
+            wants[key] = block(weights, **more)
+        if fits([wants[key]], plain, block, None):
+            continue  # it changes nothing in the block, so it tells nothing
+        if fits(outputs, wants[key], block, real(block, convention, more)):
             return "fits", convention
-        if any(fits(y, plain, None) for y in outputs):
+        if fits(outputs, plain, block, None):
             deaf = deaf or convention
-        elif given in HIDING:
+        elif given in MASKS:
             trace, _ = run(With(call, [convention, *others], block, must), more)
             near[convention] = hidden(trace, value, block, weights, more)
     best = max(near, key=lambda c: near[c], default=None)
     if best and near[best] > NEAR:
         return "comes near", best
-    if given not in HIDING or not hides(argument):
+    if given not in MASKS or not hides(argument):
         return "is none", None
     return ("is another", best) if best else ("changes nothing", deaf)
 
 
-def real(value: np.ndarray, form: str) -> np.ndarray | None:
-    """The tokens (b, t) that are none of padding, where a mask says so of each token; None where it does not."""
-    if value.dtype != bool or form not in ("b s", "b 1 1 s"):
+def misread(
+    run: Run, block: Block, weights: Mapping[str, np.ndarray], inputs: Inputs, call: With, known: Convention
+) -> str | None:
+    """Which other forms of a mask the layer takes, and hides something else than it says; None if there are none."""
+    if known.input not in MASKS or known.form not in FORMS:
         return None
-    return np.asarray(value[:, 0, 0])
+    sizes = sizes_of(block, known.input, inputs)
+    others = [c for c in call.conventions if c.argument != known.argument]
+    wrong = []
+    for form in FORMS:
+        one = Convention(known.argument, known.input, form, known.meaning)
+        value = one.probe(sizes, 7)
+        more = {**inputs, known.input: value}
+        try:
+            _, outputs = run(With(call.call, [one, *others], block, call.needed), more, 0)
+        except Exception:  # the layer does not take it so
+            continue
+        if not fits(outputs, block(weights, **more), block, real(block, one, more)):
+            part = next(
+                (
+                    said
+                    for said, x in partly(value)
+                    if fits(outputs, block(weights, **{**more, known.input: x}), block, None)
+                ),
+                "",
+            )
+            wrong.append(f"({', '.join(form.replace('(b h)', 'b·h').split())}){part}")
+    if not wrong:
+        return None
+    return f"{known.argument} is also taken as {', '.join(wrong)}, and then hides something else than it says"
 
 
-def fits(got: np.ndarray, want: np.ndarray, tokens: np.ndarray | None) -> bool:
-    """Is it the same, at the real ``tokens`` alone where they are told?"""
-    for x in turned(got, want.shape) if got.size == want.size else ():
-        if same(x, want):
-            return True
-        if tokens is not None and tokens.shape == want.shape[:2] and same(x[tokens], want[tokens]):
-            return True
+def partly(value: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    """(in words, a part of a mask that a layer may take for all of it)."""
+    for axis, name in enumerate(("example", "head", "query")):
+        if value.shape[axis] > 1:
+            yield f" of which the first {name} counts for all", value.take([0], axis)
+            yield f" of which the last {name} counts for all", value.take([-1], axis)
+
+
+def real(block: Block, one: Convention, inputs: Inputs) -> np.ndarray | None:
+    """The tokens (b, t) that are none of padding, where an input says so of each token; None where it does not."""
+    sizes = sizes_of(block, one.input, inputs)
+    value = np.asarray(inputs[one.input])
+    if one.input not in (*MASKS, "key_lengths") or "memory" in one.input or sizes["s"] != sizes["t"]:
+        return None
+    if value.ndim == 1:
+        return np.asarray(np.arange(sizes["s"]) < value[:, None])
+    return np.asarray(value[:, 0, 0]) if value.shape == (sizes["b"], 1, 1, sizes["s"]) else None
+
+
+def fits(outputs: Sequence[np.ndarray], want: np.ndarray, block: Block, tokens: np.ndarray | None) -> bool:
+    """Is one of them the same, at the real ``tokens`` alone where they are told?"""
+    for got in outputs:
+        for x in turned(got, want.shape) if got.size == want.size else ():
+            if same(x, want):
+                return True
+            if tokens is not None:
+                real, ours = (at_tokens(y, block.output_axes, tokens) for y in (x, want))
+                if same(real, ours):
+                    return True
     return False
 
 
@@ -189,7 +210,7 @@ def masked_inputs(
     if not turn:
         return dict(inputs)
     one = conventions[turn - 1]
-    value = probe_of(one.input, one.canonical(scores_axes(block, one.input, inputs)), seed)
+    value = one.probe(sizes_of(block, one.input, inputs), seed)
     more = {**inputs, one.input: value}
     if dark(block, weights, more).any():
         return dict(inputs)

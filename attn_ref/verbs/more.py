@@ -57,7 +57,7 @@ def try_more(
             inputs = with_own(block, inputs, bias) if bias else inputs
         dtype = "float32" if traced.narrow else "float64"
         right = Truth(block, weights, inputs, dtype, runs=RUNS if traced.narrow else 3)
-        tokens = next((real(inputs[c.input], c.form) for c in hiding if c.input in inputs), None)
+        tokens = next((real(block, c, inputs) for c in hiding if c.input in inputs), None)
         found = nearest(values, right)
         if tokens is not None and found > LIMIT[dtype]:
             found = nearest(values, right, tokens)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +13,9 @@ from attn_ref.trace.faults import Fault, faults
 from attn_ref.trace.flow import following
 from attn_ref.trace.record import Trace
 from attn_ref.trace.search import Attempt, Search
-from attn_ref.verbs.calling import Call, Inputs, first_inputs, fixed_sizes, ways
-from attn_ref.verbs.masks import forced
+from attn_ref.verbs.calling import Call, bare_ways, first_inputs, fixed_sizes, ways
+from attn_ref.verbs.filled import alike, forced
+from attn_ref.verbs.made import Inputs
 from attn_ref.verbs.tracers import TRACERS, NotATarget, tracers_of
 from attn_ref.verbs.weights import SHUFFLED, snapped, wiring
 
@@ -86,9 +87,7 @@ def wired(runner: Runner, block: Block, inputs: Inputs, call: Call | None, tell:
     """What every way of calling gives, the best first: the run, its faults, the search, and how it was called."""
     errors: dict[str, str] = {}
     tried: list[Wired] = []
-    usual = list(ways(block, inputs, runner.layer, runner.tracer.CHANNELS_LAST))
-    usual += [one for said, way in usual for one in forced(runner.layer, block, said, way)]
-    for said, way in [("as you say", call)] if call else usual:
+    for said, way in [("as you say", call)] if call else every_way(runner, block, inputs):
         try:
             traced, values = runner(way, inputs)
             _, twice = runner(way, inputs, 0)
@@ -115,6 +114,14 @@ def wired(runner: Runner, block: Block, inputs: Inputs, call: Call | None, tell:
     return sorted(tried, key=lambda one: (-one.best.met, len(one.faults)))
 
 
+def every_way(runner: Runner, block: Block, inputs: Inputs) -> Iterator[tuple[str, Call]]:
+    """The usual ways to call a layer, then those that give it what else it must have."""
+    asked = block, inputs, runner.layer, runner.tracer.CHANNELS_LAST
+    yield from ways(*asked)
+    for said, way in bare_ways(*asked):
+        yield from forced(runner, runner.layer, block, inputs, said, way)
+
+
 def unmerged(one: Wired) -> Wired | None:
     """The same where heads are never merged: the projection takes heads and widths as two axes. None if it is not so.
 
@@ -129,8 +136,3 @@ def unmerged(one: Wired) -> Wired | None:
     found = wiring(best, snapped(best.weights, own)[0], own)
     # heads that are merged inside out are the block with other weights, and a fault all the same
     return None if any(SHUFFLED in said for said in found.values()) else Wired(best, [], search, one.said, one.call)
-
-
-def alike(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> bool:
-    """Is all that came out the same?"""
-    return len(a) == len(b) and all(np.array_equal(x, y, equal_nan=True) for x, y in zip(a, b, strict=True))

@@ -1,0 +1,166 @@
+"""What a layer must be given besides a block's first inputs: found by trying, one argument after another.
+
+An argument may be given an input of the block that changes nothing, in each form and meaning, or what is made for the
+call, such as the angles of rotary positions. All of these for all arguments would be far too many calls. But a layer
+that is called wrongly raises, and it raises the later the more of its arguments are right: so one argument after the
+other is changed as long as the layer comes farther.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import product
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from attn_ref.block import Block
+from attn_ref.verbs.calling import Always, Call, function_of, more_needed
+from attn_ref.verbs.conventions import Convention, Run, With, sizes_of
+from attn_ref.verbs.kinds import named_first, pairs, suggested
+from attn_ref.verbs.made import ANGLE_FORMS, ANGLES, Counted, Inputs, New, Turning, fresh, turn_of
+
+#: layers that must be given more are not called, and the arguments are gone through so often
+MOST, ROUNDS = 5, 3
+#: other ways that are tried where something runs, if they give other results
+TRIES = 6
+#: parts of names that suggest positions
+POSITIONS = ("pos", "offset", "start")
+#: (where a call raised, None if it did not; what came out)
+Came = tuple[tuple[int, ...] | None, list[np.ndarray]]
+
+
+def forced(run: Run, layer: Any, block: Block, inputs: Inputs, said: str, call: Call) -> Iterator[tuple[str, Call]]:
+    """(how it is said, call): ways to call a layer that must be given more, with what changes nothing."""
+    rest = more_needed(block, layer, call)
+    if not 0 < len(rest) <= MOST:
+        return
+    every = {name: fillings(layer, block, inputs, name) for name in rest}
+    come: dict[tuple[int, ...], Came] = {}
+
+    def made(state: Sequence[int]) -> tuple[str, Call]:
+        return filled(block, said, call, {name: every[name][i] for name, i in zip(rest, state, strict=True)})
+
+    def came(state: Sequence[int]) -> Came:
+        if tuple(state) not in come:
+            come[tuple(state)] = tried(run, made(state)[1], inputs)
+        return come[tuple(state)]
+
+    state = farthest(came, [len(every[name]) for name in rest])
+    if state is None:
+        return
+    yield made(state)
+    found = [state]
+    for one in others(state, [every[name] for name in rest]):
+        if len(found) > TRIES:
+            return
+        where, outputs = came(one)
+        if where is None and not any(alike(outputs, came(other)[1]) for other in found):
+            found.append(one)
+            yield made(one)
+
+
+def others(state: Sequence[int], every: Sequence[Sequence[Any]]) -> Iterator[list[int]]:
+    """What else the arguments may be given where something runs: with other polarities, then one in another form.
+
+    A mask that hides nothing hides everything in the other polarity.
+    """
+    kinds = [[i for i, one in enumerate(options) if type(one) is type(options[at])]
+             for at, options in zip(state, every, strict=True)]  # fmt: skip
+    turned = [
+        [i for i in sort if getattr(options[i], "form", "") == getattr(options[at], "form", "")]
+        for at, sort, options in zip(state, kinds, every, strict=True)
+    ]
+    yield from map(list, product(*turned))
+    for at, sort in enumerate(kinds):
+        yield from ([*state[:at], i, *state[at + 1 :]] for i in sort)
+
+
+def farthest(came: Callable[[Sequence[int]], Came], counts: Sequence[int]) -> list[int] | None:
+    """What each argument is given, by number, so that the layer runs; None if it does not."""
+    state = [0] * len(counts)
+    best, _ = came(state)
+    for _ in range(ROUNDS):
+        before = list(state)
+        for at, count in enumerate(counts):
+            for i in range(count):
+                if best is None:
+                    return state
+                other = [*state[:at], i, *state[at + 1 :]]
+                where, _ = came(other)
+                if where is None or where > best:
+                    best, state = where, other
+        if state == before:
+            break
+    return state if best is None else None
+
+
+def tried(run: Run, call: Call, inputs: Inputs) -> Came:
+    """Where a call raised, None if it did not, and what came out."""
+    try:
+        _, outputs = run(call, inputs, 0)
+    except Exception as error:
+        return reached(error.__traceback__), []
+    return (None, outputs) if outputs else ((), [])
+
+
+def reached(trail: TracebackType | None) -> tuple[int, ...]:
+    """The numbers of the lines at which an error came up, the caller's first: the greater, the later."""
+    found = []
+    while trail is not None:
+        found.append(trail.tb_lineno)
+        trail = trail.tb_next
+    return tuple(found)
+
+
+def alike(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> bool:
+    """Is all that came out the same?"""
+    return len(a) == len(b) and all(np.array_equal(x, y, equal_nan=True) for x, y in zip(a, b, strict=True))
+
+
+def fillings(layer: Any, block: Block, inputs: Inputs, argument: str) -> list[Any]:
+    """What an argument may be given, the most probable by its name first: conventions, or what is given as it is."""
+    if (cls := fresh(function_of(layer)).get(argument)) is not None:
+        return [New(cls)]
+    name = argument.lower()
+    found: list[tuple[bool, Any]] = [(False, None)]
+    seen: set[Any] = set()
+    for given in named_first(argument, block):
+        sizes = sizes_of(block, given, inputs)
+        for form, meaning in pairs(argument, given, block):
+            one = Convention(argument, given, form, meaning)
+            value = one.arrange(one.neutral(sizes), sizes)
+            if (key := looks(value)) not in seen:
+                seen.add(key)
+                found.append((suggested(argument, given), one))
+    if turn_of(block) is not None:
+        found += [
+            (any(word in name for word in words), Turning(block, what, form))
+            for what, words in ANGLES.items()
+            for form in ANGLE_FORMS
+        ]
+    if "query_offset" not in block.inputs and "positions" not in block.inputs:
+        positions = [Counted(block, form) for form in ("b t", "t", "1 t")]
+        found += [(any(word in name for word in POSITIONS), one) for one in (*positions, 0)]
+    found += [(False, one) for one in (False, True)]
+    found += [(False, value) for key, value in block.fields().items() if type(value) is int]
+    return [one for _, one in sorted(found, key=lambda pair: not pair[0])]
+
+
+def looks(value: Any) -> Any:
+    """What makes two values the same to a layer."""
+    if not isinstance(value, np.ndarray):
+        return type(value), value
+    return value.dtype.str, value.shape, value.tobytes()
+
+
+def filled(block: Block, said: str, call: Call, chosen: Mapping[str, Any]) -> tuple[str, Call]:
+    """A call with what its further arguments are given, and how it is said."""
+    conventions = [one for one in chosen.values() if isinstance(one, Convention)]
+    fixed = {name: one for name, one in chosen.items() if not isinstance(one, Convention)}
+    told = "".join(f", {name}={one}" for name, one in fixed.items())
+    masks = [one.argument for one in conventions]
+    base = Always(call, {**getattr(call, "always", {}), **fixed}) if fixed else call
+    title = f"{said}{told}" + (f", {' and '.join(masks)} always given" if masks else "")
+    return title, With(base, conventions, block, masks) if masks else base
