@@ -131,6 +131,8 @@ KINDS: Mapping[str, Kind] = {
 }  # fmt: skip
 #: those that hide keys, so that a query may have nothing to attend to
 HIDING = ("attention_mask", "memory_mask", "key_lengths")
+#: those that are added to the scores
+ADDED = ("bias",)
 #: parts of names that suggest what belongs to the memory
 MEMORY = ("memory", "encoder", "cross", "context", "src")
 

@@ -18,7 +18,7 @@ from attn_ref.trace.match import same, turned
 from attn_ref.trace.record import Trace
 from attn_ref.verbs.calling import Call, arguments_of, hides
 from attn_ref.verbs.conventions import Convention, Run, With, sizes_of
-from attn_ref.verbs.kinds import FORMS, MEMORY, named_first, pairs, suggested
+from attn_ref.verbs.kinds import MEMORY, named_first, pairs, suggested
 from attn_ref.verbs.lost import at_tokens, dark
 from attn_ref.verbs.made import Inputs
 
@@ -26,6 +26,8 @@ from attn_ref.verbs.made import Inputs
 NEAR = 1.3
 #: inputs that hide what may be seen among the layer's values; one argument is one of them
 MASKS = ("attention_mask", "memory_mask")
+#: forms that are one mask to who broadcasts
+ALIGNED = ("b 1 t s", "t s", "b 1 1 s", "1 1 t s", "b h t s")
 #: arguments that are no masks, by what their names begin with or hold
 OTHERS = (
     "training", "deterministic", "need_", "return_", "output_", "is_causal", "use_causal", "average", "past", "cache",
@@ -116,12 +118,12 @@ def misread(
     run: Run, block: Block, weights: Mapping[str, np.ndarray], inputs: Inputs, call: With, known: Convention
 ) -> str | None:
     """Which other forms of a mask the layer takes, and hides something else than it says; None if there are none."""
-    if known.input not in MASKS or known.form not in FORMS:
+    if known.input not in MASKS or known.form not in ALIGNED:
         return None
     sizes = sizes_of(block, known.input, inputs)
     others = [c for c in call.conventions if c.argument != known.argument]
     wrong = []
-    for form in FORMS:
+    for form in ALIGNED:
         one = Convention(known.argument, known.input, form, known.meaning)
         value = one.probe(sizes, 7)
         more = {**inputs, known.input: value}

@@ -18,8 +18,8 @@ from attn_ref.tap import record
 from attn_ref.trace.match import hides, same, turned
 from attn_ref.trace.options import alternatives, rebuilt
 from attn_ref.trace.record import Line, Trace
-from attn_ref.verbs.calling import Inputs
-from attn_ref.verbs.conventions import ADDED
+from attn_ref.verbs.kinds import ADDED
+from attn_ref.verbs.made import Inputs
 
 #: taps before which a bias is added
 BEFORE = ("scores", "capped")
