@@ -29,8 +29,12 @@ class Convention:
     meaning: str
 
     def __str__(self) -> str:
-        axes = ", ".join(self.form.replace("(b h)", "b·h").split()) if self.form else "one number"
-        return f"{self.argument}: {self.input} ({axes}), {self.means.words}"
+        return f"{self.argument}: {self.input} ({self.axes}), {self.means.words}"
+
+    @property
+    def axes(self) -> str:
+        """The form in words."""
+        return ", ".join(self.form.replace("(b h)", "b·h").split()) or "one number"
 
     @property
     def kind(self) -> Kind:

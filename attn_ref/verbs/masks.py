@@ -8,6 +8,7 @@ layer may have a fault behind its mask. Then the way is taken that hides the mos
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,13 +19,13 @@ from attn_ref.trace.match import same, turned
 from attn_ref.trace.record import Trace
 from attn_ref.verbs.calling import Call, arguments_of, hides
 from attn_ref.verbs.conventions import Convention, Run, With, sizes_of
-from attn_ref.verbs.kinds import MEMORY, named_first, pairs, suggested
+from attn_ref.verbs.kinds import HIDING, MEMORY, Sizes, named_first, pairs, suggested
 from attn_ref.verbs.lost import at_tokens, dark
 from attn_ref.verbs.made import Inputs
 
 #: how much of a mask must be seen among the layer's values, where its output fits no way; 2 is all of it
 NEAR = 1.3
-#: inputs that hide what may be seen among the layer's values; one argument is one of them
+#: inputs that are masks
 MASKS = ("attention_mask", "memory_mask")
 #: forms that are one mask to who broadcasts
 ALIGNED = ("b 1 t s", "t s", "b 1 1 s", "1 1 t s", "b h t s")
@@ -103,13 +104,13 @@ def meant(
             return "fits", convention
         if fits(outputs, plain, block, None):
             deaf = deaf or convention
-        elif given in MASKS:
+        elif given in HIDING:
             trace, _ = run(With(call, [convention, *others], block, must), more)
-            near[convention] = hidden(trace, value, block, weights, more)
+            near[convention] = hidden(trace, kept(value, sizes), block, weights, more)
     best = max(near, key=lambda c: near[c], default=None)
     if best and near[best] > NEAR:
         return "comes near", best
-    if given not in MASKS or not hides(argument):
+    if given not in HIDING or not hides(argument):
         return "is none", None
     return ("is another", best) if best else ("changes nothing", deaf)
 
@@ -122,47 +123,47 @@ def misread(
         return None
     sizes = sizes_of(block, known.input, inputs)
     others = [c for c in call.conventions if c.argument != known.argument]
-    wrong = []
-    for form in ALIGNED:
-        one = Convention(known.argument, known.input, form, known.meaning)
+    wrong: dict[str, list[str]] = {}
+    for form in (known.form, *ALIGNED):
+        one = replace(known, form=form)
         value = one.probe(sizes, 7)
         more = {**inputs, known.input: value}
         try:
             _, outputs = run(With(call.call, [one, *others], block, call.needed), more, 0)
         except Exception:  # the layer does not take it so
             continue
-        if not fits(outputs, block(weights, **more), block, real(block, one, more)):
-            part = next(
-                (
-                    said
-                    for said, x in partly(value)
-                    if fits(outputs, block(weights, **{**more, known.input: x}), block, None)
-                ),
-                "",
-            )
-            wrong.append(f"({', '.join(form.replace('(b h)', 'b·h').split())}){part}")
-    if not wrong:
-        return None
-    return f"{known.argument} is also taken as {', '.join(wrong)}, and then hides something else than it says"
+        if fits(outputs, block(weights, **more), block, real(block, one, more)):
+            continue
+        if form == known.form:
+            return None  # it is not understood at all
+        wants = ((said, block(weights, **{**more, known.input: x})) for said, x in partly(value))
+        part = next((f", of which {said} counts for all" for said, y in wants if fits(outputs, y, block, None)), "")
+        wrong.setdefault(part, []).append(f"({one.axes})")
+    told = "; ".join(f"{' and '.join(forms)}{part}" for part, forms in wrong.items())
+    return f"{known.argument} is also taken as {told}, and hides something else than the block then" if told else None
 
 
 def partly(value: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
     """(in words, a part of a mask that a layer may take for all of it)."""
     for axis, name in enumerate(("example", "head", "query")):
         if value.shape[axis] > 1:
-            yield f" of which the first {name} counts for all", value.take([0], axis)
-            yield f" of which the last {name} counts for all", value.take([-1], axis)
+            yield f"the first {name}", value.take([0], axis)
+            yield f"the last {name}", value.take([-1], axis)
 
 
 def real(block: Block, one: Convention, inputs: Inputs) -> np.ndarray | None:
     """The tokens (b, t) that are none of padding, where an input says so of each token; None where it does not."""
     sizes = sizes_of(block, one.input, inputs)
     value = np.asarray(inputs[one.input])
-    if one.input not in (*MASKS, "key_lengths") or "memory" in one.input or sizes["s"] != sizes["t"]:
+    if one.input not in HIDING or "memory" in one.input or sizes["s"] != sizes["t"]:
         return None
-    if value.ndim == 1:
-        return np.asarray(np.arange(sizes["s"]) < value[:, None])
+    value = kept(value, sizes)
     return np.asarray(value[:, 0, 0]) if value.shape == (sizes["b"], 1, 1, sizes["s"]) else None
+
+
+def kept(value: np.ndarray, sizes: Sizes) -> np.ndarray:
+    """A mask (b, h, t, s) as it is, and lengths (b,) as one."""
+    return value if value.ndim > 1 else np.asarray(np.arange(sizes["s"]) < value[:, None])[:, None, None]
 
 
 def fits(outputs: Sequence[np.ndarray], want: np.ndarray, block: Block, tokens: np.ndarray | None) -> bool:
@@ -183,10 +184,11 @@ def hidden(trace: Trace, keep: np.ndarray, block: Block, weights: Mapping[str, n
 
     Only places count that the block's other rules leave open.
     """
-    open_to = {name: x for name, x in inputs.items() if np.asarray(x).dtype != bool}
+    open_to = {name: x for name, x in inputs.items() if name not in HIDING}
     with record() as taps, np.errstate(all="ignore"):
         block(weights, **open_to)
-    seen = next((np.asarray(x.value) for name, x in taps.items() if name.rpartition(".")[2] == "weights"), None)
+    every = [np.asarray(x.value) for name, x in taps.items() if name.rpartition(".")[2] == "weights"]
+    seen = next((x for x in every if x.shape[-1] == keep.shape[-1]), None)  # own keys, or those of the memory
     if seen is None:
         return 0.0
     keep = np.broadcast_to(keep, seen.shape)
