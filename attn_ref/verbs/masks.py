@@ -19,7 +19,7 @@ from attn_ref.trace.match import same, turned
 from attn_ref.trace.record import Trace
 from attn_ref.verbs.calling import Call, arguments_of, hides
 from attn_ref.verbs.conventions import Convention, Run, With, sizes_of
-from attn_ref.verbs.kinds import HIDING, MEMORY, Sizes, named_first, pairs, suggested
+from attn_ref.verbs.kinds import ADDED, HIDING, MEMORY, Sizes, named_first, pairs, suggested
 from attn_ref.verbs.lost import at_tokens, dark
 from attn_ref.verbs.made import Inputs
 
@@ -60,6 +60,7 @@ def find(
     taken = arguments_of(layer)[: len(getattr(call, "takes", ()))]
     taken += [name for name, x in getattr(base, "always", {}).items() if x is not None]
     now: Sequence[Convention] = getattr(call, "conventions", ())
+    must = {c.argument for c in now}
     fit: list[Convention] = []
     near: list[Convention] = []
     odd: list[Convention] = []
@@ -68,25 +69,39 @@ def find(
             continue  # it is a mask, or lengths, or positions: a mask that is added may be a bias as well
         tell(f"looking for what {argument} means")
         others = [c for c in now if c.argument != argument]
-        how, convention = meant(run, block, weights, inputs, base, argument, given, others)
+        form = next((c.form for c in now if c.argument == argument), "none")
+        how, convention = meant(run, block, weights, inputs, base, argument, given, others, form)
         if convention:
             {"fits": fit, "comes near": near}.get(how, odd).append(convention)
-    near = [c for i, c in enumerate(near) if c.argument not in {x.argument for x in [*fit, *near[:i]]}]
-    # what changes nothing, or means nothing that is known, is a fault where the layer has no other mask
-    return fit + near if fit or near else odd[:1]
+    near = first_of_each(near, fit)
+    # what changes nothing, or means nothing that is known, is a fault where it must be given or there is no other mask
+    odd = first_of_each(odd, [*fit, *near])
+    return [*fit, *near, *[c for c in odd if c.argument in must or c.input in ADDED]] or odd[:1]
+
+
+def first_of_each(conventions: Sequence[Convention], known: Sequence[Convention]) -> list[Convention]:
+    """The first convention of each argument that is not known yet; a bias may be a mask as well."""
+    found: list[Convention] = []
+    for one in conventions:
+        if not any(c.argument == one.argument and one.input not in ADDED for c in [*known, *found]):
+            found.append(one)
+    return found
 
 
 def meant(
     run: Run, block: Block, weights: Mapping[str, np.ndarray], inputs: Inputs, call: Call, argument: str, given: str,
-    others: Sequence[Convention],
+    others: Sequence[Convention], form_given: str,
 ) -> tuple[str, Convention | None]:  # fmt: skip
-    """What one argument means, and how well that fits; None if it is no such input. ``others`` must be given too."""
+    """What one argument means, and how well that fits; None if it is no such input.
+
+    ``others`` must be given too; ``form_given``: that in which the argument was given what changes nothing.
+    """
     must = [c.argument for c in others]
     sizes = sizes_of(block, given, inputs)
     plain = block(weights, **inputs)
     wants: dict[bytes, np.ndarray] = {}
     near: dict[Convention, float] = {}
-    deaf: Convention | None = None
+    deaf: list[Convention] = []
     for form, meaning in pairs(argument, given, block):
         convention = Convention(argument, given, form, meaning)
         value = convention.probe(sizes, 7)
@@ -103,16 +118,19 @@ def meant(
         if fits(outputs, wants[key], block, real(block, convention, more)):
             return "fits", convention
         if fits(outputs, plain, block, None):
-            deaf = deaf or convention
+            deaf.append(convention)
+        elif given in ADDED:
+            near.setdefault(convention, 0.0)
         elif given in HIDING:
             trace, _ = run(With(call, [convention, *others], block, must), more)
             near[convention] = hidden(trace, kept(value, sizes), block, weights, more)
     best = max(near, key=lambda c: near[c], default=None)
-    if best and near[best] > NEAR:
+    as_given = [c for c in deaf if c.form == form_given]
+    if best and near[best] > NEAR and not as_given:
         return "comes near", best
-    if given not in HIDING or not hides(argument):
+    if not (given in HIDING and hides(argument)) and not (given in ADDED and suggested(argument, given)):
         return "is none", None
-    return ("is another", best) if best else ("changes nothing", deaf)
+    return ("is another", best) if best and not as_given else ("changes nothing", next(iter([*as_given, *deaf]), None))
 
 
 def misread(
