@@ -116,6 +116,8 @@ def plain_ways(block: Block, inputs: Inputs, layer: Any, last: bool) -> Iterator
         yield f"layer({first}){title}", in_turn([first], layout)
         if attends and asked < 2:
             yield f"layer({', '.join(parts(layer))}){title}", in_turn(parts(layer), layout)
+        for count in range(2, min(asked, 4)) if attends else ():  # what comes then may be something else
+            yield f"layer({', '.join(parts(layer)[:count])}){title}", in_turn(parts(layer)[:count], layout)
 
 
 #: flags of a call that make it causal

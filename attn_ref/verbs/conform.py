@@ -19,7 +19,7 @@ from attn_ref.trace.match import loosely
 from attn_ref.trace.options import instead
 from attn_ref.trace.record import Record
 from attn_ref.verbs.calling import Call, more_cases
-from attn_ref.verbs.conventions import With
+from attn_ref.verbs.conventions import Convention, With
 from attn_ref.verbs.gradients import held
 from attn_ref.verbs.lost import at_nothing
 from attn_ref.verbs.made import Inputs
@@ -139,18 +139,16 @@ def conventions(
     tell: Callable[[str], None],
 ) -> Call:  # fmt: skip
     """What the layer's further arguments mean, entered into the verdict; and the call that gives them."""
-    given = [c for c in getattr(call, "conventions", ()) if c.argument in call.needed]  # type: ignore[attr-defined]
     found = find(runner, runner.layer, verdict.block, weights, inputs, call, tell)
+    known = {c.argument: c for c in reversed(found)}
+    needed: Sequence[Convention] = getattr(call, "needed", ())
+    verdict.notes += [f"{c.argument} is given {c.input} that changes nothing: what it means was not found"
+                      for c in needed if c.argument not in known]  # fmt: skip
     if not found:
         return call
-    known = {c.argument for c in found}
     base = call.call if isinstance(call, With) else call
-    rest = [c for c in given if c.argument not in known]
-    making = With(base, [*found, *rest], verdict.block, [c.argument for c in given])
+    making = With(base, found, verdict.block, [known.get(c.argument, c) for c in needed])
     verdict.masks = [str(convention) for convention in found]
-    verdict.notes += [
-        f"{c.argument} was given {c.input} that changes nothing; what it means was not found" for c in rest
-    ]
     tell("trying other forms of masks")
     verdict.notes += [x for c in found if (x := misread(runner, verdict.block, weights, inputs, making, c))]
     if said := at_nothing(runner, verdict.block, weights, inputs, making, found):

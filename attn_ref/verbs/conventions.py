@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from attn_ref.block import Block
+from attn_ref.inputs import split_labels
 from attn_ref.trace.record import Trace
 from attn_ref.verbs.calling import Call
 from attn_ref.verbs.kinds import KINDS, Kind, Meaning, Sizes
@@ -71,15 +73,12 @@ class Convention:
 
 def laid(value: np.ndarray, labels: str, form: str) -> Any:
     """A value of the axes ``labels``, some of them 1, in those of ``form``; one number of Python where it has none."""
-    if form == "(b h) t s":
-        return value.reshape(-1, *value.shape[2:])
     if not form:
         return value.flat[0].item()
-    axes = form.split()
     for i, label in enumerate(labels):
-        value = value if label in axes else value.take([0], axis=i)
-    shape = iter([size for label, size in zip(labels, value.shape, strict=True) if label in axes])
-    return value.reshape([1 if label == "1" else next(shape) for label in axes])
+        value = value if label in form else value.take([0], axis=i)
+    size = dict(zip(labels, value.shape, strict=True)) | {"1": 1}
+    return value.reshape([prod(size[label] for label in axis.strip("()").split()) for axis in split_labels(form)])
 
 
 @dataclass
@@ -89,19 +88,20 @@ class With:
     call: Call
     conventions: Sequence[Convention]
     block: Block
-    #: of which arguments a value that changes nothing is given where there is none: the layer must have them
-    needed: Sequence[str] = ()
+    #: what the layer must have: a value that changes nothing, where there is none
+    needed: Sequence[Convention] = ()
 
     def __call__(self, inputs: Inputs) -> tuple[Sequence[Any], Mapping[str, Any]]:
         arguments, named = self.call(inputs)
-        sizes = {name: sizes_of(self.block, name, inputs) for name in {c.input for c in self.conventions}}
         extra: dict[str, Any] = {}
         for given in {c.input: None for c in self.conventions if c.input in inputs}:
-            one = spoken(self.conventions, given, inputs[given], sizes[given])
-            extra[one.argument] = one.arrange(inputs[given], sizes[given])
-        for c in self.conventions:
-            if c.argument in self.needed and c.argument not in extra:
-                extra[c.argument] = c.arrange(c.neutral(sizes[c.input]), sizes[c.input])
+            sizes = sizes_of(self.block, given, inputs)
+            one = spoken(self.conventions, given, inputs[given], sizes)
+            extra[one.argument] = one.arrange(inputs[given], sizes)
+        for one in self.needed:
+            if one.argument not in extra:
+                sizes = sizes_of(self.block, one.input, inputs)
+                extra[one.argument] = one.arrange(one.neutral(sizes), sizes)
         return arguments, {**named, **extra}
 
     @property

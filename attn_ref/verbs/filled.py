@@ -22,9 +22,11 @@ from attn_ref.verbs.kinds import named_first, pairs, suggested
 from attn_ref.verbs.made import ANGLE_FORMS, ANGLES, Counted, Inputs, New, Turning, fresh, turn_of
 
 #: layers that must be given more are not called, and the arguments are gone through so often
-MOST, ROUNDS = 5, 3
+MOST, ROUNDS = 5, 6
 #: other ways that are tried where something runs, if they give other results
 TRIES = 6
+#: the rank of what has no axes: a number runs everywhere
+LAST = 9
 #: parts of names that suggest positions
 POSITIONS = ("pos", "offset", "start")
 #: (where a call raised, None if it did not; what came out)
@@ -106,10 +108,10 @@ def tried(run: Run, call: Call, inputs: Inputs) -> Came:
 
 
 def reached(trail: TracebackType | None) -> tuple[int, ...]:
-    """The numbers of the lines at which an error came up, the caller's first: the greater, the later."""
+    """The instructions at which an error came up, the caller's first: the greater, the later."""
     found = []
     while trail is not None:
-        found.append(trail.tb_lineno)
+        found.append(trail.tb_lasti)
         trail = trail.tb_next
     return tuple(found)
 
@@ -120,11 +122,14 @@ def alike(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> bool:
 
 
 def fillings(layer: Any, block: Block, inputs: Inputs, argument: str) -> list[Any]:
-    """What an argument may be given, the most probable by its name first: conventions, or what is given as it is."""
+    """What an argument may be given, the most probable by its name first: conventions, or what is given as it is.
+
+    Of masks and lengths those of few axes come first: with too many a layer may run on, where too few are refused.
+    """
     if (cls := fresh(function_of(layer)).get(argument)) is not None:
         return [New(cls)]
     name = argument.lower()
-    found: list[tuple[bool, Any]] = [(False, None)]
+    inputs_of: list[tuple[tuple[bool, int], Any]] = []
     seen: set[Any] = set()
     for given in named_first(argument, block):
         sizes = sizes_of(block, given, inputs)
@@ -133,19 +138,20 @@ def fillings(layer: Any, block: Block, inputs: Inputs, argument: str) -> list[An
             value = one.arrange(one.neutral(sizes), sizes)
             if (key := looks(value)) not in seen:
                 seen.add(key)
-                found.append((suggested(argument, given), one))
+                inputs_of.append(((not suggested(argument, given), np.ndim(value) or LAST), one))
+    found = [(unlikely, one) for (unlikely, _), one in sorted(inputs_of, key=lambda pair: pair[0])]
     if turn_of(block) is not None:
         found += [
-            (any(word in name for word in words), Turning(block, what, form))
+            (not any(word in name for word in words), Turning(block, what, form))
             for what, words in ANGLES.items()
             for form in ANGLE_FORMS
         ]
-    if "query_offset" not in block.inputs and "positions" not in block.inputs:
-        positions = [Counted(block, form) for form in ("b t", "t", "1 t")]
-        found += [(any(word in name for word in POSITIONS), one) for one in (*positions, 0)]
-    found += [(False, one) for one in (False, True)]
-    found += [(False, value) for key, value in block.fields().items() if type(value) is int]
-    return [one for _, one in sorted(found, key=lambda pair: not pair[0])]
+    if not {"query_offset", "positions"} & {*block.inputs}:
+        positions = [*(Counted(block, form) for form in ("b t", "t", "1 t")), 0]
+        found += [(not any(word in name for word in POSITIONS), one) for one in positions]
+    found += [(True, one) for one in (None, False, True)]
+    found += [(True, value) for value in block.fields().values() if type(value) is int]
+    return [one for _, one in sorted(found, key=lambda pair: pair[0])]
 
 
 def looks(value: Any) -> Any:
@@ -163,4 +169,4 @@ def filled(block: Block, said: str, call: Call, chosen: Mapping[str, Any]) -> tu
     masks = [one.argument for one in conventions]
     base = Always(call, {**getattr(call, "always", {}), **fixed}) if fixed else call
     title = f"{said}{told}" + (f", {' and '.join(masks)} always given" if masks else "")
-    return title, With(base, conventions, block, masks) if masks else base
+    return title, With(base, [], block, conventions) if masks else base

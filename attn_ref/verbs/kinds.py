@@ -97,7 +97,8 @@ MASK = Kind(
 )  # fmt: skip
 BIAS = Kind(
     axes="bhts", meanings={"added": Meaning("it is added", lambda x, _: x)},
-    pairs=[(form, "added") for form in FORMS], neutral=lambda shape, _: np.zeros(shape),
+    pairs=[(form, "added") for form in (*FORMS, "h t s", "1 h t s", "(b h) 1 s")],
+    neutral=lambda shape, _: np.zeros(shape),
     probe=lambda shape, _, rng: rng.uniform(-1, 1, shape) * 2, names=("bias", "alibi"),
 )  # fmt: skip
 LENGTHS = Kind(

@@ -59,7 +59,7 @@ def find(
     base = call.call if isinstance(call, With) else call
     taken = arguments_of(layer)[: len(getattr(call, "takes", ()))]
     taken += [name for name, x in getattr(base, "always", {}).items() if x is not None]
-    now: Sequence[Convention] = getattr(call, "conventions", ())
+    now: Sequence[Convention] = getattr(call, "needed", ())
     must = {c.argument for c in now}
     fit: list[Convention] = []
     near: list[Convention] = []
@@ -96,7 +96,6 @@ def meant(
 
     ``others`` must be given too; ``form_given``: that in which the argument was given what changes nothing.
     """
-    must = [c.argument for c in others]
     sizes = sizes_of(block, given, inputs)
     plain = block(weights, **inputs)
     wants: dict[bytes, np.ndarray] = {}
@@ -107,7 +106,7 @@ def meant(
         value = convention.probe(sizes, 7)
         more = {**inputs, given: value}
         try:
-            _, outputs = run(With(call, [convention, *others], block, must), more, 0)
+            _, outputs = run(With(call, [convention], block, others), more, 0)
         except Exception:  # the layer does not take it so
             continue
         key = repr(value.shape).encode() + value.tobytes()
@@ -122,7 +121,7 @@ def meant(
         elif given in ADDED:
             near.setdefault(convention, 0.0)
         elif given in HIDING:
-            trace, _ = run(With(call, [convention, *others], block, must), more)
+            trace, _ = run(With(call, [convention], block, others), more)
             near[convention] = hidden(trace, kept(value, sizes), block, weights, more)
     best = max(near, key=lambda c: near[c], default=None)
     as_given = [c for c in deaf if c.form == form_given]
@@ -140,14 +139,13 @@ def misread(
     if known.input not in MASKS or known.form not in ALIGNED:
         return None
     sizes = sizes_of(block, known.input, inputs)
-    others = [c for c in call.conventions if c.argument != known.argument]
     wrong: dict[str, list[str]] = {}
     for form in (known.form, *ALIGNED):
         one = replace(known, form=form)
         value = one.probe(sizes, 7)
         more = {**inputs, known.input: value}
         try:
-            _, outputs = run(With(call.call, [one, *others], block, call.needed), more, 0)
+            _, outputs = run(With(call.call, [one], block, call.needed), more, 0)
         except Exception:  # the layer does not take it so
             continue
         if fits(outputs, block(weights, **more), block, real(block, one, more)):
