@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -202,6 +203,23 @@ def required(layer: Any) -> list[str]:
     if not told:
         return ["x"]
     return [p.name for p in told if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+
+
+@dataclass(frozen=True)
+class First:
+    """The inputs of the first case once more, to be given with what else the layer takes."""
+
+    given: Inputs
+    seed: int
+    styles: Mapping[str, str] = field(default_factory=dict)
+
+    def inputs(self) -> dict[str, np.ndarray]:
+        """The inputs by name."""
+        return dict(self.given)
+
+    def empty(self) -> bool:
+        """It never is."""
+        return False
 
 
 def more_cases(block: Block, call: Call, count: int, seed: int, fixed: Mapping[str, int]) -> Iterator[Case]:

@@ -10,15 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
 from attn_ref.block import Block
+from attn_ref.check.cases import Case
 from attn_ref.trace.match import loosely
 from attn_ref.trace.options import instead
 from attn_ref.trace.record import Record
-from attn_ref.verbs.calling import Call, more_cases
+from attn_ref.verbs.calling import Call, First, more_cases
 from attn_ref.verbs.conventions import Convention, With
 from attn_ref.verbs.gradients import held
 from attn_ref.verbs.lost import at_nothing
@@ -63,7 +65,8 @@ def conform(
     if verdict.ok:
         with loosely() if loose else nullcontext():
             making = conventions(verdict, runner, weights, inputs, making, tell)
-            given = more_cases(block, making, cases, seed, fixed)
+            first: list[Case | First] = [First(inputs, seed)] * len(verdict.masks)  # once with each of what was found
+            given = chain(first, more_cases(block, making, cases, seed, fixed))
             try_more(verdict, runner, making, weights, exact, given, cases, tell, own is not None)
         if verdict.ok and not loose:
             tell("comparing gradients")

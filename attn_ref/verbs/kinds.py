@@ -140,6 +140,8 @@ MEMORY = ("memory", "encoder", "cross", "context", "src")
 
 def suggested(argument: str, given: str) -> bool:
     """Does an argument's name suggest an input of the block?"""
+    if given not in KINDS:
+        return False
     name = argument.lower()
     far = any(word in name for word in MEMORY)
     return any(word in name for word in KINDS[given].names) and far == ("memory" in given)

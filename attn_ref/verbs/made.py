@@ -21,6 +21,10 @@ class Made:
     def __call__(self, inputs: Inputs) -> Any:
         raise NotImplementedError
 
+    def known(self, inputs: Inputs) -> list[np.ndarray]:
+        """Values of the block that are known to who is given it."""
+        return []
+
 
 @dataclass(frozen=True)
 class New(Made):
@@ -76,14 +80,18 @@ class Turning(Made):
     form: str = "b t d"
 
     def __call__(self, inputs: Inputs) -> Any:
-        b, t = inputs[next(iter(self.block.inputs))].shape[:2]
-        turn = turn_of(self.block)
-        angles = np.arange(t)[:, None] * turn.base ** (-np.arange(0, turn.r, 2) / turn.r) / turn.scaling
+        b = len(inputs[next(iter(self.block.inputs))])
+        turn, (angles,) = turn_of(self.block), self.known(inputs)
         if "d" in self.form:
             angles = np.tile(angles, 2) if turn.pairing == "half" else np.repeat(angles, 2, -1)
         cos, sin = (placed(f(angles), self.form.replace("f", "d"), b) for f in (np.cos, np.sin))
         made = {"(cos, sin)": (cos, sin), "cos": cos, "sin": sin, "e^i·angle": cos + 1j * sin}
         return made[self.what] if self.what in made else placed(angles, self.form.replace("f", "d"), b)
+
+    def known(self, inputs: Inputs) -> list[np.ndarray]:
+        """The angles (t, features / 2)."""
+        t, turn = inputs[next(iter(self.block.inputs))].shape[1], turn_of(self.block)
+        return [np.arange(t)[:, None] * turn.base ** (-np.arange(0, turn.r, 2) / turn.r) / turn.scaling]
 
     def __str__(self) -> str:
         form = ", ".join(self.form.split()).replace("f", "d/2")

@@ -71,6 +71,8 @@ def find(
         others = [c for c in now if c.argument != argument]
         form = next((c.form for c in now if c.argument == argument), "none")
         how, convention = meant(run, block, weights, inputs, base, argument, given, others, form)
+        if how != "fits" and not suggested(argument, given) and any(suggested(argument, x) for x in block.inputs):
+            continue  # what is wrong with it is told of what its name says
         if convention:
             {"fits": fit, "comes near": near}.get(how, odd).append(convention)
     near = first_of_each(near, fit)

@@ -13,7 +13,7 @@ from attn_ref.tap import Tapped
 from attn_ref.trace.faults import faults
 from attn_ref.trace.match import same, turned
 from attn_ref.trace.search import Search
-from attn_ref.verbs.calling import Call
+from attn_ref.verbs.calling import Call, First
 from attn_ref.verbs.conventions import Convention
 from attn_ref.verbs.lost import at_tokens, dark, says_at
 from attn_ref.verbs.masks import masked_inputs, real
@@ -25,7 +25,7 @@ from attn_ref.verbs.wired import Runner
 
 def try_more(
     verdict: Verdict, runner: Runner, call: Call, weights: dict[str, np.ndarray], exact: bool,
-    given: Iterator[Case], count: int, tell: Callable[[str], None], own: bool,
+    given: Iterator[Case | First], count: int, tell: Callable[[str], None], own: bool,
 ) -> None:  # fmt: skip
     """More cases with the weights that were found: values of the output, and where one differs the place.
 

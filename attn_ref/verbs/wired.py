@@ -11,11 +11,11 @@ import numpy as np
 from attn_ref.block import Block
 from attn_ref.trace.faults import Fault, faults
 from attn_ref.trace.flow import following
-from attn_ref.trace.record import Trace
+from attn_ref.trace.record import Record, Trace
 from attn_ref.trace.search import Attempt, Search
 from attn_ref.verbs.calling import Call, bare_ways, first_inputs, fixed_sizes, ways
 from attn_ref.verbs.filled import alike, forced
-from attn_ref.verbs.made import Inputs
+from attn_ref.verbs.made import Inputs, Made
 from attn_ref.verbs.tracers import TRACERS, NotATarget, tracers_of
 from attn_ref.verbs.weights import SHUFFLED, snapped, wiring
 
@@ -35,6 +35,9 @@ class Runner:
         arguments, named = call(inputs)
         with following():
             traced = self.tracer.trace(self.layer, arguments, named, *limit)
+        made = [x for x in getattr(call, "always", {}).values() if isinstance(x, Made)]
+        known = [value for x in made for value in x.known(inputs)]
+        traced.records[:0] = [Record(-1, "given", value, None) for value in known]
         return traced, self.tracer.outputs(traced.output)
 
 
