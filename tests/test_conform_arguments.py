@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 import attn_ref as ar
@@ -219,3 +220,20 @@ def test_a_form_of_a_mask_that_is_misread_is_told() -> None:
     assert note.startswith("mask is also taken as (b, 1, t, s)")
     assert "of which the last query counts for all" in note
     assert not [note for note in ar.conform(Masked(), block(), cases=4).notes if "also taken" in note]
+
+
+def test_a_number_that_is_an_option_of_the_block() -> None:
+    random = np.random.default_rng(0)
+    q_w, k_w, v_w, out_w = (random.normal(size=(WIDTH, WIDTH)) for _ in range(4))
+
+    def attention(x: Any, n_head: int, mask: Any) -> Any:
+        q, k, v = (np.stack(np.split(x @ w, n_head, -1), 1) for w in (q_w, k_w, v_w))
+        scores = q @ k.swapaxes(-1, -2) / np.sqrt(q.shape[-1]) + mask
+        weights = np.exp(scores - scores.max(-1, keepdims=True))
+        y = (weights / weights.sum(-1, keepdims=True)) @ v
+        return y.transpose(0, 2, 1, 3).reshape(x.shape) @ out_w
+
+    verdict = ar.conform(attention, block(use_bias=False, output_bias=False), cases=4)
+    assert verdict.ok, str(verdict)
+    assert verdict.call == "layer(query), n_head=3, mask always given"
+    assert verdict.masks[0] == "mask: attention_mask (b, 1, t, s), 0 means keep, −∞ drop: it is added"

@@ -21,16 +21,12 @@ SHOWN = {
     "Cached": "an empty object of the user's class", "GptOss": "sinks", "NonLocalPooled": "a batch norm",
     "NonLocalScaled": "channels first of three axes",
     "ConvMlp": "channels first of one axis", "PaddedGpt": "an argument called padding",
+    "FloatBias": "a bias and a mask that must be given", "EagerDecoder": "angles and a mask that must be given",
+    "DecoderPost": "two masks that must be given", "ScaledDotProduct": "heads that are split, and a mask",
 }  # fmt: skip
 #: layers that are right, and that are refused or told as differing
 NOT_READ = {
-    "BloomAttention": "it makes a bias of its own", "T5Attention": "it makes a bias of its own",
-    "DecoderPost": "it must be given two masks of other ranks", "CircularEca": "a ring of channels is no value of it",
-    "SelectiveTimm": "its branches share what is split", "Lengths": "it must be given lengths",
-    "FloatBias": "it must be given a bias", "ScaledDotProduct": "it takes heads that are split",
-    "EagerDecoder": "it must be given angles and a mask", "LlamaBlock": "not understood yet",
-    "Gemma2Block": "not understood yet", "SwinV2Block": "not understood yet",
-    "PooledSpatial": "its pools lie in another order, and its kernel with them",
+    "BloomAttention": "it makes a bias of its own",
 }  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from attn_ref.block import Block
 from attn_ref.verbs.calling import Always, Call, function_of, more_needed
 from attn_ref.verbs.conventions import Convention, Run, With, sizes_of
 from attn_ref.verbs.kinds import named_first, pairs, suggested
-from attn_ref.verbs.made import ANGLE_FORMS, ANGLES, Counted, Inputs, New, Turning, fresh, turn_of
+from attn_ref.verbs.made import ANGLE_FORMS, ANGLES, Counted, Inputs, Made, New, Turning, fresh, turn_of
 
 #: layers that must be given more are not called, and the arguments are gone through so often
 MOST, ROUNDS = 5, 6
@@ -68,15 +68,22 @@ def others(state: Sequence[int], every: Sequence[Sequence[Any]]) -> Iterator[lis
 
     A mask that hides nothing hides everything in the other polarity.
     """
-    kinds = [[i for i, one in enumerate(options) if type(one) is type(options[at])]
-             for at, options in zip(state, every, strict=True)]  # fmt: skip
+    kinds = [
+        [i for i, one in enumerate(options) if sort(one) is sort(options[at])]
+        for at, options in zip(state, every, strict=True)
+    ]
     turned = [
-        [i for i in sort if getattr(options[i], "form", "") == getattr(options[at], "form", "")]
-        for at, sort, options in zip(state, kinds, every, strict=True)
+        [i for i in same if getattr(options[i], "form", "") == getattr(options[at], "form", "")]
+        for at, same, options in zip(state, kinds, every, strict=True)
     ]
     yield from map(list, product(*turned))
-    for at, sort in enumerate(kinds):
-        yield from ([*state[:at], i, *state[at + 1 :]] for i in sort)
+    for at, same in enumerate(kinds):
+        yield from ([*state[:at], i, *state[at + 1 :]] for i in same)
+
+
+def sort(one: Any) -> type:
+    """What is tried in the place of another: a convention, what is made for a call, or a number."""
+    return next((cls for cls in (Convention, Made) if isinstance(one, cls)), object)
 
 
 def farthest(came: Callable[[Sequence[int]], Came], counts: Sequence[int]) -> list[int] | None:
@@ -149,9 +156,15 @@ def fillings(layer: Any, block: Block, inputs: Inputs, argument: str) -> list[An
     if not {"query_offset", "positions"} & {*block.inputs}:
         positions = [*(Counted(block, form) for form in ("b t", "t", "1 t")), 0]
         found += [(not any(word in name for word in POSITIONS), one) for one in positions]
+    numbers = {key: value for key, value in block.fields().items() if type(value) is int}
+    found += [(not any(len(x) > 3 and x in name for x in singular(key)), value) for key, value in numbers.items()]
     found += [(True, one) for one in (None, False, True)]
-    found += [(True, value) for value in block.fields().values() if type(value) is int]
     return [one for _, one in sorted(found, key=lambda pair: pair[0])]
+
+
+def singular(name: str) -> list[str]:
+    """The words of an option's name, in the singular: num_heads has "num" and "head"."""
+    return [word.rstrip("s") for word in name.split("_")]
 
 
 def looks(value: Any) -> Any:
