@@ -114,7 +114,10 @@ def wired(runner: Runner, block: Block, inputs: Inputs, call: Call | None, tell:
     if not tried:
         lines = "\n  ".join(f"{said}: {why}" for said, why in errors.items())
         raise NotATarget(f"the layer could not be called:\n  {lines}\ngive call=lambda inputs: (arguments, keywords)")
-    return sorted(tried, key=lambda one: (-one.best.met, len(one.faults)))
+    best_of: dict[str, Wired] = {}  # of one way with masks in several polarities
+    for one in sorted(tried, key=lambda one: (-one.best.met, len(one.faults))):
+        best_of.setdefault(one.said, one)
+    return list(best_of.values())
 
 
 def every_way(runner: Runner, block: Block, inputs: Inputs) -> Iterator[tuple[str, Call]]:
