@@ -117,7 +117,8 @@ def plain_ways(block: Block, inputs: Inputs, layer: Any, last: bool) -> Iterator
         yield f"layer({first}){title}", in_turn([first], layout)
         if attends and asked < 2:
             yield f"layer({', '.join(parts(layer))}){title}", in_turn(parts(layer), layout)
-        for count in range(2, min(asked, 4)) if attends else ():  # what comes then may be something else
+        told = by_letter(layer) is not None  # what comes after two may be something else, unless it says what it is
+        for count in range(2, min(asked, 4)) if attends and not told else ():
             yield f"layer({', '.join(parts(layer)[:count])}){title}", in_turn(parts(layer)[:count], layout)
 
 
@@ -161,9 +162,14 @@ class Always:
 
 def parts(layer: Any) -> list[str]:
     """In which order a layer of attention takes query, key and value, by the names of its arguments."""
+    return by_letter(layer) or ["query", "key", "value"]
+
+
+def by_letter(layer: Any) -> list[str] | None:
+    """The same; None where the first three do not begin as these do."""
     letters = {"q": "query", "k": "key", "v": "value"}
     named = [letters.get(name[:1].lower(), "") for name in arguments_of(layer)[:3]]
-    return named if sorted(named) == sorted(letters.values()) else list(letters.values())
+    return named if sorted(named) == sorted(letters.values()) else None
 
 
 def in_turn(names: Sequence[str], layout: Callable[[np.ndarray], np.ndarray]) -> Call:

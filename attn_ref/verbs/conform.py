@@ -67,7 +67,7 @@ def conform(
             making = conventions(verdict, runner, weights, inputs, making, tell)
             first: list[Case | First] = [First(inputs, seed)] * len(verdict.masks)  # once with each of what was found
             given = chain(first, more_cases(block, making, cases, seed, fixed))
-            try_more(verdict, runner, making, weights, exact, given, cases, tell, own is not None)
+            try_more(verdict, runner, making, weights, exact, given, cases + len(first), tell, own is not None)
         if verdict.ok and not loose:
             tell("comparing gradients")
             held(verdict, runner.tracer, runner.layer, *making(inputs), found.search.trace)

@@ -129,7 +129,7 @@ def meant(
     as_given = [c for c in deaf if c.form == form_given]
     if best and near[best] > NEAR and not as_given:
         return "comes near", best
-    if not (given in HIDING and hides(argument)) and not (given in ADDED and suggested(argument, given)):
+    if not (suggested(argument, given) or (given in HIDING and hides(argument))) or given not in (*HIDING, *ADDED):
         return "is none", None
     return ("is another", best) if best and not as_given else ("changes nothing", next(iter([*as_given, *deaf]), None))
 
