@@ -70,7 +70,7 @@ def stranger(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pyte
 def test_a_layer_that_does_not_conform_shows_place_line_and_reason(stranger: pytest.Pytester) -> None:
     done = stranger.runpytest_subprocess("--attn-ref-cases", "2")
     done.assert_outcomes(passed=1, failed=1)
-    line = LAYER.splitlines().index("        y = (e / e.sum(self.axis, keepdims=True)) @ v") + 1
+    line = LAYER.splitlines().index("        e = np.exp(scores - scores.max(self.axis, keepdims=True))") + 1
     done.stdout.fnmatch_lines([
         ">   *conforms(Attention(-2), BLOCK)",
         "E * is not MultiHeadAttention(*",

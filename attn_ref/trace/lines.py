@@ -55,7 +55,7 @@ def first_wrong(search: Search, fault: Fault, stand_ins: Mapping[str, np.ndarray
                 return one
     for one in after(search, fault):  # a step is left out, or has no value at all
         if not own.has(one):
-            return one
+            return one if one.line else record
     return record
 
 

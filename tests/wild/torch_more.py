@@ -169,5 +169,5 @@ def blocks() -> list[tuple[type[nn.Module], Any, dict[str, tuple[str, str]]]]:
         (Patches, ar.PatchEmbedding(patch=4, channels=3, width=8),
          {"column by column": ("tokens", "patches-by-column")}),
         (Channels, ar.ChannelAttention(channels=12, reduction=4, use_bias=False),
-         {"mean alone": ("gate", "mean-alone"), "sigmoid of each": ("scaled", "sigmoid-of-each")}),
+         {"mean alone": ("gate", "mean-alone"), "sigmoid of each": ("gate", "sigmoid-of-each")}),
     ]  # fmt: skip
