@@ -15,8 +15,8 @@ from attn_ref.tap import replace
 from attn_ref.trace import plain_numpy
 from attn_ref.trace.faults import Fault
 from attn_ref.trace.flow import INPUT
+from attn_ref.trace.match import MOST_PARTS, hides, laid, marks, orders, same
 from attn_ref.trace.match import alike as alike_sums
-from attn_ref.trace.match import hides, laid, marks, orders, same
 from attn_ref.trace.read_off import parts
 from attn_ref.trace.record import Record, Trace
 from attn_ref.trace.search import Search
@@ -138,7 +138,7 @@ class Right:
         every = [*taps, *more, *search.trace.parameters.values(), *floats(search)]
         every += [r.value for r in records]
         self.by_size: dict[int, list[tuple[np.ndarray, tuple[float, float, float]]]] = {}
-        for value in every:
+        for value in [*every, *slices(every)]:
             if np.asarray(value).dtype.kind == "f":
                 self.by_size.setdefault(value.size, []).append((value, marks(value)))
 
@@ -221,6 +221,14 @@ def in_order(order: Sequence[int], shape: Sequence[int], sizes: Sequence[int]) -
 def floats(search: Search) -> list[np.ndarray]:
     """The real inputs."""
     return [x for x in map(np.asarray, search.inputs.values()) if x.dtype.kind == "f"]
+
+
+def slices(values: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
+    """What a loop over the heads, or over the examples, has of values (b, h, …) one by one."""
+    for x in values:
+        for axis in (0, 1) if x.ndim == 4 else ():
+            if 1 < x.shape[axis] <= MOST_PARTS:
+                yield from np.moveaxis(x, axis, 0)
 
 
 def quarter(x: np.ndarray) -> Iterator[np.ndarray]:

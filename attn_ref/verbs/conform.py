@@ -17,6 +17,7 @@ import numpy as np
 
 from attn_ref.block import Block
 from attn_ref.check.cases import Case
+from attn_ref.trace.formula import UNNAMED
 from attn_ref.trace.match import loosely
 from attn_ref.trace.options import instead
 from attn_ref.trace.record import Record
@@ -107,7 +108,7 @@ def of_first_case(
         explain(verdict, found.search, found.faults, found.best.weights)
     if verdict.ok:
         shared(verdict, found)
-    if not verdict.ok and not any(place.reason for place in verdict.places):
+    if not verdict.ok and not any(place.reason and place.reason.name != UNNAMED for place in verdict.places):
         tell("trying other options")
         for one in tried:
             if other := instead(one.search, one.best.met):

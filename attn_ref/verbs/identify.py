@@ -16,6 +16,7 @@ import numpy as np
 
 from attn_ref.block import Block, written
 from attn_ref.trace.faults import faults
+from attn_ref.trace.formula import UNNAMED
 from attn_ref.trace.match import same
 from attn_ref.trace.options import alternatives, changed, part_of, rebuilt
 from attn_ref.trace.reasons import reason
@@ -83,7 +84,7 @@ class Identity:
     @property
     def traps(self) -> list[str]:
         """The names of what it does otherwise."""
-        return [place.reason.name for place in self.verdict.places if place.reason]
+        return [p.reason.name for p in self.verdict.places if p.reason and p.reason.name != UNNAMED]
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""

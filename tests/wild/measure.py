@@ -160,7 +160,8 @@ def report(every: list[Row]) -> None:
         if caught:
             print(
                 f"  place {sum(x.placed for x in caught)}, line {sum(x.lined for x in caught)}, "
-                f"a reason {sum(x.trap is not None for x in caught)} of {len(caught)} caught"
+                f"a known reason {sum(x.trap not in (None, 'other-step') for x in caught)}, "
+                f"a formula {sum(x.trap == 'other-step' for x in caught)} of {len(caught)} caught"
             )
         for x in clean:
             if not x.ok:

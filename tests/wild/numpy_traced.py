@@ -185,7 +185,7 @@ LAYERS: list[tuple[Callable[[str], Any], ar.Block, dict[str, tuple[str, str, str
     }),
     (rms, ar.RMSNorm(width=WIDTH, eps=1e-6), {
         "centred": ("normed", "layer-for-rms", "x / np.sqrt(square + eps)"),
-        "over tokens": ("normed", "rms-over-tokens", "x / np.sqrt(square + eps)"),
+        "over tokens": ("normed", "rms-over-tokens", "np.mean(x**2, axis"),
         "sum of squares": ("normed", "sum-for-mean", "x / np.sqrt(square + eps)"),
         "eps outside": ("normed", "", "1e-3"),
     }),
