@@ -7,7 +7,7 @@ and what changes nothing. All of it is data; nothing else knows one of these inp
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -84,6 +84,13 @@ POLARITIES = {
     "added": Meaning("0 means keep, −∞ drop: it is added", lambda keep, _: np.where(keep, 0.0, -np.inf)),
     "added, finite": Meaning("0 means keep, −1e9 drop: it is added", lambda keep, _: np.where(keep, 0.0, -1e9)),
 }
+#: the same of a layer whose positions count the keys that are there, so that those that are hidden must be the last
+ENDS = {
+    f"{name}, at the end": replace(
+        one, words=f"{one.words}; keys at the end alone", fit=lambda keep: np.flip(np.sort(keep, axis=-1), -1)
+    )
+    for name, one in POLARITIES.items()
+}
 #: the same said by the number of keys that are there, which are the first ones
 COUNTED = Meaning(
     "how many keys there are", lambda keep, _: keep[:, 0, 0].sum(-1), axes="b", says="bs",
@@ -92,7 +99,8 @@ COUNTED = Meaning(
 #: the axes that a mask may have
 FORMS = ("b 1 t s", "b t s", "t s", "b s", "b 1 1 s", "1 1 t s", "b h t s", "(b h) t s")
 MASK = Kind(
-    axes="bhts", meanings={**POLARITIES, "count": COUNTED}, pairs=[*product(FORMS, POLARITIES), ("b", "count")],
+    axes="bhts", meanings={**POLARITIES, **ENDS, "count": COUNTED},
+    pairs=[*product(FORMS, POLARITIES), ("b", "count"), *product(("b s",), ENDS)],
     neutral=lambda shape, _: np.ones(shape, bool), probe=hiding, names=("mask", "pad", "valid", "keep"),
 )  # fmt: skip
 BIAS = Kind(
@@ -153,12 +161,16 @@ def named_first(argument: str, block: Block) -> list[str]:
     return sorted(known, key=lambda given: not suggested(argument, given))
 
 
-def pairs(argument: str, given: str, block: Block) -> list[tuple[str, str]]:
-    """(axes, meaning) in which an argument may take an input, those first that its name suggests."""
+def pairs(argument: str, given: str, block: Block, own: bool = False) -> list[tuple[str, str]]:
+    """(axes, meaning) in which an argument may take an input, those first that its name suggests.
+
+    ``own``: the layer adds a bias of its own, which may depend on what is hidden.
+    """
     every = [
         p
         for p in KINDS[given].pairs
-        if not (p[1] == "count" and given != "key_lengths" and "key_lengths" in block.inputs)
+        if (own or p[1] not in ENDS)
+        and not (p[1] == "count" and given != "key_lengths" and "key_lengths" in block.inputs)
     ]
     padding = any(word in argument.lower() for word in ("padding", "valid", "len"))
     return sorted(every, key=lambda pair: padding and pair[0] not in ("b s", "b 1 1 s", "b"))

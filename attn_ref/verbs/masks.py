@@ -103,7 +103,7 @@ def meant(
     wants: dict[bytes, np.ndarray] = {}
     near: dict[Convention, float] = {}
     deaf: list[Convention] = []
-    for form, meaning in pairs(argument, given, block):
+    for form, meaning in pairs(argument, given, block, any(name in inputs for name in ADDED)):
         convention = Convention(argument, given, form, meaning)
         value = convention.probe(sizes, 7)
         more = {**inputs, given: value}
