@@ -12,7 +12,7 @@ def assert_right(layer: Any, block: Any, wired: dict[str, str], cases: int) -> N
     """It agrees in the first case and ``cases`` more; ``wired``: what some parameters are of the layer's."""
     verdict = ar.conform(layer, block, cases=cases)
     assert verdict.ok, str(verdict)
-    assert verdict.cases == cases + 1
+    assert verdict.cases >= cases + 1  # one more for each argument that is understood
     assert verdict.worst is not None
     assert verdict.worst < 16
     assert not verdict.notes, verdict.notes

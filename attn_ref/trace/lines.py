@@ -43,18 +43,23 @@ PARTS = ("split", "split_with_sizes", "unbind", "chunk", "getitem", "slice", "se
 MOST = 400
 
 
-def first_wrong(search: Search, fault: Fault, stand_ins: Mapping[str, np.ndarray]) -> Record | None:
-    """The record of the first wrong value on the way to a place; that of the place where none is found."""
+def first_wrong(
+    search: Search, fault: Fault, stand_ins: Mapping[str, np.ndarray], factor: bool = False
+) -> Record | None:
+    """The record of the first wrong value on the way to a place; that of the place where none is found.
+
+    ``factor``: the place has a multiple of what it should have, so that no multiple is right.
+    """
     record, theirs = fault.record, fault.theirs
     if record is None or not search.trace.parents:
         return record
     own = Right(search, fault, stand_ins)
     if fault.tap in fault.attempt.values and theirs is not None:
         for one in between(search, fault, record):
-            if not own.has(one):
+            if not own.has(one, multiples=not factor):
                 return one
     for one in after(search, fault):  # a step is left out, or has no value at all
-        if not own.has(one):
+        if not own.has(one, multiples=False):
             return one if one.line else record
     return record
 
@@ -132,6 +137,7 @@ class Right:
             more += [turned for x in split for turned in quarter(x)]
             angles = [np.asarray(x.value) for name, x in attempt.values.items() if name.endswith("angles")]
             rates = [x[..., 1, :] - x[..., 0, :] for x in angles if x.ndim > 1 and x.shape[-2] > 1]
+            rates += [x * n for x in rates for n in scalings]
             more += [*rates, *(1 / x for x in rates)]
             more = [x for x in more if np.isfinite(x).all()]
         self.length = angles[0].shape[-2] if angles and angles[0].ndim > 1 else 0
@@ -142,10 +148,10 @@ class Right:
             if np.asarray(value).dtype.kind == "f":
                 self.by_size.setdefault(value.size, []).append((value, marks(value)))
 
-    def has(self, record: Record) -> bool:
-        """Is it one of them, a multiple of one, one over and over, or a number alone; or a projection of one?"""
+    def has(self, record: Record, multiples: bool) -> bool:
+        """Is it one of them, or a multiple of one; one over and over, or a number alone; or a projection of one?"""
         table = self.biased and record.number not in self.of_input  # a bias that the layer makes
-        right = table or self.known(record) or self.projects(record)
+        right = table or self.known(record, multiples) or self.projects(record)
         if right:
             self.fine.add(record.number)
         return right
@@ -156,8 +162,8 @@ class Right:
         came = self.trace.parents.get(record.number, frozenset()) & self.of_input
         return operation in PRODUCTS + PARTS and len(came) == 1 and all(n in self.fine or n == INPUT for n in came)
 
-    def known(self, record: Record) -> bool:
-        """Is it one of them, a multiple of one, one over and over, or a number alone?"""
+    def known(self, record: Record, multiples: bool) -> bool:
+        """Is it one of them, or a multiple of one; one over and over, or a number alone?"""
         value = np.where(hides(record.value), -np.inf, record.value)
         seen = value[np.isfinite(value)]
         if not seen.size or (seen == seen.flat[0]).all() or (seen == np.rint(seen)).all():
@@ -165,7 +171,9 @@ class Right:
         steps = np.diff(value.ravel()) if seen.size == value.size else np.zeros(0)
         if steps.size and np.ptp(steps) <= 1e-12 * np.max(np.abs(steps)):  # it counts: tokens by 1, or features
             return len(value.ravel()) != self.length or any(abs(steps[0] - x) < 1e-12 for x in self.counting)
-        multiples = record.number in self.of_input  # of what does not depend on the input, a table, a factor is wrong
+        multiples = (
+            multiples and record.number in self.of_input
+        )  # of what does not depend on the input, a table, a factor is wrong
         return any(self.among(x, multiples) for x in (value, *halves(value)))
 
     def hides_as(self, value: np.ndarray) -> bool:

@@ -40,8 +40,8 @@ def reason(
         moved(search, fault, where)
         return told(trap, changes)
     other = next((found for found, value in changed_values(search, fault) if is_it(value, theirs)), None)
-    if changes and other and other.name == "scale":  # what the factor is says more
-        return replace(other, changes=changes)
+    if other and other.name == "scale" and len(changes) == 1 and type(changes[0][1]) is float:
+        return replace(other, changes=changes)  # what the factor is says more than the number
     return phrased(search.block, changes) if changes else other or elsewhere(given, search, fault)
 
 

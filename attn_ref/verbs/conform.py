@@ -108,7 +108,8 @@ def of_first_case(
         explain(verdict, found.search, found.faults, found.best.weights)
     if verdict.ok:
         shared(verdict, found)
-    if not verdict.ok and not any(place.reason and place.reason.name != UNNAMED for place in verdict.places):
+    known = any(place.reason and place.reason.name != UNNAMED for place in verdict.places)
+    if not verdict.ok and not (known and found.best.ok):
         tell("trying other options")
         for one in tried:
             if other := instead(one.search, one.best.met):

@@ -13,10 +13,13 @@ from attn_ref.trace.match import ratio, same
 from attn_ref.trace.reason import Reason
 from attn_ref.trace.reasons import reason
 from attn_ref.trace.record import Record, Trace, same_numbers
-from attn_ref.trace.search import ANGLES, Search
+from attn_ref.trace.search import Search
 from attn_ref.trace.steps import OF_ANOTHER
 from attn_ref.verbs.verdict import Place, Verdict
 from attn_ref.verbs.wired import Wired
+
+#: the taps at which the line of a factor is found with it: scores are scaled early or late
+SCORES = ("scores", "biased", "masked")
 
 
 def explain(verdict: Verdict, search: Search, found: Sequence[Fault], weights: Mapping[str, np.ndarray]) -> None:
@@ -25,23 +28,15 @@ def explain(verdict: Verdict, search: Search, found: Sequence[Fault], weights: M
     for fault in found:
         why = reason(search, fault, stand_ins, weights)
         record: Record | None = fault.record
-        if not located(fault, why):
-            record = first_wrong(search, fault, stand_ins)
+        factor = fault.theirs is not None and ratio(fault.theirs, fault.ours) is not None
+        if not (factor and fault.tap.rpartition(".")[2] in SCORES) and not (why and why.name == OF_ANOTHER):
+            record = first_wrong(search, fault, stand_ins, factor)
         why = why or described(search, fault, record)
         verdict.places.append(
             Place(fault.tap, record.line if record else None, record.operation if record else "", why)
         )
         if fault.theirs is not None:
             stand_ins[fault.tap] = fault.theirs
-
-
-def located(fault: Fault, why: Reason | None) -> bool:
-    """Is the line found with the reason: where a factor came in, but of a table, or what takes another value?"""
-    if why is not None and why.name == OF_ANOTHER:
-        return True
-    theirs, tap = fault.theirs, fault.tap.rpartition(".")[2]
-    factor = theirs is not None and theirs.shape == fault.ours.shape and ratio(theirs, fault.ours) is not None
-    return factor and tap != ANGLES
 
 
 def shared(verdict: Verdict, found: Wired) -> None:
