@@ -23,6 +23,7 @@ from attn_ref.check.judge import FAULTS
 from attn_ref.check.runner import one_apart
 from attn_ref.engines import backends
 
+pytestmark = pytest.mark.xdist_group("broken engines")  # in one worker, which runs the check of all of them once
 #: the command, with limits that a test can wait for
 COMMAND = "from attn_ref.check import apart; apart.START = 4.0; from attn_ref.cli import main; main()"
 #: way -> kind of fault, what the report says

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from test_port import command as in_process
 
 import attn_ref as ar
 
@@ -334,29 +335,35 @@ def command(folder: Path, *said: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_command(tmp_path: Path) -> None:
+def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """In this process, which has imported the frameworks; the page below has a process of its own."""
     (tmp_path / "mine.py").write_text(FILE)
     (tmp_path / "broken.py").write_text("import nothing_such")
-    same = command(tmp_path, "mine.py:Layer", "mine.py:Layer", "--cases", "2")
-    assert same.returncode == 0, same.stderr
-    assert "agree: 3 cases" in same.stdout
-    told = command(tmp_path, "mine.py:Layer", "mine.py:Layer", "--init-b", "slope=0.25", "--json", "-")
-    assert told.returncode == 1
-    found = json.loads(told.stdout)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+    def command(*said: str) -> tuple[int, str, str]:
+        return (in_process("compare", *said), *capsys.readouterr())
+
+    code, out, err = command("mine.py:Layer", "mine.py:Layer", "--cases", "2")
+    assert code == 0, err
+    assert "agree: 3 cases" in out
+    code, out, _ = command("mine.py:Layer", "mine.py:Layer", "--init-b", "slope=0.25", "--json", "-")
+    assert code == 1
+    found = json.loads(out)
     assert (found["ok"], found["a"]["line"], found["b"]["line"]) == (False, 15, 15)
-    shaped = command(tmp_path, "mine.py:Layer", "mine.py:Layer", "--shape", "2,12", "--cases", "1")
-    assert "x (2, 12)" in shaped.stdout
-    late = command(tmp_path, "mine.py:Layer", "mine.py:hangs", "--timeout", "8")
-    assert (late.returncode, "not done after 8 s" in late.stderr) == (2, True)
+    assert "x (2, 12)" in command("mine.py:Layer", "mine.py:Layer", "--shape", "2,12", "--cases", "1")[1]
+    code, _, err = command("mine.py:Layer", "mine.py:hangs", "--timeout", "1")
+    assert (code, "not done after 1 s" in err) == (2, True)
     for said in (
         ["broken.py:x", "mine.py:Layer"],
         ["mine.py:Layer", "mine.py:Layer", "--shape", "a"],
         ["mine.py:Layer", "mine.py:Layer", "--set", "width=8"],
     ):
-        failed = command(tmp_path, *said)
-        assert (failed.returncode, failed.stdout) == (2, ""), said
-        assert failed.stderr.startswith("attn-ref: ")
-        assert "Traceback" not in failed.stderr
+        code, out, err = command(*said)
+        assert (code, out) == (2, ""), said
+        assert err.startswith("attn-ref: ")
+        assert "Traceback" not in err
 
 
 def test_the_page_shows_what_the_command_prints() -> None:

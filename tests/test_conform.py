@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from test_port import command as in_process
 
 import attn_ref as ar
 
@@ -344,21 +345,26 @@ def test_the_command_names_place_line_and_reason(tmp_path: Path) -> None:
         ("math:sqrt", ("--init", "a=1"), "--init is for a class"),
     ],
 )
-def test_a_target_that_is_none_is_told(target: str, more: tuple[str, ...], says: str) -> None:
-    done = command(target, *ARGUMENTS, *more)
-    assert done.returncode == 2, done.stdout
-    assert says in done.stderr
-    assert "Traceback" not in done.stderr
+def test_a_target_that_is_none_is_told(
+    target: str, more: tuple[str, ...], says: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    assert in_process("conform", target, *ARGUMENTS, *more) == 2
+    told = capsys.readouterr().err
+    assert says in told
+    assert "Traceback" not in told
 
 
-def test_a_layer_that_hangs_is_ended(tmp_path: Path) -> None:
+def test_a_layer_that_hangs_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = tmp_path / "hangs.py"
     file.write_text(
         "from torch import nn\nclass Hangs(nn.Module):\n    def forward(self, x):\n        while True: pass\n"
     )
-    done = command(f"{file}:Hangs", *ARGUMENTS, "--timeout", "6")
-    assert done.returncode == 2
-    assert "the layer was not done after 6 s; --timeout gives it longer" in done.stderr
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    assert in_process("conform", f"{file}:Hangs", *ARGUMENTS, "--timeout", "1") == 2
+    assert "the layer was not done after 1 s; --timeout gives it longer" in capsys.readouterr().err
 
 
 def test_values_are_found_in_any_order_of_axes() -> None:

@@ -51,7 +51,11 @@ def differs(name: str) -> Case | None:
     return next((case for case, said in asked(name) if not ratio(case, said) <= BOUND), None)
 
 
-@pytest.mark.parametrize("name", BLOCKS)
+#: in one worker, since both ask its oracle the same, of cases that test_covering.py draws too
+EACH = [pytest.param(name, marks=pytest.mark.xdist_group(f"cases of {name}")) for name in BLOCKS]
+
+
+@pytest.mark.parametrize("name", EACH)
 def test_the_definition_is_the_oracle(name: str) -> None:
     """In every option, since the cases are those that cover them; within what rounding explains, as engines are."""
     assert len(asked(name)) >= 5, "the oracle is asked too little"
@@ -59,7 +63,7 @@ def test_the_definition_is_the_oracle(name: str) -> None:
     assert case is None, f"{name} is not its oracle in {evidence(name).file.name}: {case.to_json() if case else ''}"
 
 
-@pytest.mark.parametrize("name", BLOCKS)
+@pytest.mark.parametrize("name", EACH)
 def test_a_fault_of_the_definition_is_found(name: str) -> None:
     """Though the mirrors may have it too: they are not asked here."""
     said = evidence(name)

@@ -7,7 +7,7 @@ import pytest
 from planting import PACKAGES, few, planted
 
 import attn_ref as ar
-from attn_ref.check.adjoint import compare_gradients
+from attn_ref.check.adjoint import compare_gradients, trains
 from attn_ref.check.cases import Case, cases
 from attn_ref.weights import uniform
 
@@ -112,9 +112,20 @@ def test_rows_with_nothing_to_attend_to_have_zero_gradients(engine: str) -> None
             np.testing.assert_array_equal(run.gradients[f"input {name}"], 0.0, err_msg=f"{name}, observe={observe}")
 
 
+def changes(name: str) -> bool:
+    """Does training change a block, by a dropout or a batch norm? In others it says what evaluation does."""
+    return any(trains(case) for case in cases(ar.block(name), few(name, 2), seed=11))
+
+
 @pytest.mark.parametrize("engine", ["torch", "tensorflow"])
-@pytest.mark.parametrize("name", sorted(ar.blocks()))
-@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize(
+    ("name", "training"),
+    [
+        pytest.param(name, training, marks=[pytest.mark.deep] if training and not changes(name) else [])
+        for name in sorted(ar.blocks())
+        for training in (False, True)
+    ],
+)
 def test_gradients_agree(name: str, engine: str, training: bool) -> None:
     for case in cases(ar.block(name), few(name, 2), seed=11):
         outcome = compare_gradients(ar.backend(engine), case, "float64", training=training)

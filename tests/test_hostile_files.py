@@ -165,11 +165,9 @@ def test_a_hostile_file_is_refused(name: str, tmp_path: Path, capsys: pytest.Cap
     """One message that names file and tensor, and that a terminal can show."""
     make, text = FILES[name]
     make(tmp_path / name)
-    refused(capsys, [text, name.split(".")[0]], "port", tmp_path / name, tmp_path / "out.weights.h5")
-    with pytest.raises(CheckpointError) as caught:
-        ar.port.load(tmp_path / name)
-    assert len(str(caught.value)) < 5000
-    assert all(line.isprintable() for line in str(caught.value).split("\n"))
+    said = refused(capsys, [text, name.split(".")[0]], "port", tmp_path / name, tmp_path / "out.weights.h5")
+    assert len(said) < 5000
+    assert all(line.isprintable() for line in said.split("\n"))
 
 
 STREAMS: dict[str, tuple[Callable[[Path], Any], str]] = {

@@ -45,15 +45,18 @@ def test_weights_travel_bit_for_bit(dtype: str) -> None:
             backend.load(layer, block.init(1))
 
 
+#: every block in one of them each day, in turn; the deep tests have all
+KINDS = [(dtype, engine) for dtype in LOW for engine in ("torch", "tensorflow")]
+
+
 @pytest.mark.parametrize(
-    ("dtype", "engine"),
+    ("name", "dtype", "engine"),
     [
-        pytest.param(dtype, engine, marks=[pytest.mark.deep] if (dtype, engine) == ("float16", "tensorflow") else [])
-        for dtype in LOW
-        for engine in ("torch", "tensorflow")
+        pytest.param(name, *kind, marks=[pytest.mark.deep] if n % len(KINDS) != m else [])
+        for n, name in enumerate(sorted(ar.blocks()))
+        for m, kind in enumerate(KINDS)
     ],
 )
-@pytest.mark.parametrize("name", sorted(ar.blocks()))
 def test_mirrors_agree(name: str, dtype: str, engine: str) -> None:
     backend = ar.backend(engine)
     for case in cases(ar.block(name), few(name, 2), seed=21):

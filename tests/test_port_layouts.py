@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +28,18 @@ def small_and_large(cls: type[ar.Block]) -> Iterator[ar.Block]:
         yield from (cls.build({**cls.example, **part}) for part in parts)
 
 
-EVERY = [block for cls in ar.blocks().values() for block in small_and_large(cls)]
-BLOCKS = [block for block in EVERY if block.params()]
+def by_parameters() -> Iterator[Any]:
+    """Of each block those that are first with their parameters, by name and rank; the deep tests have all."""
+    seen = set()
+    for block in (block for cls in ar.blocks().values() for block in small_and_large(cls)):
+        if params := block.params():
+            key = (type(block), *((name, len(param.shape)) for name, param in params.items()))
+            marks = [pytest.mark.deep] if key in seen else []
+            seen.add(key)
+            yield pytest.param(block, marks=marks, id=type(block).__name__)
 
 
-@pytest.fixture(params=BLOCKS, ids=lambda block: type(block).__name__)
+@pytest.fixture(params=by_parameters())
 def canonical(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[ar.Block, dict[str, np.ndarray], Path]:
     """A block, float32 weights, and a file with them."""
     block: ar.Block = request.param  # in safetensors, for which no process is started
@@ -50,6 +58,15 @@ def datasets(path: Path) -> dict[str, tuple[Any, bytes]]:
     return found
 
 
+@cache
+def counted_up(cls: type[ar.Block]) -> None:
+    """Have a model before, so that nothing depends on names that Keras counts up."""
+    from attn_ref_keras.functional import functional, widths
+
+    block = cls.build(cls.example)
+    functional(block, sizes=dict.fromkeys(widths(block), 2))
+
+
 def test_keras_writes_the_same_and_loads_ours(canonical: Any, tmp_path: Path) -> None:
     block, weights, path = canonical
     engine = ar.backend("tensorflow")
@@ -57,9 +74,8 @@ def test_keras_writes_the_same_and_loads_ours(canonical: Any, tmp_path: Path) ->
     from attn_ref_keras.functional import functional, widths
 
     ar.port.convert(path, tmp_path / "ours.weights.h5")
-    sizes = dict.fromkeys(widths(block), 2)
-    functional(block, sizes=sizes)  # one before, so that nothing depends on names that Keras counts up
-    model = functional(block, sizes=sizes)
+    counted_up(type(block))
+    model = functional(block, sizes=dict.fromkeys(widths(block), 2))
     layer = engine.load(model.layers[-1], weights)
     model.save_weights(tmp_path / "theirs.weights.h5")
     assert datasets(tmp_path / "ours.weights.h5") == datasets(tmp_path / "theirs.weights.h5")

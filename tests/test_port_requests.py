@@ -65,7 +65,7 @@ def test_tensors_that_do_not_fit(case: str, bert: Path, tmp_path: Path, capsys: 
     refused(capsys, texts, "port", source, tmp_path / "out.weights.h5")
 
 
-def refused(capsys: pytest.CaptureFixture[str], texts: list[str], *arguments: Any) -> None:
+def refused(capsys: pytest.CaptureFixture[str], texts: list[str], *arguments: Any) -> str:
     """The command ends with 2, says ``texts`` on stderr and nothing on stdout, and leaves no file in DST's folder."""
     folder = Path(arguments[2]).parent
     before = sorted(folder.iterdir())
@@ -75,6 +75,7 @@ def refused(capsys: pytest.CaptureFixture[str], texts: list[str], *arguments: An
     assert "Traceback" not in err
     assert all(text in err for text in texts), err
     assert sorted(folder.iterdir()) == before
+    return err
 
 
 CONFIG = {

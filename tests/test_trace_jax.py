@@ -41,7 +41,7 @@ FAULTS = [
 
 @pytest.mark.parametrize(("make", "block", "wired"), RIGHT, ids=NAMES)
 def test_a_right_layer_agrees(make: Any, block: Any, wired: dict[str, str]) -> None:
-    assert_right(make(""), block, wired, cases=3)
+    assert_right(make(""), block, wired, cases=1)
 
 
 @pytest.mark.parametrize(("make", "block", "fault", "taps", "reason", "text"), FAULTS)

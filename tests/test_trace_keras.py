@@ -22,27 +22,34 @@ WIRED = {
 }
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.xdist_group("traced in Keras"),  # in one worker, which starts one process for all of them
     pytest.mark.parametrize("backend", [pytest.param("jax", marks=pytest.mark.deep), "tensorflow"]),
 ]
 
 
+#: runs the file, then says which faults are in it
+CODE = """
+import json, runpy, sys
+layers = runpy.run_path(sys.argv[1], run_name="__main__")["LAYERS"]
+print()
+json.dump([[make.__name__, faults] for make, _, faults in layers], sys.stdout)
+"""
+
+
 @cache
-def found(backend: str) -> Any:
-    """What the file prints."""
+def told(backend: str) -> tuple[Any, Any]:
+    """What the file prints, and its faults."""
     pytest.importorskip(backend)
     environment = os.environ | {"KERAS_BACKEND": backend}
-    done = subprocess.run([sys.executable, str(WILD)], env=environment, capture_output=True, text=True, timeout=600)
+    command = [sys.executable, "-c", CODE, str(WILD)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout)
+    found, faults = done.stdout.splitlines()[-2:]
+    return json.loads(found), json.loads(faults)
 
 
-@pytest.fixture(scope="module")
-def expected() -> Any:
-    pytest.importorskip("keras")
-    code = "import json, wild.keras_traced as m; print(json.dumps([[k.__name__, f] for k, _, f in m.LAYERS]))"
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(WILD.parents[1]), os.environ.get("PYTHONPATH", "")])}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=300)
-    return json.loads(done.stdout.splitlines()[-1])
+def found(backend: str) -> Any:
+    return told(backend)[0]
 
 
 def test_right_layers_agree(backend: str) -> None:
@@ -59,9 +66,9 @@ def test_right_layers_agree(backend: str) -> None:
     assert plain["notes"] == []
 
 
-def test_faults_are_found_at_their_place(backend: str, expected: Any) -> None:
+def test_faults_are_found_at_their_place(backend: str) -> None:
     count = 0
-    for name, faults in expected:
+    for name, faults in told(backend)[1]:
         for fault, (taps, reason, text) in faults.items():
             verdict = found(backend)["verdicts"][f"{name}: {fault}"]
             place = verdict["places"][0]
