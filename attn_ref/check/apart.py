@@ -34,6 +34,10 @@ BOOT = (
 )
 #: one thread each: the arrays are small, and several engines share the machine
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1"}
+#: bytes; glibc gives arrays back to the system and takes them anew, a page at a time, unless it is told to hold these
+HELD = {
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 25), "MALLOC_TRIM_THRESHOLD_": str(1 << 28), "MALLOC_TOP_PAD_": str(1 << 26),
+}  # fmt: skip
 
 
 class Lost(Exception):
@@ -56,7 +60,7 @@ class Worker:
         # a session of its own: Ctrl-C reaches the check alone, and what a worker starts is ended with it
         self.process = subprocess.Popen(
             [sys.executable, "-c", BOOT, json.dumps(given)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ | ENVIRONMENT, start_new_session=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=HELD | os.environ | ENVIRONMENT, start_new_session=True,
         )  # fmt: skip
         self.answers: SimpleQueue[tuple[bool, Any] | None] = SimpleQueue()
         Thread(target=self._listen, daemon=True).start()

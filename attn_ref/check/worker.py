@@ -6,6 +6,7 @@ standard error. ``attn_ref.check.apart`` starts it, watches it and ends it.
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import sys
@@ -18,6 +19,8 @@ from typing import Any, BinaryIO
 
 #: seconds that a worker gets to leave when its tasks end
 GRACE = 2.0
+#: when Python looks for cycles: it walks all objects of a framework, which at its own thresholds is a tenth of the time
+COLLECT = (50_000, 20, 100)
 #: how many bytes say how long a message is
 HEAD = 8
 
@@ -76,6 +79,7 @@ def start(engine: str, most: int) -> None:
     from attn_ref.check.kept import folder
     from attn_ref.engines import backend
 
+    gc.set_threshold(*COLLECT)
     served = backend(engine)
     if kept := folder(engine):
         served.keep_compiled(str(kept))
