@@ -101,6 +101,8 @@ def same(a: np.ndarray, b: np.ndarray) -> bool:
 
 def ratio(theirs: np.ndarray, ours: np.ndarray) -> float | None:
     """The one number by which they differ as factor; None if there is none."""
+    if theirs.shape != ours.shape:
+        return None
     seen = np.isfinite(ours) & np.isfinite(theirs)
     if (np.isfinite(ours) != seen).any() or not ours[seen].any():
         return None

@@ -114,9 +114,10 @@ def meant(
         key = repr(value.shape).encode() + value.tobytes()
         if key not in wants:
             wants[key] = block(weights, **more)
-        if fits([wants[key]], plain, block, None):
-            continue  # it changes nothing in the block, so it tells nothing
-        if fits(outputs, wants[key], block, real(block, convention, more)):
+        tokens = real(block, convention, more)
+        if fits([wants[key]], plain, block, tokens):
+            continue  # it changes nothing in the block that is compared, so it tells nothing
+        if fits(outputs, wants[key], block, tokens):
             return "fits", convention
         if fits(outputs, plain, block, None):
             deaf.append(convention)

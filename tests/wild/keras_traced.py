@@ -103,7 +103,7 @@ class Excite(layers.Layer):
 LAYERS: list[tuple[Callable[[str], Any], ar.Block, dict[str, tuple[str, str, str]]]] = [
     (Packed, ar.MultiHeadAttention(width=WIDTH, num_heads=HEADS, causal="top_left"), {
         "scale by the width": ("attention.scores", "scale-by-model-width", "/ width**0.5"),
-        "not causal": ("attention.masked", "causal-left-out", "scores = "),
+        "not causal": ("attention.masked", "causal-left-out", "ops.softmax(scores"),
         "softmax over queries": ("attention.weights", "softmax-over-queries", "ops.softmax(scores"),
         "heads merged in another order": ("merged", "merged-without-transposing", "merged = ops.reshape"),
     }),
@@ -112,7 +112,7 @@ LAYERS: list[tuple[Callable[[str], Any], ar.Block, dict[str, tuple[str, str, str
         "tanh": ("reduce", "", ""),
     }),
     (Norm, ar.RMSNorm(width=WIDTH, eps=1e-6), {
-        "centred": ("normed", "", "ops.rsqrt"),
+        "centred": ("normed", "", "x = x - ops.mean"),
         "sum of squares": ("normed", "", "ops.rsqrt"),
         "eps outside": ("normed", "", "1e-3"),
     }),
