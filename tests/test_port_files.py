@@ -62,7 +62,7 @@ def broken(path: Path, bert: Path) -> None:
     elif path.suffix == ".pt":
         import torch
 
-        torch.save({"w": os.system} if kind == "hostile" else {"epoch": 3, "w": torch.zeros(2)}, path)
+        torch.save({"w": os.system} if kind == "hostile" else {"epoch": 3}, path)
     elif path.suffix == ".json":
         shard = {"far": "../model.safetensors", "absent": "shard.safetensors"}.get(kind)
         path.write_text(json.dumps({"weight_map": {"w": shard}} if shard else ["w"]))
@@ -81,7 +81,8 @@ FILES = {
     "foreign.safetensors": "cannot be read as safetensors", "bomb.safetensors": "cannot be read as safetensors",
     "empty.safetensors": "cannot be read as safetensors", "float8.safetensors": "has dtype F8_E4M3",
     "metadata.safetensors": "metadata 'attn_ref' is not JSON", "far.safetensors.index.json": "shards lie beside the",
-    "absent.safetensors.index.json": "cannot be read as safetensors", "list.safetensors.index.json": "should be a JSON",
+    "absent.safetensors.index.json": "lists shard.safetensors, which is not beside it",
+    "list.safetensors.index.json": "should be a JSON",
     "external.weights.h5": "ExternalLink; links are not followed", "soft.weights.h5": "SoftLink; links are not",
     "loop.weights.h5": "contains itself", "elsewhere.weights.h5": "stored in another file",
     "bomb.weights.h5": "for vars/0; at most 50 times its size", "words.weights.h5": "only plain numbers are read",
@@ -89,7 +90,7 @@ FILES = {
     "foreign.weights.h5": "cannot be read as Keras weights", "bomb.npz": "its header says 4000128",
     "text.npz": "readme.txt is no .npy entry", "pickle.npz": "only plain numbers are read",
     "truncated.npz": "cannot be read as npz", "hostile.pt": "cannot be read as a torch file of weights only",
-    "nested.pt": "holds int at 'epoch'; save model.state_dict()",
+    "nested.pt": "holds no tensor, but int at 'epoch'; save model.state_dict()",
 }  # fmt: skip
 
 

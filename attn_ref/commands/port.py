@@ -16,18 +16,22 @@ from attn_ref.wording import printable
 @click.option("--from", "from_", metavar="MAP", help="Names and layout of SRC; needed where more than one map fits.")
 @click.option("--to", metavar="MAP", help="Names and layout of DST; needed where more than one map fits.")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="A field of the block: pooling=mean.")
+@click.option("--prefix", metavar="P", help="The model is what lies below these names: --prefix model.encoder.")
+@click.option("--drop", multiple=True, metavar="PATTERN", help="Leave names out: --drop 'ema.*'.")
+@click.option("--shard-size", metavar="SIZE", help="Write safetensors larger than this in shards: 5GB.")
 @click.option("--plan", metavar="FILE", help="Print where every tensor goes, and write it as JSON.")
 @click.option("--verify", is_flag=True, help="Run both ends and compare every tap; write DST only if they agree.")
 @click.option("--json", "json_file", metavar="FILE", help="Write the report as JSON; '-' writes it to stdout alone.")
 def command(
-    source: str, target: str, from_: str | None, to: str | None, settings: tuple[str, ...], plan: str | None,
-    verify: bool, json_file: str | None,
+    source: str, target: str, from_: str | None, to: str | None, settings: tuple[str, ...], prefix: str | None,
+    drop: tuple[str, ...], shard_size: str | None, plan: str | None, verify: bool, json_file: str | None,
 ) -> int:  # fmt: skip
     """Move the weights in SRC to DST, under the names and layouts of another map (see: attn-ref maps).
 
-    SRC is a file (.safetensors, its index of shards, .weights.h5, .keras, .npz, .pt), a folder with a model, or the
-    name owner/model of one on the Hugging Face hub. DST is a file whose ending chooses the format; it appears whole or
-    not at all. Exit code 0: done; 1: the proof failed; 2: the request cannot be met.
+    SRC is a file (.safetensors, .pt, .bin, .ckpt, .weights.h5, .keras, .h5, .npz, a TensorFlow checkpoint), the index
+    of its shards, a folder with a model, or the name owner/model of one on the Hugging Face hub. DST is a file whose
+    ending chooses the format; it appears whole or not at all. Exit code 0: done; 1: the proof failed; 2: the request
+    cannot be met.
     """
     check_targets(json=json_file, plan=plan)
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -47,7 +51,8 @@ def command(
             bar.update(task, completed=done, total=total, description=what[-42:])
 
         report = port.convert(
-            source, target, from_=from_, to=to, set=parse(settings), verify=verify, plan=plan, on_progress=on_progress,
+            source, target, from_=from_, to=to, set=parse(settings), prefix=prefix, drop=drop, shard_size=shard_size,
+            verify=verify, plan=plan, on_progress=on_progress,
             reserved=[json_file] if json_file and json_file != "-" else [],
         )  # fmt: skip
     if json_file:
@@ -79,6 +84,8 @@ def print_report(report: Any, out: Any) -> None:
     title = f"{type(block).__name__}: {len(plan.moves)} tensors, {report.nbytes / 1e6:.1f} MB"
     out.print(f"[bold]{title}[/], {plan.from_map.name} → {plan.to_map.name}", soft_wrap=True)
     out.print("  " + ", ".join(f"{k}={v}" for k, v in block.fields().items()), markup=False, soft_wrap=True)
+    for line in plan.said:
+        out.print(f"  {printable(line, 300)}", markup=False, soft_wrap=True)
     for why in dict.fromkeys(plan.unused.values()):
         keys = [key for key, reason in plan.unused.items() if reason == why]
         names = keys[0] if len(keys) == 1 else f"{keys[0]} and {len(keys) - 1} more"
@@ -96,7 +103,8 @@ def print_report(report: Any, out: Any) -> None:
     if report.proof:
         print_proof(report.proof, out)
     if report.ok:
-        out.print(f"wrote {plan.target}", markup=False, soft_wrap=True)
+        shards = f" and its {len(report.files) - 1} shards" if len(report.files) > 1 else ""
+        out.print(f"wrote {report.files[-1]}{shards}", markup=False, soft_wrap=True)
     else:
         out.print(f"the proof failed: {plan.target} was not written", markup=False, style="red", soft_wrap=True)
 

@@ -23,6 +23,7 @@ from attn_ref.child import command
 from attn_ref.port.channel import Silent, receive, send
 from attn_ref.port.checkpoint import Checkpoint, CheckpointError, Place, Spec
 from attn_ref.port.reader import SECONDS, SPEED
+from attn_ref.port.shards import weight_files
 
 #: seconds that the process may take to start, on a machine that is busy
 START = 300
@@ -36,25 +37,31 @@ OUT_OF_TIME = getattr(signal, "SIGXCPU", None)
 
 def read(path: Path, format: str) -> Checkpoint:
     """What ``path`` holds, by the reader of ``format``. CheckpointError that names the file, whatever is in it."""
+    files = weight_files(path)
     reader = Reader(path, format)
     try:
         reader.started()
-        answer = reader.ask(reader.job, path.stat().st_size)
+        answer = reader.ask(reader.job, sum(file.stat().st_size for file in files))
         specs = {name: Spec(tuple(shape), dtype) for name, (shape, dtype) in answer["specs"].items()}
         places = {
-            name: Place(offset, dtype, tuple(crc) if crc else None)  # type: ignore[arg-type]
-            for name, (offset, dtype, crc) in answer["places"].items()
+            name: Place(offset, dtype, tuple(crc) if crc else None, file)  # type: ignore[arg-type]
+            for name, (offset, dtype, crc, file) in answer["places"].items()
         }
     except BaseException:
         reader.close()
         raise
 
+    shards = {"": path, **{file.name: file for file in files}}  # what is opened here is chosen here
+
     def load(name: str) -> np.ndarray:
-        if name in places:
-            return read_place(path, name, specs[name], places[name])
+        if name in places and places[name].file in shards:
+            return read_place(shards[places[name].file], name, specs[name], places[name])
         return reader.load(name, specs[name])
 
-    return Checkpoint(specs, load, path=path, format=format, metadata=answer["metadata"], close=reader.close)
+    return Checkpoint(
+        specs, load, path=path, format=answer["format"], metadata=answer["metadata"], close=reader.close, files=files,
+        left=answer["left"],
+    )  # fmt: skip
 
 
 class Reader:

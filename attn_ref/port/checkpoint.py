@@ -64,13 +64,16 @@ class Place(NamedTuple):
     dtype: str
     #: the CRC-32 of what lies before the bytes in their entry, and of the whole entry; None where there is none
     crc: tuple[int, int] | None = None
+    #: the name of the shard; empty where there is one file
+    file: str = ""
 
 
 class Checkpoint(Mapping[str, np.ndarray]):
     """Tensors by name. ``specs`` has their shapes and dtypes; ``checkpoint[name]`` reads one, so memory stays small.
 
     ``metadata`` is what attn_ref wrote into the file, empty for a file of someone else's; ``config_path`` is the
-    ``config.json`` beside the file, or None. ``files`` are those that were read. ``places``: see ``Place``.
+    ``config.json`` beside the file, or None. ``files`` are those that were read. ``places``: see ``Place``. ``left`` is
+    what the file holds that is no tensor -> what it is; ``said`` is what whoever opened it has to tell, a line each.
     CheckpointError for more than ``MOST`` tensors, and for a name that is no printable text.
     """
 
@@ -85,11 +88,14 @@ class Checkpoint(Mapping[str, np.ndarray]):
         close: Callable[[], None] | None = None,
         files: Iterable[Path] = (),
         places: Mapping[str, Place] | None = None,
+        left: Mapping[str, str] | None = None,
     ) -> None:
         self.specs, self.load = dict(specs), load
         self.path, self.format = path, format
         self.files = tuple(files) or ((path,) if path else ())
         self.places = dict(places or {})
+        self.left = dict(left or {})
+        self.said: list[str] = []
         self.metadata: dict[str, Any] = dict(metadata or {})
         self.config_path: Path | None = None
         self._close = close
@@ -142,6 +148,9 @@ class Checkpoint(Mapping[str, np.ndarray]):
             raise CheckpointError(f"{self.path}: {name} was announced as {self.specs[name]} and is {Spec.of(array)}")
         return array
 
+    def __contains__(self, name: object) -> bool:  # reads nothing
+        return name in self.specs
+
     def __iter__(self) -> Iterator[str]:
         return iter(self.specs)
 
@@ -152,8 +161,22 @@ class Checkpoint(Mapping[str, np.ndarray]):
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
         if self._close:
             self._close()
+
+    def renamed(self, names: Mapping[str, str]) -> Checkpoint:
+        """The same file with other names: ``names`` has a new name -> the file's. Tensors without one are not there."""
+        specs = {new: self.specs[old] for new, old in names.items()}
+        view = Checkpoint(
+            specs, lambda name: self[names[name]], path=self.path, format=self.format, metadata=self.metadata,
+            close=self._close, files=self.files, left=self.left,
+        )  # fmt: skip
+        view.config_path, view.said = self.config_path, self.said
+        return view
 
 
 def check_names(names: Collection[str], path: Path | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
@@ -45,10 +46,30 @@ def source_map(source: Checkpoint, name: str | None) -> Map:
         )
     tried = ", ".join(f"{name} knows {portion:.0%} of its names" for name, portion in shares.items())
     generic = [item.name for item in known if not item.rules]
+    deeper = [
+        f"those of {item.name} are below {way}: --prefix {way}; " for item in known if (way := anchored(item, source))
+    ]
     raise CheckpointError(
         f"{source.path} does not say what it holds, and no map fits by itself ({tried or 'none has fixed names'}); "
+        f"{''.join(deeper)}"
         f"if it holds a block of attn_ref, say so: --from {' or '.join(generic) or 'MAP'} --set block=NAME"
     )
+
+
+def fit(source: Checkpoint, name: str | None) -> float | None:
+    """How well the names fit the map called ``name``, or whichever they fit best; None where names are not fixed."""
+    items = [maps.find(name)] if name else [m for m in maps.maps().values() if source.format in m.formats]
+    return max((share(item, source) for item in items if item.rules), default=None)
+
+
+def anchored(item: Map, source: Checkpoint) -> str:
+    """What stands before the names of ``item`` in a file where they lie deeper; empty if there are none."""
+    found: Counter[str] = Counter()
+    for rule in item.rules:
+        if "{i}" not in rule.foreign:
+            found.update(key.removesuffix(rule.foreign) for key in source if key.endswith(rule.foreign))
+    ((way, count), *_) = [*found.most_common(1), ("", 0)]
+    return way if count > 1 and way[-1:] in (".", "/") else ""
 
 
 def model_type(source: Checkpoint) -> str | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,12 @@ import numpy as np
 from attn_ref.block import Block
 from attn_ref.names import suggesting
 from attn_ref.places import arrive, beside, distinct, write_text, writing
+from attn_ref.port.checkpoint import Checkpoint
 from attn_ref.port.files import read
 from attn_ref.port.formats import format_of
 from attn_ref.port.plan import Plan, make_plan
 from attn_ref.port.proof import Proof
+from attn_ref.port.sharded import Shards, arrive_all, folder_beside, parse_size, places, write_shards
 from attn_ref.port.verify import prove, require
 
 #: ``on_progress(done, total, what)``
@@ -31,6 +34,8 @@ class Report:
     proof: Proof | None
     #: bytes of the tensors that were moved
     nbytes: int
+    #: the file, or the shards and, last, their index
+    files: tuple[Path, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -43,6 +48,7 @@ class Report:
             "written": self.ok,
             "tensors": len(self.plan.moves),
             "nbytes": self.nbytes,
+            "files": [str(path) for path in self.files],
             "plan": self.plan.to_json(),
             "proof": self.proof.to_json() if self.proof else None,
         }
@@ -56,22 +62,34 @@ def plan(
     from_: str | None = None,
     to: str | None = None,
     set: Mapping[str, Any] | None = None,
+    prefix: str | None = None,
+    drop: Sequence[str] = (),
 ) -> Plan:
     """Where every tensor of ``source`` would go, and as which block; reads names and shapes only. See ``convert``."""
     with read(source) as checkpoint:
-        return make_plan(checkpoint, Path(target), from_=from_, to=to, settings=set or {})
+        return make_plan(
+            checkpoint, Path(target), from_=from_, to=to, settings=set or {}, prefix=prefix, drop=drop
+        )  # fmt: skip
 
 
 @suggesting
 def load(
-    source: str | Path, *, from_: str | None = None, set: Mapping[str, Any] | None = None
+    source: str | Path,
+    *,
+    from_: str | None = None,
+    set: Mapping[str, Any] | None = None,
+    prefix: str | None = None,
+    drop: Sequence[str] = (),
 ) -> tuple[Block, dict[str, np.ndarray]]:
     """The block that ``source`` holds and its canonical weights, in the dtype of the file. See ``convert``.
 
     ``block, weights = ar.port.load(folder)``, then ``block(weights, token_ids=…)`` runs the model in NumPy.
     """
     with read(source) as checkpoint:
-        made = make_plan(checkpoint, Path("canonical.npz"), from_=from_, to="canonical", settings=set or {})
+        target = Path("canonical.npz")
+        made = make_plan(
+            checkpoint, target, from_=from_, to="canonical", settings=set or {}, prefix=prefix, drop=drop
+        )  # fmt: skip
         return made.block, {move.canonical: move.take(checkpoint) for move in made.moves}
 
 
@@ -83,6 +101,9 @@ def convert(
     from_: str | None = None,
     to: str | None = None,
     set: Mapping[str, Any] | None = None,
+    prefix: str | None = None,
+    drop: Sequence[str] = (),
+    shard_size: int | str | None = None,
     verify: bool = False,
     plan: str | Path | None = None,
     reserved: Iterable[str | Path] = (),
@@ -91,23 +112,31 @@ def convert(
     """Write the weights in ``source`` to ``target``, under the names and layouts of another map.
 
     ``from_`` and ``to`` name maps (``attn-ref maps``) and are needed where more than one fits; ``set`` gives fields of
-    the block that the file does not tell, or others (``{"pooling": "mean"}``). With ``verify`` both ends are run, and
-    ``target`` appears only if they agree; ``report.ok`` says so. ``plan`` is a file for the plan, as JSON; ``reserved``
-    are files that the caller is going to write. None of them may be a file that is read, or another of them. Raises
-    CheckpointError, another ValueError or OSError for a bad request, and MissingBackend if a framework that ``verify``
-    takes is not installed; then nothing is written.
+    the block that the file does not tell, or others (``{"pooling": "mean"}``). The model is what lies below ``prefix``,
+    or below the wrappers that are known (``attn_ref.port.wrappers``); ``drop`` are patterns of names that are left out,
+    ``*`` for anything. With ``verify`` both ends are run, and ``target`` appears only if they agree; ``report.ok`` says
+    so. Safetensors of more than ``shard_size`` bytes (or ``"5GB"``) become shards with an index. ``plan`` is a file for
+    the plan, as JSON; ``reserved`` are files that the caller is going to write. None of them may be a file that is
+    read, or another of them. Raises CheckpointError, another ValueError or OSError for a bad request, and
+    MissingBackend if a framework that ``verify`` takes is not installed; then nothing is written.
     """
     with read(source) as checkpoint:
         outputs = {"the file to write": Path(target), "the plan": Path(plan) if plan is not None else None}
         outputs |= {f"the report {name}": Path(name) for name in reserved}
         distinct(outputs, checkpoint.files)
-        made = make_plan(checkpoint, Path(target), from_=from_, to=to, settings=set or {})
+        most = None if shard_size is None else parse_size(shard_size)
+        made = make_plan(
+            checkpoint, Path(target), from_=from_, to=to, settings=set or {}, prefix=prefix, drop=drop
+        )  # fmt: skip
+        where = [] if most is None else places(made.target, made.tensors(checkpoint), most)
+        distinct(outputs | {f"a shard, {path.name}": path for path in where}, checkpoint.files)
         if plan is not None:
             write_text(plan, json.dumps(made.to_json(), indent=2, ensure_ascii=False) + "\n")
-        return carry_out(made, checkpoint, verify=verify, on_progress=on_progress)
+        shards = Shards(where, most) if most and where else None
+        return carry_out(made, checkpoint, shards, verify=verify, on_progress=on_progress)
 
 
-def carry_out(plan: Plan, source: Any, *, verify: bool, on_progress: Progress) -> Report:
+def carry_out(plan: Plan, source: Any, shards: Shards | None, *, verify: bool, on_progress: Progress) -> Report:
     """Do what ``plan`` says."""
     if verify:
         require(plan.from_map, plan.to_map)
@@ -119,10 +148,26 @@ def carry_out(plan: Plan, source: Any, *, verify: bool, on_progress: Progress) -
         on_progress(done, total, what)
 
     tensors = plan.tensors(source)
-    with beside(plan.target) as temporary:
-        with writing(plan.target):
-            format_of(temporary).write(temporary, tensors, plan.metadata(), tick)
+    with unfinished(plan, tensors, shards, tick) as (temporary, finish):
         proof = prove(plan, source, temporary, tick=tick) if verify else None
         if proof is None or proof.ok:
-            arrive(temporary, plan.target)
-    return Report(plan, proof, sum(spec.nbytes for spec in tensors.specs.values()))
+            finish()
+    written = tuple(shards.where) if shards else (plan.target,)
+    return Report(plan, proof, sum(spec.nbytes for spec in tensors.specs.values()), written)
+
+
+@contextmanager
+def unfinished(
+    plan: Plan, tensors: Checkpoint, shards: Shards | None, tick: Callable[[str], None]
+) -> Iterator[tuple[Path, Callable[[], None]]]:
+    """(The file or the index of the shards, whole, under another name; what gives it its own)."""
+    if shards:
+        with folder_beside(plan.target) as folder:
+            with writing(plan.target):
+                index = write_shards(folder, shards, tensors, plan.metadata(), tick)
+            yield index, lambda: arrive_all(folder, shards.where)
+    else:
+        with beside(plan.target) as temporary:
+            with writing(plan.target):
+                format_of(temporary).write(temporary, tensors, plan.metadata(), tick)
+            yield temporary, lambda: arrive(temporary, plan.target)

@@ -7,13 +7,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from attn_ref.places import UNFINISHED, CheckpointError, arrive, beside, distinct, regular, writing
+from attn_ref.places import CheckpointError, arrive, beside, distinct, regular, writing
 from attn_ref.port import apart
 from attn_ref.port.checkpoint import Checkpoint
-from attn_ref.port.formats import format_of, formats
+from attn_ref.port.folders import Found, in_folder
+from attn_ref.port.formats import format_of, suffixes
 
-#: what is looked for in a folder, in this order
-PREFERRED = ("model.safetensors.index.json", "model.safetensors", "pytorch_model.bin", "model.weights.h5")
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -31,9 +30,10 @@ def read(source: str | Path) -> Checkpoint:
     ...     checkpoint.specs
     {'kernel': Spec(shape=(2, 3), dtype='float64')}
     """
-    path = locate(source)
+    path, said = locate(source)
     form = format_of(path)
     checkpoint = apart.read(path, form.NAME) if form.APART else form.read(path)
+    checkpoint.said += said
     config = path.parent / "config.json"
     if config.is_file():
         checkpoint.config_path = config
@@ -58,14 +58,18 @@ def write(
         arrive(temporary, path)
 
 
-def locate(source: str | Path) -> Path:
-    """The file that ``source`` names."""
+def locate(source: str | Path) -> Found:
+    """The file that ``source`` names, and what has to be said about its choice."""
     path = Path(source)
-    regular_or_folder(path)
+    if not path.is_dir():
+        regular(path)
     if path.is_file():
-        return path
+        return Found(path, [])
     if path.is_dir():
         return in_folder(path)
+    index = path.with_name(f"{path.name}.index")  # TensorFlow names a checkpoint by what its files' names begin with
+    if path.name and index.is_file():
+        return Found(index, [])
     if HUB_NAME.fullmatch(str(source)) and not str(source).endswith(suffixes()):
         return in_folder(download(str(source)))
     hint = ""
@@ -73,32 +77,6 @@ def locate(source: str | Path) -> Path:
         hint = f"; a model of the Hugging Face hub has its owner in its name: owner/{source}"
         hint += ", such as google-bert/bert-base-uncased" if str(source).startswith("bert") else ""
     raise CheckpointError(f"{source}: no such file or folder{hint}")
-
-
-def regular_or_folder(path: Path) -> None:
-    """CheckpointError for a FIFO, a socket or a device."""
-    if not path.is_dir():
-        regular(path)
-
-
-def in_folder(folder: Path) -> Path:
-    """The one file with weights in a folder. What an interrupted run left unfinished is none, and is named."""
-    for name in PREFERRED:
-        if (folder / name).is_file():
-            return folder / name
-    inside = sorted(path for path in folder.iterdir() if path.name.endswith(suffixes()))
-    found = [path for path in inside if not path.name.startswith(UNFINISHED)]
-    if len(found) == 1:
-        return found[0]
-    what = f"{len(found)} ({', '.join(path.name for path in found[:9])}); name one" if found else "none"
-    if left := [path.name for path in inside if path not in found]:
-        what += f"; {', '.join(left[:9])} was left unfinished by a run that was killed, and can be deleted"
-    raise CheckpointError(f"{folder}: a folder with one file of weights is expected; it has {what}")
-
-
-def suffixes() -> tuple[str, ...]:
-    """How names of files with weights end."""
-    return tuple(suffix for module in formats().values() for suffix in module.SUFFIXES)
 
 
 def download(name: str) -> Path:

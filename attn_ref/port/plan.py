@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,9 @@ from attn_ref.foreign.map import Map, Variant
 from attn_ref.foreign.rules import LAYOUTS, Rule, turned_in, turned_out
 from attn_ref.places import refuse_place
 from attn_ref.port.checkpoint import FLOATS, Checkpoint, CheckpointError, Spec
-from attn_ref.port.choose import describe, source_map, target_map
+from attn_ref.port.choose import anchored, describe, fit, source_map, target_map
 from attn_ref.port.formats import format_of
+from attn_ref.port.wrappers import opened, reason
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,10 @@ class Plan:
     config: Path | None
     #: whose names the weights had at first, so that they can have them again
     origin: dict[str, str]
+    #: what stands before the names of the map in the source: that of wrappers around the model
+    prefix: str = ""
+    #: what was found out on the way and has to be said, a line each
+    said: tuple[str, ...] = ()
 
     def metadata(self) -> dict[str, Any]:
         """What the written file says about itself."""
@@ -83,14 +88,25 @@ class Plan:
             "fields": {name: {"value": value, "by": self.told[name]} for name, value in fields.items()},
             "moves": [asdict(move) for move in self.moves],
             "unused": self.unused,
+            "prefix": self.prefix,
+            "said": list(self.said),
         }
 
 
 def make_plan(
-    source: Checkpoint, target: Path, *, from_: str | None, to: str | None, settings: Mapping[str, Any]
+    whole: Checkpoint,
+    target: Path,
+    *,
+    from_: str | None,
+    to: str | None,
+    settings: Mapping[str, Any],
+    prefix: str | None = None,
+    drop: Sequence[str] = (),
 ) -> Plan:
     """Choose maps and block, and give every tensor its place. CheckpointError that lists all that does not fit."""
     refuse_place(target)
+    inside = opened(whole, lambda names: fit(names, from_), prefix=prefix, drop=drop)
+    source = inside.view
     from_map = source_map(source, from_)
     to_map = target_map(target, to)
     form = format_of(target)
@@ -113,22 +129,37 @@ def make_plan(
     to_variant = remembered(origin, to_map)
 
     rules = {from_map.spell(rule.foreign, variant, name): rule for rule in from_map.rules_for(block)}
-    unused = {key: why for key in source if key not in rules and (why := from_map.reason(key, variant, name))}
+    unused = {key: why for key in source if key not in rules and (why := left_out(from_map, key, variant, name))}
     if lines := differences(source, block, rules, unused):
         title = f"{source.path} does not hold the weights of this {name} under map {from_map.name}"
-        count = f"{len(lines)} difference{'s' if len(lines) > 1 else ''}"
+        count = f"{len(lines)} difference{'s' if len(lines) > 1 else ''}{hint(from_map, source, prefix)}"
         raise CheckpointError(f"{title}: {count}\n  " + "\n  ".join(shortened(lines)))
+    unused = inside.left | {inside.name(key): why for key, why in unused.items()}
+    unused |= {key: f"{what}, no tensor" for key, what in source.left.items()}
     outward = {rule.canonical: rule for rule in to_map.rules_for(block)}
     moves = []
     for key, rule in rules.items():
         there, (shape, dtype) = outward[rule.canonical], source.specs[key]
         arrived = turned_out(turned_in(shape, rule.layout), there.layout)
         new = to_map.spell(there.foreign, to_variant, name)
-        moves.append(Move(key, rule.layout, rule.canonical, there.layout, new, shape, arrived, dtype))
+        moves.append(Move(inside.name(key), rule.layout, rule.canonical, there.layout, new, shape, arrived, dtype))
     return Plan(
         source=source.path or Path(), target=target, from_map=from_map, from_variant=variant, to_map=to_map,
         to_variant=to_variant, block=block, told=told, moves=tuple(moves), unused=unused, config=config, origin=origin,
+        prefix=inside.prefix, said=(*whole.said, *inside.said),
     )  # fmt: skip
+
+
+def left_out(item: Map, key: str, variant: Variant, block: str) -> str | None:
+    """Why a tensor that is not of the block is left out, or None if it should not be there."""
+    return item.reason(key, variant, block) or reason(key, "") or None
+
+
+def hint(item: Map, source: Checkpoint, prefix: str | None) -> str:
+    """Where the names of ``item`` are, if they are deeper in the file."""
+    if prefix is None and (way := anchored(item, source)):
+        return f"; the names of {item.name} are those below {way}: --prefix {way}"
+    return ""
 
 
 def is_written(target: Path) -> bool:

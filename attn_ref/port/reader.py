@@ -18,6 +18,7 @@ import numpy as np
 from attn_ref.port.channel import receive, send
 from attn_ref.port.checkpoint import EXPANSION, SMALL, Checkpoint, CheckpointError
 from attn_ref.port.formats import formats
+from attn_ref.port.shards import weight_files
 
 #: bytes that reading a file may take beyond the file and the largest tensor
 ROOM = 1 << 30
@@ -42,7 +43,7 @@ def serve(questions: int, answers: int) -> None:
     try:
         module = formats()[job["format"]]
         module.prepare(path)  # what its imports take is not the file's doing
-        limits, size = Limits(job["seconds"]), path.stat().st_size
+        limits, size = Limits(job["seconds"]), sum(file.stat().st_size for file in weight_files(path))
         limits.grant(2 * size, size)
         checkpoint = module.read(path)
         check(checkpoint, size)
@@ -69,6 +70,8 @@ def described(checkpoint: Checkpoint) -> dict[str, Any]:
         "specs": {name: [list(spec.shape), spec.dtype] for name, spec in checkpoint.specs.items()},
         "metadata": checkpoint.metadata,
         "places": {name: list(place) for name, place in checkpoint.places.items()},
+        "format": checkpoint.format,
+        "left": checkpoint.left,
     }
 
 

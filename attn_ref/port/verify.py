@@ -26,6 +26,7 @@ from attn_ref.foreign.map import Map, Variant
 from attn_ref.port.checkpoint import Checkpoint
 from attn_ref.port.plan import Plan
 from attn_ref.port.proof import End, Proof, judge
+from attn_ref.port.runnable import runnable
 from attn_ref.port.sample import sample
 
 #: seconds that both ends may take, and bytes of weights that a second more is given for
@@ -53,7 +54,8 @@ def prove(plan: Plan, source: Checkpoint, written: Path, *, seed: int = 0, tick:
         here, there = Path(folder, "source"), Path(folder, "target")
         running: list[subprocess.Popen[bytes]] = []
         try:
-            running.append(start(here, plan.from_map, plan.source, plan.from_variant, config, block, inputs))
+            path = runnable(plan, source, Path(folder))
+            running.append(start(here, plan.from_map, path, plan.from_variant, config, block, inputs))
             running.append(start(there, plan.to_map, written, plan.to_variant, None, block, inputs))
             right, wrong = reference(plan, source, inputs)
             tick("the reference has run")
@@ -69,6 +71,8 @@ def prove(plan: Plan, source: Checkpoint, written: Path, *, seed: int = 0, tick:
                     end = judge(place.name, place, code, right) if right else End(place.name, failure=wrong)
                     ends.append(end)
                 tick(f"the {place.name} end has run")
+            if path != plan.source:
+                ends[0].by += f", on a copy of the tensors{f' below {plan.prefix}' if plan.prefix else ''}"
         finally:
             for process in running:
                 process.kill()

@@ -3,32 +3,66 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from attn_ref.port.checkpoint import Checkpoint, CheckpointError, Spec, reading
+from attn_ref.port.checkpoint import MOST, Checkpoint, CheckpointError, Spec, reading
+from attn_ref.port.shards import ending, join, read_index
 from attn_ref.wording import printable
 
-WANTED = "save model.state_dict(), a flat dict of dense tensors"
+WANTED = "save model.state_dict(), a dict of dense tensors"
+#: dicts in dicts, and how many values a file may have; a pickle may hold the same dict many times
+DEEPEST, MOST_VALUES = 16, 4 * MOST
 
 
 def read(path: Path, format: str) -> Checkpoint:
-    """A flat state dict: str -> tensor. CheckpointError for anything else."""
+    """The tensors by their keys; those of dicts in dicts as ``outer.inner``. CheckpointError for what is no weights.
+
+    What is no tensor is left out: ``left`` says what it was. Of an index one shard is held at a time.
+    """
+    if not ending(path):
+        return read_one(path, format)
+    index = read_index(path)
+    joined = join(index, {name: lazy(file, format) for name, file in index.files.items()})
+    joined.format = format
+    return joined
+
+
+def lazy(path: Path, format: str) -> Checkpoint:
+    """A shard that is read to see what it holds, and again when a tensor of it is asked for."""
+    whole = read_one(path, format)
+
+    def load(name: str) -> np.ndarray:
+        return shard(path, format)[name]
+
+    return Checkpoint(whole.specs, load, path=path, format=format, left=whole.left)
+
+
+@lru_cache(maxsize=1)
+def shard(path: Path, format: str) -> Checkpoint:
+    """The shard that was asked for last."""
+    return read_one(path, format)
+
+
+def read_one(path: Path, format: str) -> Checkpoint:
+    """One file."""
     try:  # whatever a hostile pickle makes torch raise, the answer is the same: it is not read in another way
         # not mapped: then torch looks neither at compression nor at the length of a record
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        held = torch.load(path, map_location="cpu", weights_only=True)
     except MemoryError:
         raise
     except Exception as error:
         raise CheckpointError(f"{path} cannot be read as a torch file of weights only: {why(error)}") from error
-    if not isinstance(state, dict):
-        raise CheckpointError(f"{path} holds {type(state).__name__}; {WANTED}")
-    for name, value in state.items():
-        if (problem := odd(value)) or not isinstance(name, str):
-            what = f"{problem or type(value).__name__} at {printable(repr(name), 80)}"
-            raise CheckpointError(f"{path} holds {what}; {WANTED}")
+    if not isinstance(held, dict):
+        raise CheckpointError(f"{path} holds {type(held).__name__}; {WANTED}")
+    state, left = Flat(path).of(held)
+    if not state:
+        what = ", ".join(f"{kind} at {printable(repr(name), 80)}" for name, kind in list(left.items())[:3])
+        raise CheckpointError(f"{path} holds no tensor, but {what or 'nothing'}; {WANTED}")
     specs = {name: Spec(tuple(value.shape), str(value.dtype).removeprefix("torch.")) for name, value in state.items()}
 
     def load(name: str) -> np.ndarray:
@@ -39,13 +73,44 @@ def read(path: Path, format: str) -> Checkpoint:
             import ml_dtypes
         return tensor.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
 
-    return Checkpoint(specs, load, path=path, format=format)
+    return Checkpoint(specs, load, path=path, format=format, left=left)
 
 
-def odd(value: object) -> str | None:
-    """Why a value is no dense tensor with numbers of its own; None if it is one."""
-    if not isinstance(value, torch.Tensor):
-        return type(value).__name__
+class Flat:
+    """Dicts in dicts made flat."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.seen = path, 0
+        self.state: dict[str, torch.Tensor] = {}
+
+    def of(self, held: dict[Any, Any]) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+        """(name -> tensor, key at the top -> what is there, where it is no tensor and holds none)."""
+        left = {}
+        for key, value in held.items():
+            before = len(self.state)
+            self.visit(key if isinstance(key, str) else repr(key), value, 1)
+            if len(self.state) == before:
+                left[printable(str(key), 80)] = type(value).__name__
+        return self.state, left
+
+    def visit(self, name: str, value: object, depth: int) -> None:
+        self.seen += 1
+        if self.seen > MOST_VALUES or depth > DEEPEST:
+            rule = f"at most {MOST_VALUES} values are read, {DEEPEST} deep"
+            raise CheckpointError(f"{self.path} holds dicts in dicts at {printable(repr(name), 80)}; {rule}")
+        if isinstance(value, torch.Tensor):
+            if problem := odd(value):
+                raise CheckpointError(f"{self.path} holds {problem} at {printable(repr(name), 80)}; {WANTED}")
+            if name in self.state:
+                raise CheckpointError(f"{self.path} holds two tensors called {printable(repr(name), 80)}")
+            self.state[name] = value
+        elif isinstance(value, dict | list | tuple):
+            for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+                self.visit(f"{name}.{key}", inner, depth + 1)
+
+
+def odd(value: torch.Tensor) -> str | None:
+    """Why a tensor is none that is dense and has numbers of its own; None if it is one."""
     if value.is_quantized:
         return "a quantised tensor"
     if value.layout != torch.strided:

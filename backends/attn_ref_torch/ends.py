@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from importlib.metadata import version
+from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
@@ -17,6 +19,9 @@ def run_file(job: Job) -> Outcome:
     layer = engine.build(job.block, "float64")
     if job.path.endswith(".safetensors"):
         state = load_file(job.path)
+    elif job.path.endswith(".index.json"):
+        shards = set(json.loads(Path(job.path).read_text("utf-8"))["weight_map"].values())
+        state = {name: value for shard in shards for name, value in load_file(Path(job.path).with_name(shard)).items()}
     else:
         state = torch.load(job.path, map_location="cpu", weights_only=True)
     layer.load_state_dict(state, strict=True)

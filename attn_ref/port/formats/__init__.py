@@ -32,3 +32,8 @@ def format_of(path: Path) -> ModuleType:
     if not fitting:
         raise CheckpointError(f"{path}: no format has a name of this kind; names end in {', '.join(sorted(endings))}")
     return endings[max(fitting, key=len)]
+
+
+def suffixes() -> tuple[str, ...]:
+    """How names of files with weights end."""
+    return tuple(suffix for module in formats().values() for suffix in module.SUFFIXES)

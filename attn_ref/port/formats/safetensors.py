@@ -13,7 +13,8 @@ from safetensors import SafetensorError, safe_open
 
 from attn_ref.places import regular
 from attn_ref.port.checkpoint import Checkpoint, CheckpointError, Spec, reading
-from attn_ref.port.text import dump_json, load_json, parse_json
+from attn_ref.port.shards import ending, join, read_index
+from attn_ref.port.text import dump_json, parse_json
 
 NAME = "safetensors"
 SUFFIXES = (".safetensors", ".safetensors.index.json")
@@ -31,38 +32,33 @@ CODES = {name: code for code, name in DTYPES.items()}
 
 def read(path: Path) -> Checkpoint:
     """A ``.safetensors`` file, or the shards that a ``.safetensors.index.json`` lists."""
-    places = index(path) if path.name.endswith(".index.json") else {}
-    files = {name: path.parent / name for name in sorted(set(places.values()))} or {path.name: path}
-    opened, specs = {}, {}
-    home: dict[str, str] = {}
-    metadata: dict[str, str] = {}
-    for name, file in files.items():
-        regular(file)
-        with reading(file, "safetensors", Exception):
-            opened[name] = safe_open(str(file), framework="np")
-            told = opened[name].metadata() or {}
-            if told.get("attn_ref", metadata.get("attn_ref")) != metadata.get("attn_ref", told.get("attn_ref")):
-                raise CheckpointError(f"{path}: {name} and the shards before it say that they hold different blocks")
-            metadata |= told
-            for key in opened[name].keys():  # noqa: SIM118  (safe_open is no mapping)
-                if key in home:
-                    raise CheckpointError(f"{path}: {key} lies in two shards, {home[key]} and {name}")
-                home[key], specs[key] = name, spec(file, key, opened[name].get_slice(key))
-    if places and places != home:
-        wrong = sorted(places.items() ^ home.items())
-        raise CheckpointError(f"{path}: the index and the shards disagree on {len(wrong)} entries, such as {wrong[0]}")
+    if not ending(path):
+        return read_one(path)
+    index = read_index(path)
+    joined = join(index, {name: read_one(file) for name, file in index.files.items()})
+    joined.format = NAME
+    return joined
+
+
+def read_one(path: Path) -> Checkpoint:
+    """One file."""
+    regular(path)
+    specs = {}
+    with reading(path, "safetensors", Exception):
+        opened = [safe_open(str(path), framework="np")]
+        told = opened[0].metadata() or {}
+        for key in opened[0].keys():  # noqa: SIM118  (safe_open is no mapping)
+            specs[key] = spec(path, key, opened[0].get_slice(key))
+    ours = parse_json(told["attn_ref"], f"{path}: metadata 'attn_ref'") if "attn_ref" in told else {}
 
     def load(key: str) -> np.ndarray:
-        file = files[home[key]]
         if specs[key].dtype == "bfloat16":
-            with reading(file, "bfloat16, which needs ml_dtypes", ImportError, tensor=key):
+            with reading(path, "bfloat16, which needs ml_dtypes", ImportError, tensor=key):
                 import ml_dtypes  # noqa: F401  (gives NumPy the dtype)
-        with reading(file, "safetensors", SafetensorError, OSError, TypeError, tensor=key):
-            return opened[home[key]].get_tensor(key)
+        with reading(path, "safetensors", SafetensorError, OSError, TypeError, tensor=key):
+            return opened[0].get_tensor(key)
 
-    ours = parse_json(metadata["attn_ref"], f"{path}: metadata 'attn_ref'") if "attn_ref" in metadata else {}
-    read = [path, *(file for file in files.values() if file != path)]
-    return Checkpoint(specs, load, path=path, format=NAME, metadata=ours, close=opened.clear, files=read)
+    return Checkpoint(specs, load, path=path, format=NAME, metadata=ours, close=opened.clear)
 
 
 def spec(path: Path, key: str, view: Any) -> Spec:
@@ -70,17 +66,6 @@ def spec(path: Path, key: str, view: Any) -> Spec:
     if (code := view.get_dtype()) not in DTYPES:
         raise CheckpointError(f"{path}: {key} has dtype {code}; those that can be moved are {', '.join(DTYPES)}")
     return Spec(tuple(view.get_shape()), DTYPES[code])
-
-
-def index(path: Path) -> dict[str, str]:
-    """Tensor -> name of its shard, which must lie beside the index."""
-    places = load_json(path).get("weight_map")
-    if not isinstance(places, dict) or not places or not all(isinstance(name, str) for name in places.values()):
-        raise CheckpointError(f"{path}: an index has a 'weight_map' from tensor names to names of files")
-    names = set(places.values())
-    if away := [n for n in names if Path(n).name != n or not n.endswith(".safetensors") or not n.isprintable()]:
-        raise CheckpointError(f"{path}: shards lie beside the index and end in .safetensors; got {away[0]!r}")
-    return places
 
 
 def write(path: Path, tensors: Checkpoint, metadata: Mapping[str, Any], tick: Callable[[str], None]) -> None:

@@ -1,4 +1,4 @@
-"""Files of ``torch.save``: read by ``torch.load(weights_only=True)``, never in another way, and not written.
+"""Files of ``torch.save``, Lightning's ``.ckpt`` too: read by ``torch.load(weights_only=True)`` alone, and not written.
 
 What reads them needs torch and lies with the torch backend, ``attn_ref_torch.checkpoint``.
 """
@@ -13,7 +13,7 @@ from typing import Any
 from attn_ref.port.checkpoint import Checkpoint, CheckpointError
 
 NAME = "torch_pt"
-SUFFIXES = (".pt", ".pth", ".bin")
+SUFFIXES = (".pt", ".pth", ".bin", ".bin.index.json", ".ckpt", ".pth.tar")
 WRITES = False
 #: a pickle, even one of weights only, may ask for any amount of time and memory
 APART = True
@@ -29,7 +29,7 @@ def prepare(path: Path) -> None:
 
 
 def read(path: Path) -> Checkpoint:
-    """A flat state dict: str -> tensor."""
+    """The tensors in a file, or in the shards of an index, by their keys; below the keys of the dicts around them."""
     checkpoint: Checkpoint = import_module("attn_ref_torch.checkpoint").read(path, NAME)
     return checkpoint
 
