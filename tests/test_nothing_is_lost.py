@@ -265,7 +265,7 @@ def test_hints_for_names_that_people_give(model: Path, capsys: pytest.CaptureFix
         ("port", model, out, "--to", "pytorch"): "the weights of pytorch are those of map torch;",
         ("port", model, out, "--to", "Keras"): "did you mean keras?",
         ("port", model, out, "--to", "safetensors"): "that is a format, which the ending of the file's name chooses",
-        ("port", model, out, "--from", "bert"): "did you mean hf.BertModel?",
+        ("port", model, out, "--from", "bert"): "did you mean google.BertModel, hf.BertModel or hf.TFBertModel?",
         ("port", model, out, "--from", "hf.bertmodel"): "did you mean hf.BertModel?",
     }.items():
         assert command(*arguments) == 2

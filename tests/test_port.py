@@ -160,7 +160,8 @@ def test_the_command_reports(bert: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert command("maps", "--json") == 0
     listed = {item["name"]: item for item in json.loads(capsys.readouterr().out)}
     assert set(listed) == {
-        "canonical", "hf.BertModel", "hf.ViTForImageClassification", "hf.ViTModel", "keras", "torch",
+        "canonical", "google.BertModel", "google.ViT", "hf.BertModel", "hf.TFBertModel", "hf.ViTForImageClassification",
+        "hf.ViTModel", "keras", "torch",
     }  # fmt: skip
     assert command("maps") == 0
 

@@ -27,6 +27,8 @@ class FieldRules:
 
     #: field -> (canonical parameter, axis)
     sizes: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    #: field -> (canonical parameter, axis of its shape in the file), where the canonical shape does not have it
+    raw: Mapping[str, tuple[str, int]] = field(default_factory=dict)
     #: field that is True -> canonical parameter that there is then
     present: Mapping[str, str] = field(default_factory=dict)
     #: field -> key of config.json
@@ -39,15 +41,21 @@ class FieldRules:
     allowed: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     #: field -> what the format means where there is a config.json and it is silent
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    #: field -> what the program of such files computes, which no file says
+    always: Mapping[str, Any] = field(default_factory=dict)
     #: fields that change the result, so that the block's own default will not do where nobody tells them
     asked: tuple[str, ...] = ()
 
-    def from_shapes(self, cls: type[Block], specs: Mapping[str, Spec], keys: Mapping[str, str]) -> dict[str, Told]:
-        """What canonical shapes tell; ``keys`` has the file's own names of the parameters, for messages."""
+    def from_shapes(
+        self, cls: type[Block], specs: Mapping[str, Spec], keys: Mapping[str, str], held: Mapping[str, Spec]
+    ) -> dict[str, Told]:
+        """What shapes tell: ``specs`` by canonical name, ``held`` by the file's own, which ``keys`` has."""
         told = {}
-        for name, (parameter, axis) in self.sizes.items():
-            if parameter in specs and axis < len(specs[parameter].shape):
-                told[name] = Told(specs[parameter].shape[axis], f"the shape of {keys[parameter]}")
+        own = {parameter: held[key] for parameter, key in keys.items()}
+        for where, table in ((specs, self.sizes), (own, self.raw)):
+            for name, (parameter, axis) in table.items():
+                if parameter in where and axis < len(where[parameter].shape):
+                    told[name] = Told(where[parameter].shape[axis], f"the shape of {keys[parameter]}")
         for name, prefix in cls.counts.items() if self.sizes else ():
             start = len(prefix) + 1
             indices = {int(key[start:].partition(".")[0]) for key in specs if key.startswith(f"{prefix}.")}

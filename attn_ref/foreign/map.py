@@ -57,6 +57,8 @@ class Map:
     only: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     #: fields of the block that say what is done with such a model, not what it is: any value will do
     beside: tuple[str, ...] = ()
+    #: is it the target's map only where it is named? Then another map is what its format stands for
+    by_name: bool = False
     #: how ``config.json`` and shapes give the block's fields
     fields: FieldRules | None = None
 

@@ -18,8 +18,29 @@ class Layout(NamedTuple):
     outward: Callable[[Any], Any]
 
 
+class Layouts(dict[str, Layout]):
+    """Layouts by name; those that cut heads are made for any number of them: "heads 12"."""
+
+    def __missing__(self, name: str) -> Layout:
+        kind, _, count = name.rpartition(" ")
+        if kind not in CUTS or not count.isdigit() or not int(count):
+            raise KeyError(name)
+        axis, number = CUTS[kind], int(count)
+        self[name] = Layout(self[kind].inward, lambda x: cut(x, axis, number))
+        return self[name]
+
+
+def cut(x: Any, axis: int, count: int) -> Any:
+    """``axis`` in ``count`` equal parts, if it can be divided so."""
+    if x.ndim <= axis or x.shape[axis] % count:
+        return x
+    return x.reshape(*x.shape[:axis], count, -1, *x.shape[axis + 1 :])
+
+
+#: a layout that puts axes of heads and features together -> which axis is cut again
+CUTS = {"heads": 1, "heads first": 0, "flat": 0}
 #: "conv": (out, in, spatial…) ↔ (spatial…, in, out); "batch": a first axis of 1, which canonical arrays have not
-LAYOUTS = {
+LAYOUTS = Layouts({
     "none": Layout(lambda x: x, lambda x: x),
     "transpose": Layout(lambda x: x.T, lambda x: x.T),
     "conv": Layout(
@@ -27,11 +48,12 @@ LAYOUTS = {
         lambda x: x.transpose(x.ndim - 1, x.ndim - 2, *range(x.ndim - 2)) if x.ndim > 1 else x,
     ),
     "batch": Layout(lambda x: x[0] if x.shape[:1] == (1,) else x, lambda x: x[None]),
-    # several axes of heads and features: the first axis is kept, or the last; whoever writes gives the shape
+    # several axes of heads and features: the first axis is kept, or the last; whoever writes gives the shape, or says
+    # behind the name how many heads there are: "heads 12"
     "heads": Layout(lambda x: x.reshape(x.shape[0], -1), lambda x: x),
     "heads first": Layout(lambda x: x.reshape(-1, x.shape[-1]), lambda x: x),
     "flat": Layout(lambda x: x.reshape(-1), lambda x: x),
-}
+})  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -45,9 +67,11 @@ class Rule:
     part: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
-        if self.layout not in LAYOUTS:
+        try:
+            LAYOUTS[self.layout]
+        except KeyError:
             known = ", ".join(LAYOUTS)
-            raise ValueError(f"rule for {self.foreign}: layout should be one of {known}; got {self.layout!r}")
+            raise ValueError(f"rule for {self.foreign}: layout should be one of {known}; got {self.layout!r}") from None
 
 
 def turned_in(shape: tuple[int, ...], layout: str) -> tuple[int, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ from attn_ref.port.checkpoint import Checkpoint, CheckpointError, Spec
 from attn_ref.port.formats import format_of
 from attn_ref.port.hyper import settle
 from attn_ref.port.text import load_json
+from attn_ref.port.wrappers import reason
 
 
 def source_map(source: Checkpoint, name: str | None) -> Map:
@@ -30,7 +32,9 @@ def source_map(source: Checkpoint, name: str | None) -> Map:
         except ValueError as error:
             raise CheckpointError(f"{source.path}: {error}") from error
     known = [item for item in maps.maps().values() if source.format in item.formats]
-    if len(known) == 1:
+    if (preset := keras_hub(source)) and not any(preset in types(item) for item in known):
+        raise CheckpointError(unknown(source, f"{preset} of KerasHub"))
+    if len(known) == 1 and not known[0].rules:
         return known[0]
     shares = {item.name: share(item, source) for item in known if item.rules}
     fitting = [item for item in known if shares.get(item.name, 0.0) >= 0.5]
@@ -39,11 +43,7 @@ def source_map(source: Checkpoint, name: str | None) -> Map:
     if fitting:
         raise CheckpointError(f"{source.path} fits the maps {', '.join(m.name for m in fitting)}; choose one by --from")
     if (family := model_type(source)) and not any(family in types(item) for item in known):
-        families = ", ".join(dict.fromkeys(name for item in maps.maps().values() for name in types(item)))
-        raise CheckpointError(
-            f"{source.path} holds a model of type {family!r} by {source.config_path}, and there is no map for it yet; "
-            f"the types with maps are {families} (attn-ref maps)"
-        )
+        raise CheckpointError(unknown(source, repr(family)))
     tried = ", ".join(f"{name} knows {portion:.0%} of its names" for name, portion in shares.items())
     generic = [item.name for item in known if not item.rules]
     deeper = [
@@ -52,7 +52,11 @@ def source_map(source: Checkpoint, name: str | None) -> Map:
     raise CheckpointError(
         f"{source.path} does not say what it holds, and no map fits by itself ({tried or 'none has fixed names'}); "
         f"{''.join(deeper)}"
-        f"if it holds a block of attn_ref, say so: --from {' or '.join(generic) or 'MAP'} --set block=NAME"
+        + (
+            f"if it holds a block of attn_ref, say so: --from {' or '.join(generic)} --set block=NAME"
+            if generic
+            else ""
+        )
     )
 
 
@@ -72,6 +76,22 @@ def anchored(item: Map, source: Checkpoint) -> str:
     return way if count > 1 and way[-1:] in (".", "/") else ""
 
 
+def unknown(source: Checkpoint, family: str) -> str:
+    """That there is no map for a family of models."""
+    families = ", ".join(dict.fromkeys(name for item in maps.maps().values() for name in types(item)))
+    return (
+        f"{source.path} holds a model of type {family} by {source.config_path}, and there is no map for it yet; "
+        f"the types with maps are {families} (attn-ref maps)"
+    )
+
+
+def keras_hub(source: Checkpoint) -> str | None:
+    """The class that the ``config.json`` of a KerasHub preset names, such as BertBackbone."""
+    told = load_json(source.config_path) if source.config_path else {}
+    name, module = told.get("class_name"), f"{told.get('module')} {told.get('registered_name')}"
+    return name if isinstance(name, str) and ("keras_hub" in module or "keras_nlp" in module) else None
+
+
 def model_type(source: Checkpoint) -> str | None:
     """The family of models that the ``config.json`` beside the file names."""
     told = load_json(source.config_path).get("model_type") if source.config_path else None
@@ -87,7 +107,8 @@ def target_map(target: Path, name: str | None) -> Map:
     """The map called ``name``, or the only one whose files have names like ``target``'s."""
     if name:
         return maps.find(name)
-    fitting = [item.name for item in maps.maps().values() if format_of(target).NAME in item.formats]
+    form = format_of(target).NAME
+    fitting = [item.name for item in maps.maps().values() if form in item.formats and not item.by_name]
     if len(fitting) != 1:
         raise CheckpointError(f"{target} fits the maps {', '.join(fitting)}; choose one by --to")
     return maps.find(fitting[0])
@@ -108,8 +129,13 @@ def share(item: Map, source: Checkpoint) -> float:
     """How many of the names ``item`` knows, from 0 to 1."""
     variant = variant_of(item, source, item.block or "")
     known = item.canonical(source, variant)
-    hits = sum(key in known or item.reason(key, variant, item.block or "") is not None for key in source)
-    return hits / max(1, len(source))
+    others = [key for key in source if key not in known and left_out(item, key, variant, item.block or "") is None]
+    return 1 - len(others) / max(1, len(source))
+
+
+def left_out(item: Map, key: str, variant: Variant, block: str) -> str | None:
+    """Why a tensor that is not of the block is left out, or None if it should not be there."""
+    return item.reason(key, variant, block) or reason(key, "") or None
 
 
 class Described(NamedTuple):
@@ -134,6 +160,8 @@ def describe(source: Checkpoint, from_map: Map, to_map: Map, settings: Mapping[s
     variant = variant_of(from_map, source, cls.__name__)
     named = [from_map, to_map, *maps.maps().values()]  # those of the files themselves before others of the same block
     rules = next((m.fields for m in named if m.block == cls.__name__ and m.fields), None) or FieldRules()
+    if rules is not from_map.fields:  # what only such files have
+        rules = replace(rules, raw={}, always={})
 
     recorded = {}
     if written == cls.__name__ and isinstance(fields := source.metadata.get("fields"), dict):
@@ -146,11 +174,11 @@ def describe(source: Checkpoint, from_map: Map, to_map: Map, settings: Mapping[s
         block, told = settle(
             cls,
             [given, recorded, config],
-            rules.from_shapes(cls, *canonical_specs(source, from_map, variant, cls, rules)),
-            rules.defaults if config else {},
+            rules.from_shapes(cls, *canonical_specs(source, from_map, variant, cls, rules), source.specs),
+            {**(rules.defaults if config else {}), **rules.always},
             rules.asked,
             held=source,
-            missing=f"shapes or {path}" if config else "shapes, and there is no config.json beside the file",
+            missing=f"shapes or {path}" if path else "shapes, and there is no config.json beside the file",
         )
     except ValueError as error:
         raise CheckpointError(f"{source.path}: {error}") from error

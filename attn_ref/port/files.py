@@ -13,6 +13,8 @@ from attn_ref.port.checkpoint import Checkpoint
 from attn_ref.port.folders import Found, in_folder
 from attn_ref.port.formats import format_of, suffixes
 
+#: what says beside the weights what the model is; the second is Google's
+CONFIGS = ("config.json", "bert_config.json")
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -34,8 +36,7 @@ def read(source: str | Path) -> Checkpoint:
     form = format_of(path)
     checkpoint = apart.read(path, form.NAME) if form.APART else form.read(path)
     checkpoint.said += said
-    config = path.parent / "config.json"
-    if config.is_file():
+    if config := next((place for name in CONFIGS if (place := path.parent / name).is_file()), None):
         checkpoint.config_path = config
         checkpoint.files += (config,)
     return checkpoint

@@ -14,9 +14,9 @@ from attn_ref.foreign.map import Map, Variant
 from attn_ref.foreign.rules import LAYOUTS, Rule, turned_in, turned_out
 from attn_ref.places import refuse_place
 from attn_ref.port.checkpoint import FLOATS, Checkpoint, CheckpointError, Spec
-from attn_ref.port.choose import anchored, describe, fit, source_map, target_map
+from attn_ref.port.choose import anchored, describe, fit, left_out, source_map, target_map
 from attn_ref.port.formats import format_of
-from attn_ref.port.wrappers import opened, reason
+from attn_ref.port.wrappers import opened
 
 
 @dataclass(frozen=True)
@@ -148,11 +148,6 @@ def make_plan(
         to_variant=to_variant, block=block, told=told, moves=tuple(moves), unused=unused, config=config, origin=origin,
         prefix=inside.prefix, said=(*whole.said, *inside.said),
     )  # fmt: skip
-
-
-def left_out(item: Map, key: str, variant: Variant, block: str) -> str | None:
-    """Why a tensor that is not of the block is left out, or None if it should not be there."""
-    return item.reason(key, variant, block) or reason(key, "") or None
 
 
 def hint(item: Map, source: Checkpoint, prefix: str | None) -> str:

@@ -13,7 +13,9 @@ from attn_ref.port.files import write
 from attn_ref.port.plan import Plan
 
 #: endings of what a framework's own loader takes as it is
-NATIVE = (".safetensors", ".safetensors.index.json", ".pt", ".pth", ".bin", ".weights.h5", ".keras", ".npz")
+NATIVE = (
+    ".safetensors", ".safetensors.index.json", ".pt", ".pth", ".bin", ".weights.h5", ".weights.json", ".keras", ".npz",
+)  # fmt: skip
 
 
 def is_native(plan: Plan, source: Checkpoint) -> bool:
