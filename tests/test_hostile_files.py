@@ -407,8 +407,8 @@ def test_what_config_says_is_no_markup(tmp_path: Path, capsys: pytest.CaptureFix
         ar.port.write(tmp_path / "bert" / "model.safetensors", whole)
     config = {"model_type": "bert", "num_attention_heads": 4, "hidden_act": "gelu", "layer_norm_eps": "[/foo]\x1b[31m"}
     (tmp_path / "bert" / "config.json").write_text(json.dumps(config))
-    assert command("port", tmp_path / "bert", tmp_path / "out.npz", "--set", "eps=1e-12") == 0
-    assert r"against '[/foo]\x1b[31m' by layer_norm_eps" in capsys.readouterr().out
+    assert command("port", tmp_path / "bert", tmp_path / "out.npz", "--set", "eps=1e-12") == 2
+    assert r"eps is 1e-12 by --set, and '[/foo]\x1b[31m' by layer_norm_eps" in capsys.readouterr().err
 
 
 def test_shards_that_contradict_each_other_are_refused(tmp_path: Path) -> None:

@@ -157,10 +157,11 @@ def test_a_field_that_a_map_does_not_name_is_not_lost(model: Path, monkeypatch: 
     monkeypatch.setattr("attn_ref.catalogue.block", lambda name: Capped)
     ar.port.convert(model, model.parent / "w.npz", set={"softcap": None})
     ar.port.convert(model.parent / "w.npz", model.parent / "plain.safetensors", to="hf.BertModel")
+    with ar.port.read(model.parent / "w.npz") as held:
+        told = {**held.metadata, "fields": {**held.metadata["fields"], "softcap": 50.0}}
+        ar.port.write(model.parent / "with.npz", held, told)
     with pytest.raises(ar.port.CheckpointError, match=r"hf\.BertModel mean softcap = None; this TextEncoder has 50\.0"):
-        ar.port.convert(
-            model.parent / "w.npz", model.parent / "capped.safetensors", to="hf.BertModel", set={"softcap": 50.0}
-        )
+        ar.port.convert(model.parent / "with.npz", model.parent / "capped.safetensors", to="hf.BertModel")
     assert not (model.parent / "capped.safetensors").exists()
     with pytest.raises(ar.port.CheckpointError, match="mean softcap = None"):  # nor can such a file have meant it
         ar.port.convert(model, model.parent / "w.weights.h5", set={"softcap": 50.0})

@@ -182,3 +182,19 @@ def test_a_framework_that_is_not_there(
     refused(capsys, texts, "port", bert, tmp_path / "w.weights.h5", "--verify")
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     refused(capsys, ["pip install huggingface_hub"], "port", "owner/model", tmp_path / "w.weights.h5")
+
+
+def test_fit_is_tested_before_fields_are_asked_for(
+    bert: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nine ``--set`` were asked for, one after another, of a file that could not fit whatever they said."""
+    source = tiny_bert.change(bert, tmp_path / "alone")
+    (source / "config.json").unlink()
+    out = tmp_path / "w.weights.h5"
+    given = ["--from", "torch", "--set", "block=MultiHeadAttention"]
+    texts = [
+        "has none of the names that map torch has for a MultiHeadAttention (query.weight, query.bias, key.weight, …)"
+    ]
+    refused(capsys, [*texts, "among 39: embeddings.LayerNorm.bias, "], "port", source, out, *given)
+    texts = ["it has 12 of the names that map hf.ViTModel has for a VisionTransformer (embeddings.cls_token, "]
+    refused(capsys, texts, "port", source, out, "--from", "hf.ViTModel")

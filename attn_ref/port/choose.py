@@ -13,7 +13,7 @@ from attn_ref import catalogue
 from attn_ref.block import Block
 from attn_ref.foreign.fields import FieldRules, Told
 from attn_ref.foreign.map import NUMBER, NUMBERS, Map, Variant
-from attn_ref.foreign.rules import turned_in
+from attn_ref.foreign.rules import Rule, turned_in
 from attn_ref.port import maps
 from attn_ref.port.checkpoint import Checkpoint, CheckpointError, Spec
 from attn_ref.port.formats import format_of
@@ -177,7 +177,9 @@ def describe(source: Checkpoint, from_map: Map, to_map: Map, settings: Mapping[s
             rules.from_shapes(cls, *canonical_specs(source, from_map, variant, cls, rules), source.specs),
             {**(rules.defaults if config else {}), **rules.always},
             rules.asked,
+            free={name for item in maps.maps().values() if item.block == cls.__name__ for name in item.beside},
             held=source,
+            before_asking=lambda: refuse_names(source, from_map, variant, cls, rules),
             missing=f"shapes or {path}" if path else "shapes, and there is no config.json beside the file",
         )
     except ValueError as error:
@@ -189,21 +191,53 @@ def canonical_specs(
     source: Checkpoint, item: Map, variant: Variant, cls: type[Block], rules: FieldRules
 ) -> tuple[dict[str, Spec], dict[str, str]]:
     """Canonical name -> canonical shape, and -> the file's name, as far as names tell without the block."""
-    if item.rules:
-        found = item.canonical(source, variant)
-    elif not rules.sizes:
+    if not item.rules and not rules.sizes:
         return {}, {}
-    else:  # names of parameters do not depend on widths, so the example with enough members in its lists has them all
-        options = {**cls.example, **dict.fromkeys(rules.present, True)}
-        one, two = (len(cls.build(options | dict.fromkeys(cls.counts, n)).params()) for n in (1, 2))
-        # no more members than the file has tensors for
-        numbers = (int(found[0]) for key in source for found in islice(NUMBER.finditer(key), NUMBERS))
-        members = min(max(numbers, default=0), len(source) // max(1, two - one)) + 1
-        example = cls.build(options | dict.fromkeys(cls.counts, members))
-        spelled = {item.spell(rule.foreign, variant, cls.__name__): rule for rule in item.rules_for(example)}
-        found = {key: rule for key, rule in spelled.items() if key in source.specs}
+    found = named(source, item, variant, cls, rules)
     specs = {
         rule.canonical: Spec(turned_in(source.specs[key].shape, rule.layout), source.specs[key].dtype)
         for key, rule in found.items()
     }
     return specs, {rule.canonical: key for key, rule in found.items()}
+
+
+def named(
+    source: Checkpoint, item: Map, variant: Variant, cls: type[Block], rules: FieldRules
+) -> dict[str, Rule]:  # fmt: skip
+    """The file's names that are of a block of the kind ``cls`` -> their rules."""
+    if item.rules:
+        return item.canonical(source, variant)
+    spelled = spelling(source, item, variant, cls, rules)
+    return {key: rule for key, rule in spelled.items() if key in source.specs}
+
+
+def spelling(
+    source: Checkpoint, item: Map, variant: Variant, cls: type[Block], rules: FieldRules
+) -> dict[str, Rule]:  # fmt: skip
+    """The names of such a block -> their rules, under a map that makes them from a block.
+
+    Names of parameters do not depend on widths, so the example with enough members in its lists has them all.
+    """
+    options = {**cls.example, **dict.fromkeys(rules.present, True)}
+    one, two = (len(cls.build(options | dict.fromkeys(cls.counts, n)).params()) for n in (1, 2))
+    # no more members than the file has tensors for
+    numbers = (int(found[0]) for key in source for found in islice(NUMBER.finditer(key), NUMBERS))
+    members = min(max(numbers, default=0), len(source) // max(1, two - one)) + 1
+    example = cls.build(options | dict.fromkeys(cls.counts, members))
+    return {item.spell(rule.foreign, variant, cls.__name__): rule for rule in item.rules_for(example)}
+
+
+def refuse_names(
+    source: Checkpoint, item: Map, variant: Variant, cls: type[Block], rules: FieldRules
+) -> None:  # fmt: skip
+    """CheckpointError if no field could make the file fit, before any field is asked for."""
+    known = len(named(source, item, variant, cls, rules))
+    if known >= len(source) / 2 or (known and not item.rules):
+        return
+    wanted = [rule.foreign for rule in item.rules] or list(spelling(source, item, variant, cls, rules))
+    there, here = (", ".join([*names[:3], *["…"] * (len(names) > 3)]) for names in (wanted, list(source)))
+    deeper = f"; they are below {way}: --prefix {way}" if (way := anchored(item, source)) else ""
+    under = f"map {item.name} has for a {cls.__name__}"
+    raise CheckpointError(
+        f"it has {known or 'none'} of the names that {under} ({there}), among {len(source)}: {here}{deeper}"
+    )

@@ -15,6 +15,7 @@ from attn_ref.block import Block
 from attn_ref.names import suggesting
 from attn_ref.places import arrive, beside, distinct, write_text, writing
 from attn_ref.port.checkpoint import Checkpoint
+from attn_ref.port.example import examine
 from attn_ref.port.files import read
 from attn_ref.port.formats import format_of
 from attn_ref.port.plan import Plan, make_plan
@@ -105,6 +106,7 @@ def convert(
     drop: Sequence[str] = (),
     shard_size: int | str | None = None,
     verify: bool = False,
+    example: str | Path | None = None,
     plan: str | Path | None = None,
     reserved: Iterable[str | Path] = (),
     on_progress: Progress = lambda done, total, what: None,
@@ -114,29 +116,34 @@ def convert(
     ``from_`` and ``to`` name maps (``attn-ref maps``) and are needed where more than one fits; ``set`` gives fields of
     the block that the file does not tell, or others (``{"pooling": "mean"}``). The model is what lies below ``prefix``,
     or below the wrappers that are known (``attn_ref.port.wrappers``); ``drop`` are patterns of names that are left out,
-    ``*`` for anything. With ``verify`` both ends are run, and ``target`` appears only if they agree; ``report.ok`` says
-    so. Safetensors of more than ``shard_size`` bytes (or ``"5GB"``) become shards with an index. ``plan`` is a file for
-    the plan, as JSON; ``reserved`` are files that the caller is going to write. None of them may be a file that is
-    read, or another of them. Raises CheckpointError, another ValueError or OSError for a bad request, and
-    MissingBackend if a framework that ``verify`` takes is not installed; then nothing is written.
+    ``*`` for anything. With ``verify`` both ends are run, and with ``example``, a file of inputs and outputs that were
+    recorded from the real model (``attn_ref.port.example``), the weights are held to it; ``target`` appears only if
+    they agree, and ``report.ok`` says so. Safetensors of more than ``shard_size`` bytes (or ``"5GB"``) become shards
+    with an index. ``plan`` is a file for the plan, as JSON; ``reserved`` are files that the caller is going to write.
+    None of them may be a file that is read, or another of them. Raises CheckpointError, another ValueError or OSError
+    for a bad request, and MissingBackend if a framework that ``verify`` takes is not there; then nothing is written.
     """
     with read(source) as checkpoint:
         outputs = {"the file to write": Path(target), "the plan": Path(plan) if plan is not None else None}
         outputs |= {f"the report {name}": Path(name) for name in reserved}
-        distinct(outputs, checkpoint.files)
+        read_too = [Path(example)] if example is not None else []
+        distinct(outputs, [*checkpoint.files, *read_too])
         most = None if shard_size is None else parse_size(shard_size)
         made = make_plan(
             checkpoint, Path(target), from_=from_, to=to, settings=set or {}, prefix=prefix, drop=drop
         )  # fmt: skip
         where = [] if most is None else places(made.target, made.tensors(checkpoint), most)
-        distinct(outputs | {f"a shard, {path.name}": path for path in where}, checkpoint.files)
+        distinct(outputs | {f"a shard, {path.name}": path for path in where}, [*checkpoint.files, *read_too])
         if plan is not None:
             write_text(plan, json.dumps(made.to_json(), indent=2, ensure_ascii=False) + "\n")
         shards = Shards(where, most) if most and where else None
-        return carry_out(made, checkpoint, shards, verify=verify, on_progress=on_progress)
+        recorded = None if example is None else Path(example)
+        return carry_out(made, checkpoint, shards, verify=verify, example=recorded, on_progress=on_progress)
 
 
-def carry_out(plan: Plan, source: Any, shards: Shards | None, *, verify: bool, on_progress: Progress) -> Report:
+def carry_out(
+    plan: Plan, source: Any, shards: Shards | None, *, verify: bool, example: Path | None, on_progress: Progress
+) -> Report:
     """Do what ``plan`` says."""
     if verify:
         require(plan.from_map, plan.to_map)
@@ -150,6 +157,11 @@ def carry_out(plan: Plan, source: Any, shards: Shards | None, *, verify: bool, o
     tensors = plan.tensors(source)
     with unfinished(plan, tensors, shards, tick) as (temporary, finish):
         proof = prove(plan, source, temporary, tick=tick) if verify else None
+        if example is not None:
+            end, undecided = examine(plan, source, example)
+            proof = proof or Proof(0, {}, [])
+            proof.ends.append(end)
+            proof.believed = undecided
         if proof is None or proof.ok:
             finish()
     written = tuple(shards.where) if shards else (plan.target,)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import MISSING, fields
 from typing import Any, get_args, get_type_hints
 
 from attn_ref.block import Block
 from attn_ref.foreign.fields import Told
 from attn_ref.port.checkpoint import Checkpoint, CheckpointError, beyond
+
+#: what holds where a file and a user do not agree
+OWN = "the file's own word counts: leave it unsaid, or mend the file"
 
 
 def parse(settings: Iterable[str]) -> dict[str, Any]:
@@ -37,25 +40,34 @@ def settle(
     defaults: Mapping[str, Any],
     asked: Iterable[str] = (),
     *,
+    free: Collection[str] = (),
     held: Checkpoint,
+    before_asking: Callable[[], None] = lambda: None,
     missing: str,
 ) -> tuple[Block, dict[str, str]]:
     """The block, and for each field who told it. ``ranked`` is in order of precedence; ``shapes`` must agree with it.
 
-    ``defaults`` hold where nobody tells; ``asked`` are fields with a default that must be told all the same.
+    ``defaults`` hold where nobody tells; ``asked`` are fields with a default that must be told all the same;
+    ``free`` those of which the first of ``ranked`` may say something else than the file: what one does with a model.
     ``held`` are the file's tensors, which bound every field (``checkpoint.beyond``); ``missing`` says where one looked.
+    ``before_asking`` is called before a field is asked for, and may say that none would help.
     Raises ValueError that lists all that is unknown, contradictory, mistyped or not told.
     """
     told: dict[str, Told] = {}
+    lines = []
     for source in ranked:
         for name, item in source.items():
-            if name in told and told[name].value != item.value and name not in shapes:  # which have the last word
+            if name not in told or told[name].value == item.value or name in shapes:  # which have the last word
+                continue
+            if name in free:
                 told[name] = Told(told[name].value, f"{told[name].by}, against {item.value!r} by {item.by}")
+            else:
+                lines.append(f"{name} is {told[name].value} by {told[name].by}, and {item.value!r} by {item.by}; {OWN}")
         told = {**source, **told}
     known = {item.name: item for item in fields(cls)}
     if unknown := [name for name in told if name.partition(".")[0] not in known]:
         raise ValueError(f"{cls.__name__} has no option {', '.join(unknown)}; its options are {', '.join(known)}")
-    lines = [problem for name, (value, by) in told.items() if (problem := mistyped(cls, name, value, by))]
+    lines += [problem for name, (value, by) in told.items() if (problem := mistyped(cls, name, value, by))]
     lines += [
         f"{name} is {told[name].value} by {told[name].by}, and {value} by {by}"
         for name, (value, by) in shapes.items()
@@ -68,6 +80,7 @@ def settle(
     told = {**{name: Told(value, "the map's default") for name, value in defaults.items()}, **told}
     required = [name for name, item in known.items() if item.default is MISSING and item.default_factory is MISSING]
     if untold := [name for name in dict.fromkeys([*required, *asked]) if name not in told]:
+        before_asking()
         give = " ".join(f"--set {name}=…" for name in untold)
         raise CheckpointError(f"{cls.__name__}: {', '.join(untold)} cannot be told from {missing}; give {give}")
     try:

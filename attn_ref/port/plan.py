@@ -18,6 +18,9 @@ from attn_ref.port.choose import anchored, describe, fit, left_out, source_map, 
 from attn_ref.port.formats import format_of
 from attn_ref.port.wrappers import opened
 
+#: who says a field, where no file does
+SET, MAPS_DEFAULT, DEFAULT = "--set", "the map's default", "the block's default"
+
 
 @dataclass(frozen=True)
 class Move:

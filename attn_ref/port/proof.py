@@ -12,10 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from attn_ref.check.gaps import gaps_for, units
 from attn_ref.check.judge import measured, settle
 from attn_ref.check.tolerance import LIMIT, Truth
 from attn_ref.tap import Tapped, is_keep
 
+#: on which files are run, and on which examples are likely to have been recorded
+ENGINES = ("torch", "tensorflow")
 #: an error up to so many times what rounding explains agrees; float64 throughout
 BOUND = LIMIT["float64"]
 
@@ -46,6 +49,8 @@ class End:
     rows: list[Row] = field(default_factory=list)
     #: why it could not be run
     failure: str | None = None
+    #: an error up to so many units agrees
+    bound: float = BOUND
 
     @property
     def first(self) -> str | None:
@@ -76,6 +81,8 @@ class Proof:
     inputs: dict[str, tuple[int, ...]]
     ends: list[End]
     bound: float = BOUND
+    #: field -> who says it, where no file does: if it is wrong, it is wrong at both ends alike
+    believed: dict[str, str] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -88,8 +95,19 @@ class Proof:
             rows = [{**asdict(row), "error": finite(row.error), "ratio": finite(row.ratio)} for row in end.rows]
             worst = {"worst": finite(end.worst), "ratio": finite(end.ratio)}
             told = {"taps": len(rows), **worst, "first_difference": end.first}
-            ends.append({"side": end.side, "by": end.by, "ok": end.ok, **told, "failure": end.failure, "rows": rows})
-        return {"ok": self.ok, "bound": self.bound, "seed": self.seed, "inputs": self.inputs, "ends": ends}
+            ends.append(
+                {
+                    "side": end.side,
+                    "by": end.by,
+                    "ok": end.ok,
+                    **told,
+                    "failure": end.failure,
+                    "rows": rows,
+                    "bound": end.bound,
+                }
+            )
+        proof: dict[str, Any] = {"ok": self.ok, "bound": self.bound, "seed": self.seed, "inputs": self.inputs}
+        return {**proof, "believed": self.believed, "ends": ends}
 
 
 def finite(number: float) -> float | None:
@@ -118,12 +136,17 @@ def judge(side: str, folder: Path, code: int, right: Truth) -> End:
     return end
 
 
-def compare(name: str, got: Tapped, right: Truth) -> Row:
+def known_gaps(dtype: str) -> dict[str, float]:
+    """Primitive -> unit roundoff, where any of the frameworks has a known gap in ``dtype``."""
+    return units(gap for engine in ENGINES for gap in gaps_for(engine, dtype))
+
+
+def compare(name: str, got: Tapped, right: Truth, bound: float = BOUND) -> Row:
     """How far ``got`` is from the reference; another shape, NaN and infinity count as infinitely far.
 
     Where both are the same infinity, as where a mask hides a score, they agree.
     """
     want, unit = right.taps[name], right.unit[name]
     scale = float(np.max(np.abs(want.value), initial=0.0, where=np.isfinite(want.value)))
-    error, share, ratio, _, said = measured(got, want, unit, BOUND)
-    return Row(name, error, scale, ratio <= BOUND, share, ratio, said)
+    error, share, ratio, _, said = measured(got, want, unit, bound)
+    return Row(name, error, scale, ratio <= bound, share, ratio, said)

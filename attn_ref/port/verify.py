@@ -18,21 +18,19 @@ from typing import Any
 
 import numpy as np
 
-from attn_ref.check.gaps import gaps_for, units
 from attn_ref.check.tolerance import Truth
 from attn_ref.child import command
 from attn_ref.engines import MissingBackend
 from attn_ref.foreign.map import Map, Variant
+from attn_ref.port.believed import believed
 from attn_ref.port.checkpoint import Checkpoint
 from attn_ref.port.plan import Plan
-from attn_ref.port.proof import End, Proof, judge
+from attn_ref.port.proof import End, Proof, judge, known_gaps
 from attn_ref.port.runnable import runnable
 from attn_ref.port.sample import sample
 
 #: seconds that both ends may take, and bytes of weights that a second more is given for
 SECONDS, SPEED = 900, 4_000_000
-#: on which files are run
-ENGINES = ("torch", "tensorflow")
 
 
 def require(*maps: Map) -> None:
@@ -77,7 +75,7 @@ def prove(plan: Plan, source: Checkpoint, written: Path, *, seed: int = 0, tick:
             for process in running:
                 process.kill()
                 process.wait()
-    return Proof(seed, {name: value.shape for name, value in inputs.items()}, ends)
+    return Proof(seed, {name: value.shape for name, value in inputs.items()}, ends, believed=believed(plan))
 
 
 def reference(plan: Plan, source: Checkpoint, inputs: Mapping[str, np.ndarray]) -> tuple[Truth | None, str]:
@@ -85,10 +83,9 @@ def reference(plan: Plan, source: Checkpoint, inputs: Mapping[str, np.ndarray]) 
 
     Either end may have a gap that is known of its framework; the larger tolerance of the two is granted to both.
     """
-    wide = units(gap for engine in ENGINES for gap in gaps_for(engine, "float64"))
     try:
         with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is told below
-            return Truth(plan.block, plan.canonical(source), inputs, "float64", wide, runs=0), ""
+            return Truth(plan.block, plan.canonical(source), inputs, "float64", known_gaps("float64"), runs=0), ""
     except FloatingPointError as error:
         return None, str(error)
 
