@@ -17,6 +17,11 @@ from attn_ref.wording import printable
 
 #: The dtypes of weights. bfloat16 is ``ml_dtypes``', which comes with Keras and with JAX; NumPy has none.
 FLOATS = ("float64", "float32", "float16", "bfloat16")
+#: why numbers of 8 bits and fewer are no weights
+QUANTISED = (
+    "numbers of 8 bits are quantised weights, whose scales lie in other tensors; dequantise the model, and save it in "
+    "bfloat16 or float32"
+)
 #: A field that a file or a user tells may be as large as the file has numbers, and this large in any case: a distance
 #: is no size. More would let a file of a few bytes describe a block that fills the memory.
 ROOM = 1000
@@ -54,6 +59,18 @@ class Spec(NamedTuple):
     def nbytes(self) -> int:
         """Size in bytes."""
         return self.size * self.itemsize
+
+
+def quantised(dtype: str) -> str:
+    """Why weights of ``dtype`` cannot be moved, behind a semicolon, if it is one of 8 bits and fewer; else nothing.
+
+    >>> quantised("float32"), quantised("float8_e4m3fn")[:19]
+    ('', '; numbers of 8 bits')
+    """
+    small = dtype.lower().startswith(
+        ("float8", "f8", "float4", "f4", "f6", "int8", "uint8", "i8", "u8", "int4", "uint4")
+    )
+    return f"; {QUANTISED}" if small or dtype.lower().startswith(("qint", "quint")) else ""
 
 
 class Place(NamedTuple):

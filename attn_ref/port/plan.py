@@ -13,7 +13,7 @@ from attn_ref.block import Block
 from attn_ref.foreign.map import Map, Variant
 from attn_ref.foreign.rules import LAYOUTS, Rule, turned_in, turned_out
 from attn_ref.places import refuse_place
-from attn_ref.port.checkpoint import FLOATS, Checkpoint, CheckpointError, Spec
+from attn_ref.port.checkpoint import FLOATS, Checkpoint, CheckpointError, Spec, quantised
 from attn_ref.port.choose import anchored, describe, fit, left_out, source_map, target_map
 from attn_ref.port.formats import format_of
 from attn_ref.port.wrappers import opened
@@ -179,7 +179,7 @@ def differences(source: Checkpoint, block: Block, rules: Mapping[str, Rule], unu
         elif shape != wanted[key]:
             lines.append(f"wrong shape: {key} should be {shape_of(wanted[key])}, got {shape_of(shape)}")
         elif dtype not in FLOATS:
-            lines.append(f"wrong dtype: {key} is {dtype}; weights are {', '.join(FLOATS)}")
+            lines.append(f"wrong dtype: {key} is {dtype}; weights are {', '.join(FLOATS)}{quantised(dtype)}")
     return lines
 
 

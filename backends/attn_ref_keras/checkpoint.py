@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from attn_ref.port.checkpoint import Checkpoint, CheckpointError, Spec, reading
+from attn_ref.port.checkpoint import Checkpoint, CheckpointError, Spec, quantised, reading
 
 WHAT = "a TensorFlow checkpoint"
 #: what stands behind the path of an object that is a variable
@@ -32,9 +32,8 @@ def read(path: Path, format: str) -> Checkpoint:
         if dtype == "string":
             left[name] = "text"
         elif dtype not in KNOWN:
-            raise CheckpointError(
-                f"{path}: {name} has dtype {dtype}; those that can be moved are {', '.join(sorted(KNOWN))}"
-            )
+            rule = f"those that can be moved are {', '.join(sorted(KNOWN))}{quantised(dtype)}"
+            raise CheckpointError(f"{path}: {name} has dtype {dtype}; {rule}")
         elif name in names:
             raise CheckpointError(f"{path}: two variables are called {name}")
         else:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from attn_ref.port.checkpoint import MOST, Checkpoint, CheckpointError, Spec, reading
+from attn_ref.port.checkpoint import MOST, Checkpoint, CheckpointError, Spec, quantised, reading
 from attn_ref.port.shards import ending, join, read_index
 from attn_ref.wording import printable
 
@@ -100,7 +100,8 @@ class Flat:
             raise CheckpointError(f"{self.path} holds dicts in dicts at {printable(repr(name), 80)}; {rule}")
         if isinstance(value, torch.Tensor):
             if problem := odd(value):
-                raise CheckpointError(f"{self.path} holds {problem} at {printable(repr(name), 80)}; {WANTED}")
+                why = quantised(str(value.dtype).removeprefix("torch."))
+                raise CheckpointError(f"{self.path} holds {problem} at {printable(repr(name), 80)}; {WANTED}{why}")
             if name in self.state:
                 raise CheckpointError(f"{self.path} holds two tensors called {printable(repr(name), 80)}")
             self.state[name] = value

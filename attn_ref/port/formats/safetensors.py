@@ -12,7 +12,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from attn_ref.places import regular
-from attn_ref.port.checkpoint import Checkpoint, CheckpointError, Spec, reading
+from attn_ref.port.checkpoint import Checkpoint, CheckpointError, Spec, quantised, reading
 from attn_ref.port.shards import ending, join, read_index
 from attn_ref.port.text import dump_json, parse_json
 
@@ -64,7 +64,9 @@ def read_one(path: Path) -> Checkpoint:
 def spec(path: Path, key: str, view: Any) -> Spec:
     """Shape and dtype of a tensor that has not been read."""
     if (code := view.get_dtype()) not in DTYPES:
-        raise CheckpointError(f"{path}: {key} has dtype {code}; those that can be moved are {', '.join(DTYPES)}")
+        raise CheckpointError(
+            f"{path}: {key} has dtype {code}; those that can be moved are {', '.join(DTYPES)}{quantised(code)}"
+        )
     return Spec(tuple(view.get_shape()), DTYPES[code])
 
 
