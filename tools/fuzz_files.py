@@ -126,11 +126,80 @@ def seeds(torch_too: bool) -> dict[str, list[tuple[str, bytes]]]:
         "ints": torch.arange(4),
         "part": torch.arange(12.0).reshape(3, 4)[:, 1:],
     }
+    adam = {"state": {0: {"step": torch.tensor(3.0), "exp_avg": torch.zeros(3)}}, "param_groups": [{"lr": 0.1}]}
+    run = {
+        "state_dict": {f"model.{name}": value for name, value in state.items()},
+        "optimizer_states": [adam],
+        "epoch": 3,
+    }
     for new in (True, False):
-        data = io.BytesIO()
-        torch.save(state, data, _use_new_zipfile_serialization=new)
-        found["torch"].append(("w.pt", data.getvalue()))
+        for name, held in (("w.pt", state), ("w.ckpt", run)):
+            data = io.BytesIO()
+            torch.save(held, data, _use_new_zipfile_serialization=new)
+            found["torch"].append((name, data.getvalue()))
     return found
+
+
+def keras_2() -> list[tuple[str, bytes]]:
+    """A file of Keras 2's: groups of layers, and the names of the weights as attributes."""
+    data = io.BytesIO()
+    with h5py.File(data, "w") as file:
+        for i in range(6):
+            group = file.create_group(f"model_weights/dense_{i}")
+            group.attrs["weight_names"] = [f"dense_{i}/kernel:0", f"dense_{i}/bias:0"]
+            group[f"dense_{i}/kernel:0"], group[f"dense_{i}/bias:0"] = np.ones((3, 4), "f4"), np.zeros(4, "f2")
+        file["model_weights"].attrs["layer_names"] = [f"dense_{i}" for i in range(6)]
+        file["optimizer_weights/iterations:0"] = np.int64(3)
+        file.attrs["model_config"] = json.dumps({"class_name": "Sequential"})
+    return [("w.h5", data.getvalue())]
+
+
+def shards(kind: str, folder: Path) -> str:
+    """Two shards and their index, in ``folder``; the index's name."""
+    arrays = {f"layers/l{i}/vars/0": np.arange(6.0 + i) for i in range(4)}
+    halves = [dict(list(arrays.items())[:2]), dict(list(arrays.items())[2:])]
+    ending, name = {
+        "torch shards": (".bin", "pytorch_model.bin.index.json"),
+        "keras shards": (".weights.h5", "model.weights.json"),
+        "safetensors shards": (".safetensors", "model.safetensors.index.json"),
+    }[kind]
+    weight_map: dict[str, Any] = {}
+    for i, half in enumerate(halves):
+        shard = folder / f"model_{i}{ending}"
+        if ending == ".bin":
+            import torch
+
+            torch.save({key: torch.from_numpy(value) for key, value in half.items()}, shard)
+        else:
+            ar.port.write(shard, half)
+        if ending == ".weights.h5":
+            weight_map |= {f"/{key.rpartition('/')[0]}": [shard.name] for key in half}
+        else:
+            weight_map |= dict.fromkeys(half, shard.name)
+    (folder / name).write_text(json.dumps({"metadata": {"total_size": 1}, "weight_map": weight_map}))
+    return name
+
+
+def tensorflow(folder: Path) -> str:
+    """A checkpoint of TensorFlow's, in ``folder``; the name of its index."""
+    import attn_ref_keras.checkpoint  # noqa: F401  (so that whoever is forked has it)
+    import tensorflow as tf
+
+    module = tf.Module()
+    module.half = tf.Variable(tf.ones(3, tf.bfloat16))
+    module.many = [tf.Variable(tf.ones((3, i + 1))) for i in range(20)]
+    tf.train.Checkpoint(model=module).write(str(folder / "w"))
+    return "w.index"
+
+
+#: kinds of which several files stand together -> what writes them, and gives the name of the one that is read
+TOGETHER = {
+    **{
+        f"{kind} shards": (lambda folder, kind=kind: shards(f"{kind} shards", folder))
+        for kind in ("torch", "keras", "safetensors")
+    },
+    "tensorflow": tensorflow,
+}
 
 
 def config_seeds() -> list[tuple[str, bytes]]:
@@ -227,7 +296,7 @@ def one(kind: str, name: str, data: bytes, other: bytes, folder: Path, rng: rand
         length = int.from_bytes(data[:8], "little")
         header = json.dumps(twisted(json.loads(data[8 : 8 + length]), rng)).encode()
         return len(header).to_bytes(8, "little") + header + data[8 + length :]
-    if kind == "json" and rng.random() < 0.7:
+    if (kind == "json" or name.endswith(".json")) and rng.random() < 0.7:
         return json.dumps(twisted(json.loads(data), rng)).encode()
     return damaged(data, other, rng)
 
@@ -236,7 +305,8 @@ def run(job: tuple[str, int, int]) -> tuple[str, collections.Counter[str], list[
     """Read ``count`` damaged files of one kind; what came of them, what is wrong, and the largest memory in MB."""
     kind, count, seed = job
     apart.start, reader.SECONDS, apart.SECONDS = (lambda scratch: Forked()), SECONDS, SECONDS
-    known = seeds(kind == "torch") if kind != "json" else {}
+    known = {"keras 2": keras_2()} if kind == "keras 2" else {}
+    known = known or (seeds(kind == "torch") if kind != "json" and kind not in TOGETHER else {})
     rng, counts, wrong = random.Random(f"{kind} {seed}"), collections.Counter[str](), list[str]()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -246,18 +316,22 @@ def run(job: tuple[str, int, int]) -> tuple[str, collections.Counter[str], list[
             files[1] = (files[1][0], (folder / files[1][0]).read_bytes())
             for file, data in files:
                 (folder / file).write_bytes(data)
+        elif kind in TOGETHER:
+            entrance = folder / TOGETHER[kind](folder)
+            files = [(path.name, path.read_bytes()) for path in sorted(folder.iterdir())]
         else:
             files = known[kind]
         for _ in range(count):
             file, data = rng.choice(files)
             path = folder / file
+            source = entrance if kind in TOGETHER else path
             path.write_bytes(one(kind, file, data, rng.choice(files)[1], folder, rng))
             begun = time.monotonic()
             try:
                 if kind == "json":
                     ar.port.load(folder)
                 else:
-                    with ar.port.read(path) as checkpoint:
+                    with ar.port.read(source) as checkpoint:
                         dict(checkpoint)
                         _ = checkpoint.block
                 counts["read"] += 1
@@ -279,7 +353,7 @@ def run(job: tuple[str, int, int]) -> tuple[str, collections.Counter[str], list[
                 kept = Path(tempfile.gettempdir(), f"fuzz-{kind}-{len(wrong)}-{seed}-{path.name}")
                 kept.write_bytes(path.read_bytes())
             counts["slower than 30 s"] += time.monotonic() - begun > 30
-            if kind == "json":
+            if kind == "json" or kind in TOGETHER:
                 path.write_bytes(data)
     peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 1e3
     return kind, counts, wrong, peak
@@ -288,11 +362,12 @@ def run(job: tuple[str, int, int]) -> tuple[str, collections.Counter[str], list[
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--files", type=int, default=1000, help="damaged files of each kind")
-    parser.add_argument("--kind", action="append", help="h5, keras, npz, torch, safetensors or json; default: all")
+    parser.add_argument("--kind", action="append", help="h5, keras, npz, torch, safetensors, json …; default: all")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     args = parser.parse_args()
-    kinds, chunk = args.kind or [*seeds(find_spec("torch") is not None), "json"], 500
+    others = ["json", "keras 2", *(kind for kind in TOGETHER if find_spec(kind.split()[0]) is not None)]
+    kinds, chunk = args.kind or [*seeds(find_spec("torch") is not None), *others], 500
     jobs = [(k, min(chunk, args.files - at), args.seed + at) for at in range(0, args.files, chunk) for k in kinds]
     totals: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
     peaks: dict[str, float] = collections.defaultdict(float)
