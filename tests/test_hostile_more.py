@@ -216,6 +216,34 @@ def test_a_pickle_that_runs_something_is_not_run(name: str, tmp_path: Path, caps
     assert (tmp_path / "was_run").exists()
 
 
+class Writes:
+    """The same by a function of a module whose classes training runs save."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+
+    def __reduce__(self) -> Any:
+        return np.savetxt, (str(self.place), [1.0])
+
+
+def test_what_stands_for_an_object_does_nothing(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    from attn_ref_torch.checkpoint import read
+
+    place = tmp_path / "was_run"
+    torch.save({"model": {"w": torch.ones(2)}, "args": Writes(place), "inner": [Writes(place)]}, tmp_path / "w.pt")
+    with read(tmp_path / "w.pt", "torch_pt") as checkpoint:
+        assert {name: value.tolist() for name, value in checkpoint.items()} == {"model.w": [1, 1]}
+        assert checkpoint.left == {"args": "savetxt", "inner": "list"}
+    assert not place.exists()
+    torch.save({"w": Writes(place)}, tmp_path / "w.pt")
+    with pytest.raises(CheckpointError, match="holds no tensor, but savetxt at 'w'"):
+        read(tmp_path / "w.pt", "torch_pt")
+    assert not place.exists()
+    pickle.loads(pickle.dumps(Writes(place)))  # it would have run
+    assert place.exists()
+
+
 def test_a_torch_file_that_unpacks_to_more_than_it_has(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     torch.save({"state_dict": {"w": torch.zeros(80_000_000)}}, tmp_path / "whole.pt")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import tiny_bert
 from test_port import BERT, command
@@ -52,6 +54,12 @@ def trained(torch: Any, state: dict[str, Any]) -> dict[str, Any]:
     return {"model": below("_orig_mod.module.", state), "ema": mean, "optimizer": optimizer(torch, state), "epoch": 7}
 
 
+def with_options(torch: Any, state: dict[str, Any]) -> dict[str, Any]:
+    """As research code saves its command line, a path and a best value of NumPy's beside the model."""
+    best = {"accuracy": np.float64(0.9), "folder": Path("out")}
+    return {"model": state, "args": argparse.Namespace(lr=0.1, layers=[1, 2]), "best": best, "epoch": 3}
+
+
 #: file -> what it holds, below what the model lies, and what is said
 FILES: dict[str, tuple[Callable[[Any, dict[str, Any]], Any], str, tuple[str, ...]]] = {
     "ddp.pt": (lambda torch, state: below("module.", state), "module.", ()),
@@ -63,6 +71,7 @@ FILES: dict[str, tuple[Callable[[Any, dict[str, Any]], Any], str, tuple[str, ...
         "state_dict.model.",
         ("optimizer_states.0.state.0", "epoch and 1 more: int", "callbacks.Model"),
     ),
+    "checkpoint.pth": (with_options, "model.", ("left out: args: Namespace, no tensor", "best: dict", "epoch: int")),
     "run.pt": (
         trained,
         "model._orig_mod.module.",

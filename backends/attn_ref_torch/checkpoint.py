@@ -51,8 +51,9 @@ def shard(path: Path, format: str) -> Checkpoint:
 def read_one(path: Path, format: str) -> Checkpoint:
     """One file."""
     try:  # whatever a hostile pickle makes torch raise, the answer is the same: it is not read in another way
-        # not mapped: then torch looks neither at compression nor at the length of a record
-        held = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(inert(path)):
+            # not mapped: then torch looks neither at compression nor at the length of a record
+            held = torch.load(path, map_location="cpu", weights_only=True)
     except MemoryError:
         raise
     except Exception as error:
@@ -74,6 +75,41 @@ def read_one(path: Path, format: str) -> Checkpoint:
         return tensor.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
 
     return Checkpoint(specs, load, path=path, format=format, left=left)
+
+
+class Inert:
+    """What stands in the place of an object that is no tensor: it takes whatever it is given, and does nothing."""
+
+    def __new__(cls, *_: object, **__: object) -> Inert:
+        return super().__new__(cls)
+
+    def __init__(self, *_: object, **__: object) -> None:
+        pass
+
+    def __setstate__(self, _: object) -> None:
+        pass
+
+
+#: where the classes live of what training runs save beside their tensors: options, numbers, paths
+HARMLESS = (
+    "argparse.Namespace", "collections.", "datetime.", "lightning.", "lightning_fabric.", "ml_collections.", "numpy.",
+    "omegaconf.", "pathlib.", "pytorch_lightning.", "typing.", "yacs.",
+)  # fmt: skip
+
+
+def inert(path: Path) -> list[Any]:
+    """(what stands in its place, name) of the objects in a file that are known to be harmless; none is imported.
+
+    Whatever a name is, it is not looked up. The list keeps files that name something else from being taken for weights.
+    """
+    try:
+        names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    except MemoryError:
+        raise
+    except Exception:  # of the older format, or none that can be read, as torch.load will say
+        return []
+    found = (name for name in names if name.startswith(HARMLESS))
+    return [(type(name.rpartition(".")[2], (Inert,), {}), name) for name in found]
 
 
 class Flat:
