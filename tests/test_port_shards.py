@@ -157,3 +157,37 @@ def test_shards_without_an_index(bert: Path, tmp_path: Path, capsys: pytest.Capt
     folder = torch_shards(bert, tmp_path / "in")
     (folder / "pytorch_model.bin.index.json").unlink()
     refused(capsys, ["are shards without an index (….bin.index.json)"], "port", folder, tmp_path / "w.npz")
+
+
+@pytest.mark.deep
+def test_a_run_that_is_killed_leaves_all_shards_or_no_index(tmp_path: Path) -> None:
+    """SIGKILL at any time: without its index no shard is taken for a model."""
+    import subprocess
+    import sys
+    import time
+
+    block = ar.FeedForward(width=300, hidden_width=2000)
+    told = {"map": "canonical", "block": "FeedForward", "fields": block.fields()}
+    ar.port.write(tmp_path / "in.npz", block.init(), told)
+    rng, seen = np.random.default_rng(0), {"whole": 0, "nothing": 0}
+    for i in range(40):
+        folder = tmp_path / f"{i}"
+        folder.mkdir()
+        program = [sys.executable, "-m", "attn_ref", "port", tmp_path / "in.npz", folder / "m.safetensors"]
+        options = ["--to", "canonical", "--shard-size", "1MB"]
+        running = subprocess.Popen([*map(str, program), *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        end = time.monotonic() + rng.uniform(0.3, 4)
+        while running.poll() is None and time.monotonic() < end:
+            time.sleep(0.01)
+        running.kill()
+        running.wait()
+        if (folder / "m.safetensors.index.json").exists():
+            with ar.port.read(folder) as checkpoint:
+                assert all(np.array_equal(checkpoint[name], value) for name, value in block.init().items())
+            seen["whole"] += 1
+        else:
+            with pytest.raises(ar.port.CheckpointError, match="it has none"):
+                ar.port.read(folder)
+            seen["nothing"] += 1
+    print(f"40 kills: {seen}")
+    assert min(seen.values()) > 3
