@@ -130,7 +130,7 @@ def preset(folder: Path, **config: Any) -> Path:
     """As KerasHub saves a preset."""
     folder.mkdir()
     with h5py.File(folder / "model.weights.h5", "w") as file:
-        file["layers/token_embedding/vars/0"] = np.zeros((3, 2), "f4")
+        file["layers/text_encoder/token/vars/0"] = np.zeros((3, 2), "f4")
     told = {
         "module": "keras_hub.src.models.bert.bert_backbone", "class_name": "BertBackbone",
         "config": {"num_layers": 2}, "registered_name": "keras_hub>BertBackbone",
