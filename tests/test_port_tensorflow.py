@@ -109,6 +109,16 @@ def test_googles_bert_is_proven(google: Path, tmp_path: Path) -> None:
     assert "on a copy of the tensors" in report.proof.ends[0].by
 
 
+def test_what_googles_config_says_is_asked_for_without_it(google: Path, tmp_path: Path) -> None:
+    """The slots of Adam, of which there are twice as many, do not make the names a misfit."""
+    import shutil
+
+    for path in google.glob("bert_model.ckpt.*"):
+        shutil.copy(path, tmp_path)
+    with pytest.raises(ar.port.CheckpointError, match="num_heads, activation, eps cannot be told from shapes"):
+        ar.port.plan(tmp_path / "bert_model.ckpt", tmp_path / "w.npz")
+
+
 def test_variables_are_read_by_their_paths(google: Path) -> None:
     pytest.importorskip("ml_dtypes")
     with ar.port.read(google / "objects.index") as checkpoint:

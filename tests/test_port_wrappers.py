@@ -169,6 +169,23 @@ def test_names_that_fit_as_they_are_stay() -> None:
     assert opened(source, lambda view: None).prefix == "model."
 
 
+def test_the_state_of_training_is_taken_for_no_model(
+    bert: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """However many tensors of an optimizer a file has, they are not names that a map knows."""
+    import torch
+
+    state = {key: torch.from_numpy(value) for key, value in tiny_bert.tensors(bert).items()}
+    adam = torch.optim.Adam(parameters := [torch.nn.Parameter(torch.ones(2)) for _ in range(90)])
+    for parameter in parameters:
+        parameter.grad = torch.ones(2)
+    adam.step()
+    torch.save({"net": {"strange": state["pooler.dense.bias"]}, "optimizer": adam.state_dict()}, tmp_path / "w.pt")
+    texts = ["no map fits by itself (hf.BertModel knows 0% of its names"]
+    refused(capsys, texts, "port", tmp_path / "w.pt", tmp_path / "w.weights.h5")
+    refused(capsys, ["no tensor is left"], "port", tmp_path / "w.pt", tmp_path / "w.weights.h5", "--drop", "*")
+
+
 @pytest.mark.deep
 @pytest.mark.parametrize("name", ["last.ckpt", "ddp.pt"])
 def test_a_wrapped_model_is_proven(name: str, bert: Path, tmp_path: Path) -> None:

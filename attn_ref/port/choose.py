@@ -46,18 +46,11 @@ def source_map(source: Checkpoint, name: str | None) -> Map:
         raise CheckpointError(unknown(source, repr(family)))
     tried = ", ".join(f"{name} knows {portion:.0%} of its names" for name, portion in shares.items())
     generic = [item.name for item in known if not item.rules]
-    deeper = [
-        f"those of {item.name} are below {way}: --prefix {way}; " for item in known if (way := anchored(item, source))
-    ]
-    raise CheckpointError(
-        f"{source.path} does not say what it holds, and no map fits by itself ({tried or 'none has fixed names'}); "
-        f"{''.join(deeper)}"
-        + (
-            f"if it holds a block of attn_ref, say so: --from {' or '.join(generic)} --set block=NAME"
-            if generic
-            else ""
-        )
-    )
+    deeper = [f"those of {item.name} are below {w}: --prefix {w}" for item in known if (w := anchored(item, source))]
+    ours = f"if it holds a block of attn_ref, say so: --from {' or '.join(generic)} --set block=NAME"
+    ways = "; ".join([*deeper, *([ours] if generic else [])]) or "name one by --from"
+    why = f"no map fits by itself ({tried or 'none has fixed names'})"
+    raise CheckpointError(f"{source.path} does not say what it holds, and {why}; {ways}")
 
 
 def fit(source: Checkpoint, name: str | None) -> float | None:
@@ -126,11 +119,12 @@ def variant_of(item: Map, keys: Mapping[str, Any], block: str) -> Variant:
 
 
 def share(item: Map, source: Checkpoint) -> float:
-    """How many of the names ``item`` knows, from 0 to 1."""
+    """How many of the names ``item`` knows, from 0 to 1; what is of training and not of a model does not count."""
     variant = variant_of(item, source, item.block or "")
     known = item.canonical(source, variant)
-    others = [key for key in source if key not in known and left_out(item, key, variant, item.block or "") is None]
-    return 1 - len(others) / max(1, len(source))
+    names = [key for key in source if key in known or not reason(key, "")]
+    hits = sum(key in known or item.reason(key, variant, item.block or "") is not None for key in names)
+    return hits / max(1, len(names))
 
 
 def left_out(item: Map, key: str, variant: Variant, block: str) -> str | None:
@@ -232,7 +226,7 @@ def refuse_names(
 ) -> None:  # fmt: skip
     """CheckpointError if no field could make the file fit, before any field is asked for."""
     known = len(named(source, item, variant, cls, rules))
-    if known >= len(source) / 2 or (known and not item.rules):
+    if share(item, source) >= 0.5 if item.rules else known:
         return
     wanted = [rule.foreign for rule in item.rules] or list(spelling(source, item, variant, cls, rules))
     there, here = (", ".join([*names[:3], *["…"] * (len(names) > 3)]) for names in (wanted, list(source)))

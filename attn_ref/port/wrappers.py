@@ -62,7 +62,8 @@ def opened(source: Checkpoint, fit: Fit, *, prefix: str | None = None, drop: Seq
         prefix = best(source, names, fit)
     inside = below(names, prefix)
     if not inside:
-        raise CheckpointError(f"{source.path}: no name begins with {prefix!r}{advice(names, prefix)}")
+        what = f"no name begins with {prefix!r}" if prefix else "no tensor is left"
+        raise CheckpointError(f"{source.path}: {what}{advice(names, prefix)}")
     if not prefix and not left:
         return Opened(source, "", {}, ())
     where = f"not below {prefix}"
