@@ -6,9 +6,10 @@ the prefix are the model's. Nothing is chosen where the names fit a map as they 
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from fnmatch import fnmatchcase
+from fnmatch import fnmatchcase, translate
 from typing import NamedTuple
 
 from attn_ref.port.checkpoint import Checkpoint, CheckpointError
@@ -25,6 +26,7 @@ TRAINING = (
     "*/.OPTIMIZER_SLOT/*", "*/adam_m", "*/adam_v", "*/Adam", "*/Adam_1", "*/Momentum", "global_step", "save_counter/*",
     "iterations", "beta1_power", "beta2_power", "_CHECKPOINTABLE_OBJECT_GRAPH",
 )  # fmt: skip
+IS_TRAINING = re.compile("|".join(translate(pattern) for pattern in TRAINING))
 WHY_TRAINING = "the state of training, not a weight"
 #: how many wrappers may lie in one another
 DEEPEST = 6
@@ -99,7 +101,7 @@ def dropped(source: Checkpoint, patterns: Sequence[str]) -> dict[str, str]:
 
 def reason(name: str, otherwise: str) -> str:
     """Why a name is left out."""
-    return WHY_TRAINING if any(fnmatchcase(name, pattern) for pattern in TRAINING) else otherwise
+    return WHY_TRAINING if IS_TRAINING.match(name) else otherwise
 
 
 def below(names: Sequence[str], prefix: str) -> dict[str, str]:
@@ -122,11 +124,10 @@ def candidates(names: Sequence[str]) -> list[str]:
 
 def holds(wrapper: str, names: Sequence[str]) -> bool:
     """Is this the wrapper? Every name lies in it, but for what training keeps and the copies that are means."""
-    inside = sum(name.startswith(wrapper) for name in names)
-    if wrapper in KEYS:
-        return inside > 0
-    others = sum(name.startswith(EMA) or reason(name, "") != "" for name in names)
-    return inside > 0 and inside + others >= len(names)
+    outside = [name for name in names if not name.startswith(wrapper)]
+    if len(outside) == len(names) or wrapper in KEYS:
+        return len(outside) < len(names)
+    return all(name.startswith(EMA) or reason(name, "") for name in outside)
 
 
 def means(names: Sequence[str], prefix: str) -> list[str]:
