@@ -54,13 +54,14 @@ def first_wrong(
     if record is None or not search.trace.parents:
         return record
     own = Right(search, fault, stand_ins)
-    if fault.tap in fault.attempt.values and theirs is not None:
+    stuck = fault.tap not in fault.attempt.values or theirs is None
+    if not stuck:
         for one in between(search, fault, record):
             if not own.has(one, multiples=not factor):
                 return one
     for one in after(search, fault):  # a step is left out, or has no value at all
         if not own.has(one, multiples=False):
-            return one if one.line else record
+            return one if one.line or stuck else record
     return record
 
 
