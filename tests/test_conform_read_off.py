@@ -128,3 +128,24 @@ def test_distances_for_products_are_no_bias() -> None:
     verdict = ar.conform(Doubled(slopes), ar.MultiHeadAttention(width=16, num_heads=4), cases=3)
     assert not verdict.ok
     assert verdict.first == "attention.weights"  # of which products alone are a value of it
+
+
+class FastVariance(torch.nn.Module):  # type: ignore[misc, name-defined]
+    """A norm whose variance is the mean of squares less the square of the mean, as flax has it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gamma, self.beta = torch.nn.Parameter(torch.rand(12)), torch.nn.Parameter(torch.rand(12))
+
+    def forward(self, x: Any) -> Any:
+        mean = x.mean(-1, keepdim=True)
+        return (x - mean) / torch.sqrt((x**2).mean(-1, keepdim=True) - mean**2 + 1e-5) * self.gamma + self.beta
+
+
+def test_a_layer_that_loses_digits_is_told_so_and_is_the_block() -> None:
+    verdict = ar.conform(FastVariance(), ar.LayerNorm(width=12, eps=1e-5), cases=20)
+    assert verdict.ok, str(verdict)
+    assert any("loses digits" in note for note in verdict.notes), verdict.notes
+    plain = ar.conform(torch.nn.LayerNorm(12), ar.LayerNorm(width=12, eps=1e-5), cases=20)
+    assert plain.ok
+    assert not any("loses digits" in note for note in plain.notes), plain.notes

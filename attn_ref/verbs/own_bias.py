@@ -75,8 +75,13 @@ def input_of(block: Block) -> str | None:
     return next((name for name in ADDED if name in block.inputs), None)
 
 
-def read_own(block: Block, weights: Mapping[str, np.ndarray], inputs: Inputs, trace: Trace) -> OwnBias | None:
-    """The bias that is in a trace, for weights that are known as far as to the scores; None where there is none."""
+def read_own(
+    block: Block, weights: Mapping[str, np.ndarray], inputs: Inputs, trace: Trace, sure: bool = False
+) -> OwnBias | None:
+    """The bias that is in a trace, for weights that are known as far as to the scores; None where there is none.
+
+    ``sure``: there is one, so that few tokens, of which it has few numbers, do not make it look like a mask.
+    """
     try:
         with record() as taps, np.errstate(all="ignore"):
             block({name: weights.get(name, np.zeros(p.shape)) for name, p in block.params().items()}, **inputs)
@@ -88,13 +93,13 @@ def read_own(block: Block, weights: Mapping[str, np.ndarray], inputs: Inputs, tr
     scores = every[-1]
     for one in trace.records:
         for value in turned(one.value, scores.shape) if one.value.size == scores.size else ():
-            found = common(value, scores)
+            found = common(value, scores, sure)
             if found is not None:
                 return OwnBias(*found, one.line)
     return None
 
 
-def common(value: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+def common(value: np.ndarray, scores: np.ndarray, sure: bool) -> tuple[np.ndarray, np.ndarray] | None:
     """What a value (b, h, t, s) has more than scores, and where it is told; None if it is not one for all of the batch.
 
     What is masked says nothing. A number alone, or two of which one is 0, are no bias: so looks a mask.
@@ -111,7 +116,7 @@ def common(value: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarra
     if len(value) < 2 or np.max(np.abs(high - low)[at], initial=0.0) > 1e-9 * top or np.max(np.abs(bias)) <= 1e-9 * top:
         return None
     kinds = np.unique(np.round(bias[at] / top, 9))
-    return (bias, at) if kinds.size > 2 or (kinds.size == 2 and 0.0 not in kinds) else None
+    return (bias, at) if sure or kinds.size > 2 or (kinds.size == 2 and 0.0 not in kinds) else None
 
 
 def known(heads: int) -> Iterator[Block]:
