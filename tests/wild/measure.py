@@ -95,7 +95,7 @@ def row(file: str, wild: Wild, fault: str, planted: Planted | None, cases: int) 
     )  # fmt: skip
     made.line = place.line.short if place and place.line else None
     if planted:
-        framework = FILES[file]
+        framework = {"tensorflow": "keras", "flax": "jax"}.get(FILES[file], FILES[file])
         wanted += places.shows(wild, fault) if framework == "torch" else places.shows_traced(wild, framework, fault)
     made.lined = bool(place and place.line and place.line.number in wanted)
     made.placed = bool(planted) and verdict.first in planted.taps.split("|")  # type: ignore[union-attr]
