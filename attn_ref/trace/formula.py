@@ -6,19 +6,13 @@ import numpy as np
 
 from attn_ref.trace.faults import Fault
 from attn_ref.trace.flow import INPUT
-from attn_ref.trace.lines import below, fits, floats
+from attn_ref.trace.lines import SAME, below, fits, floats
 from attn_ref.trace.match import alike, marks
 from attn_ref.trace.reason import Reason
 from attn_ref.trace.record import Record
 from attn_ref.trace.search import Search
 from attn_ref.trace.steps import before
 
-#: operations that leave the numbers as they are
-SAME = (
-    "view", "reshape", "_unsafe_view", "_reshape_alias", "transpose", "permute", "t", "swapaxes", "moveaxis", "expand",
-    "clone", "contiguous", "squeeze", "unsqueeze", "expand_dims", "broadcast_in_dim", "broadcast_to", "copy", "pjit",
-    "assigned", "identity", "convert_element_type", "_to_copy", "alias", "detach", "flatten", "ravel", "tile", "repeat",
-)  # fmt: skip
 #: operation -> how it is written between its operands
 SIGNS = {
     "mul": "·", "multiply": "·", "mulv2": "·", "add": "+", "addv2": "+", "add_": "+", "mm": "@", "bmm": "@",

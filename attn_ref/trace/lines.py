@@ -18,10 +18,17 @@ from attn_ref.trace.flow import INPUT
 from attn_ref.trace.match import MOST_PARTS, hides, laid, marks, orders, same
 from attn_ref.trace.match import alike as alike_sums
 from attn_ref.trace.read_off import parts
-from attn_ref.trace.record import Record, Trace
+from attn_ref.trace.record import Record, Trace, above, same_numbers
 from attn_ref.trace.search import Search
+from attn_ref.trace.steps import before
 from attn_ref.weights import Weights
 
+#: operations that leave the numbers as they are
+SAME = (
+    "view", "reshape", "_unsafe_view", "_reshape_alias", "transpose", "permute", "t", "swapaxes", "moveaxis", "expand",
+    "clone", "contiguous", "squeeze", "unsqueeze", "expand_dims", "broadcast_in_dim", "broadcast_to", "copy", "pjit",
+    "assigned", "identity", "convert_element_type", "_to_copy", "alias", "detach", "flatten", "ravel", "tile", "repeat",
+)  # fmt: skip
 #: what layers take of a tap at once, such as of angles
 FUNCTIONS = (np.cos, np.sin, np.exp, np.sqrt, np.square, np.tanh)
 #: operations that multiply with a parameter, and those that take a part of a value
@@ -59,10 +66,28 @@ def first_wrong(
         for one in between(search, fault, record):
             if not own.has(one, multiples=not factor):
                 return one
+    if not stuck and (still := idle(search, fault, record)):
+        return still
     for one in after(search, fault):  # a step is left out, or has no value at all
         if not own.has(one, multiples=False):
             return one if one.line or stuck else record
     return record
+
+
+def idle(search: Search, fault: Fault, record: Record) -> Record | None:
+    """The last operation that leaves a right value as it is, where a step is left out; None where there is none."""
+    theirs = fault.theirs
+    assert theirs is not None
+    right = [*before(fault).values(), *floats(search)]
+    if not any(x.shape == theirs.shape and same(x, theirs) for x in right):
+        return None
+    group, found = {record.number}, None
+    for one in search.trace.records:
+        if one.number != record.number and same_numbers(one, record):
+            came = search.trace.parents.get(one.number, frozenset()) & group
+            found = one if came and one.operation.partition(" ")[0].lower() not in SAME and one.line else found
+            group.add(one.number)
+    return found
 
 
 def after(search: Search, fault: Fault) -> Iterator[Record]:
@@ -80,17 +105,6 @@ def between(search: Search, fault: Fault, record: Record) -> Iterator[Record]:
     wanted = above(trace, {record.number}) - done
     found = [r for r in trace.records if r.number in wanted and r.number <= record.number]
     yield from found[-MOST:]
-
-
-def above(trace: Trace, end: set[float]) -> set[float]:
-    """``end``, and the records of which it came."""
-    found, queue = set(end), [*end]
-    while queue:
-        for number in trace.parents.get(queue.pop(), ()):
-            if number not in found:
-                found.add(number)
-                queue.append(number)
-    return found
 
 
 def below(trace: Trace, start: set[float]) -> set[float]:

@@ -25,9 +25,8 @@ def reason(
 ) -> Reason | None:
     """The first that gives the layer's value, if any does. ``weights``: those that were found, maybe not all."""
     theirs = fault.theirs
-    other_input = misread(search, fault)
-    if theirs is None or other_input is not None:
-        return other_input
+    if theirs is None:
+        return misread(search, fault)
     locate(search, fault)
     given = Given(search.block, {**weights, **fault.attempt.weights}, search.inputs, stand_ins)
     options = (o for o, there in other_options(search, fault, stand_ins, weights) if is_it(there, theirs))
@@ -42,7 +41,11 @@ def reason(
     other = next((found for found, value in changed_values(search, fault) if is_it(value, theirs)), None)
     if other and other.name == "scale" and len(changes) == 1 and type(changes[0][1]) is float:
         return replace(other, changes=changes)  # what the factor is says more than the number
-    return phrased(search.block, changes) if changes else other or elsewhere(given, search, fault)
+    return (
+        phrased(search.block, changes)
+        if changes
+        else other or elsewhere(given, search, fault) or misread(search, fault)
+    )
 
 
 def moved(search: Search, fault: Fault, tap: str) -> None:

@@ -96,6 +96,17 @@ class Trace:
     parents: dict[float, frozenset[int]] = field(default_factory=dict)
 
 
+def above(trace: Trace, end: set[float]) -> set[float]:
+    """``end``, and the records of which it came."""
+    found, queue = set(end), [*end]
+    while queue:
+        for number in trace.parents.get(queue.pop(), ()):
+            if number not in found:
+                found.add(number)
+                queue.append(number)
+    return found
+
+
 def taker(trace: Trace, record: Record) -> Record | None:
     """The first value that is computed of a record's, and is more than its numbers in another order."""
     group = {record.number}

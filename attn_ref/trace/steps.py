@@ -12,7 +12,7 @@ from attn_ref.trace.faults import Fault
 from attn_ref.trace.match import ratio, same
 from attn_ref.trace.options import run
 from attn_ref.trace.reason import Reason
-from attn_ref.trace.record import Record
+from attn_ref.trace.record import Record, above
 from attn_ref.trace.search import Search
 from attn_ref.trace.wiring import Solver
 
@@ -88,22 +88,26 @@ def projected(search: Search, fault: Fault) -> Reason | None:
     solver = Solver(search.shapes, search.finder, lambda name, options: options[0], {}, search.trace.parameters, [])
     inputs = {name: np.asarray(x) for name, x in search.inputs.items() if np.asarray(x).dtype.kind == "f"}
     values = {name: np.asarray(x.value) for name, x in found.values.items() if found.taps.get(name) is not None}
-    read = {record.number for record in found.read.values()}
+    # what leads to a right value is another step's
+    right = above(search.trace, {r.number for r in found.taps.values() if r is not None})
     for name, value in reversed([*inputs.items(), *values.items()]):
         if value.ndim < 2 or value.shape[-1] != search.shapes[f"{fault.tap}.kernel"][0] or not np.isfinite(value).all():
             continue
         for record, kernel, _ in solver.affine_options(value, width, f"{fault.tap}.bias" in search.shapes):
-            if record.number not in read and held(kernel, search.trace.parameters):
+            if record.number not in right and held(kernel, search.trace.parameters):
                 fault.record = record
                 return Reason(OF_ANOTHER, f"it is computed of {name}", f"compute {fault.tap} of what comes before it")
     return None
 
 
 def held(kernel: np.ndarray, parameters: Mapping[str, np.ndarray]) -> bool:
-    """Are a kernel's numbers those of a parameter?"""
-    numbers = np.sort(kernel.ravel())
-    return any(x.size >= kernel.size and np.abs(x.ravel()[:, None] - numbers[:1]).min() < 1e-7 * np.abs(numbers).max()
-               for x in parameters.values())  # fmt: skip
+    """Are a kernel's numbers all those of one parameter?"""
+    top = float(np.max(np.abs(kernel)))
+    for x in (np.sort(p.ravel()) for p in parameters.values() if p.size >= kernel.size):
+        at = np.clip(np.searchsorted(x, kernel), 1, len(x) - 1)
+        if np.minimum(np.abs(x[at - 1] - kernel), np.abs(x[at] - kernel)).max() <= 1e-7 * top:
+            return True
+    return False
 
 
 def other_inputs(search: Search, fault: Fault) -> Iterator[tuple[Reason, np.ndarray | None]]:
