@@ -182,8 +182,8 @@ has the trap's value there; the trap, if it is this one or one that has the same
 NOT_NAMED = """\
 What is caught and not named: values in the place of keys, or keys in the place of values, are told as a projection that
 the two share. Queries and keys exchanged in the scores are other weights where both come of one value. Behind a wrong
-first norm, a wrong projection or a last step without the projection before it no weights can be read off, and many a reason
-takes them; the tap and the line are told all the same.
+first norm, a wrong projection or a last step without the projection before it no weights can be read off, and many a
+reason takes them; the tap and the line are told all the same.
 """
 
 
