@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from fnmatch import fnmatchcase
 from itertools import islice
 from typing import Any, NamedTuple
@@ -46,7 +46,7 @@ class Map:
     #: the block that such files hold; None: any, and ``derive`` makes the rules from its parameters
     block: str | None = None
     rules: tuple[Rule, ...] = ()
-    derive: Callable[[Block], Iterable[Rule]] | None = None
+    derive: Callable[[Any], Iterable[Rule]] | None = None
     #: foreign name (``*`` for anything) -> why it is left out
     unused: Mapping[str, str] = field(default_factory=dict)
     #: what may stand before every name, ``{block}`` being the block's; the first is the default
@@ -59,6 +59,10 @@ class Map:
     beside: tuple[str, ...] = ()
     #: is it the target's map only where it is named? Then another map is what its format stands for
     by_name: bool = False
+    #: of a block: what such files cannot mean, a line each; it takes the place of ``only``
+    refuses: Callable[[Any], list[str]] | None = None
+    #: the inputs that what such files belong to has; None: all of the block's
+    inputs: tuple[str, ...] | None = None
     #: how ``config.json`` and shapes give the block's fields
     fields: FieldRules | None = None
 
@@ -83,7 +87,7 @@ class Map:
         without = block.params().keys() - {rule.canonical for rule in found}
         if without:
             raise ValueError(f"map {self.name} has no rule for {', '.join(sorted(without))} of {type(block).__name__}")
-        if len({rule.foreign for rule in found}) < len(found):
+        if len({(rule.foreign, rule.part) for rule in found}) < len(found):
             raise ValueError(f"map {self.name} gives two parameters of {type(block).__name__} the same name")
         return found
 
@@ -94,6 +98,8 @@ class Map:
         """
         if self.block is None:
             return []
+        if self.refuses:
+            return [f"files of map {self.name} cannot mean {line}" for line in self.refuses(block)]
         known, lines = self.fields or FieldRules(), []
         named = {*known.sizes, *block.counts, *known.present, *known.config, *self.beside}
         for option in fields(block):
@@ -114,15 +120,16 @@ class Map:
         rules = Patterns((rule.canonical, rule) for rule in self.rules)
         for name in names:
             for i, rule in rules.fitting(name):
-                yield Rule(rule.foreign.replace("{i}", i), name, rule.layout)
+                yield replace(rule, foreign=rule.foreign.replace("{i}", i), canonical=name)
 
-    def canonical(self, keys: Iterable[str], variant: Variant) -> dict[str, Rule]:
-        """Key -> its rule without ``{i}``, for the keys that a rule with a pattern names."""
-        found = {}
+    def canonical(self, keys: Iterable[str], variant: Variant) -> dict[str, list[Rule]]:
+        """Key -> its rules without ``{i}``, one for each part, for the keys that a rule with a pattern names."""
+        found: dict[str, list[Rule]] = {}
         rules = Patterns((self.spell(rule.foreign, variant, self.block or ""), rule) for rule in self.rules)
         for key in keys:
             for i, rule in rules.fitting(key):
-                found[key] = Rule(key, rule.canonical.replace("{i}", i), rule.layout)
+                there = rule.canonical.replace("{i}", i)
+                found.setdefault(key, []).append(replace(rule, foreign=key, canonical=there))
         return found
 
     def reason(self, key: str, variant: Variant, block: str) -> str | None:

@@ -74,14 +74,25 @@ class Rule:
             raise ValueError(f"rule for {self.foreign}: layout should be one of {known}; got {self.layout!r}") from None
 
 
-def turned_in(shape: tuple[int, ...], layout: str) -> tuple[int, ...]:
-    """The canonical shape of a file's."""
-    return LAYOUTS[layout].inward(np.broadcast_to(np.False_, shape)).shape  # takes no memory, whatever the shape
+def shape_in(shape: tuple[int, ...], rule: Rule) -> tuple[int, ...]:
+    """The canonical shape of a file's, of the part that the rule is of."""
+    if rule.part and shape:
+        shape = (shape[0] // rule.part[1], *shape[1:])
+    return LAYOUTS[rule.layout].inward(np.broadcast_to(np.False_, shape)).shape  # takes no memory, whatever the shape
 
 
-def turned_out(shape: tuple[int, ...], layout: str) -> tuple[int, ...]:
-    """A file's shape of a canonical one."""
-    return LAYOUTS[layout].outward(np.broadcast_to(np.False_, shape)).shape
+def shape_out(shape: tuple[int, ...], rule: Rule) -> tuple[int, ...]:
+    """The shape of a file's whole tensor of a canonical one."""
+    shape = LAYOUTS[rule.layout].outward(np.broadcast_to(np.False_, shape)).shape
+    return (shape[0] * rule.part[1], *shape[1:]) if rule.part and shape else shape
+
+
+def part_of(x: Any, part: tuple[int, int] | None) -> Any:
+    """That part of a file's tensor."""
+    if part is None:
+        return x
+    size = x.shape[0] // part[1]
+    return x[part[0] * size : (part[0] + 1) * size]
 
 
 @cache

@@ -19,6 +19,7 @@ def believed(plan: Plan) -> dict[str, str]:
     """Field -> who says it, where no file does, and the result of the model depends on it.
 
     Where there is a ``config.json``, the source is run by it and not by what was said: then nothing is only believed.
+    Nor is what such files cannot mean otherwise, which is as the program computes it that runs them.
     """
     if plan.config:
         return {}
@@ -29,7 +30,7 @@ def believed(plan: Plan) -> dict[str, str]:
         if by in SAYINGS
         and name not in beside
         and "dropout" not in name
-        and any(True for _ in others(plan.block, name))
+        and any(not plan.from_map.inexpressible(other) for other in others(plan.block, name))
     }
 
 

@@ -13,7 +13,7 @@ from attn_ref import catalogue
 from attn_ref.block import Block
 from attn_ref.foreign.fields import FieldRules, Told
 from attn_ref.foreign.map import NUMBER, NUMBERS, Map, Variant
-from attn_ref.foreign.rules import Rule, turned_in
+from attn_ref.foreign.rules import Rule, shape_in
 from attn_ref.port import maps
 from attn_ref.port.checkpoint import Checkpoint, CheckpointError, Spec
 from attn_ref.port.formats import format_of
@@ -34,8 +34,6 @@ def source_map(source: Checkpoint, name: str | None) -> Map:
     known = [item for item in maps.maps().values() if source.format in item.formats]
     if (preset := keras_hub(source)) and not any(preset in types(item) for item in known):
         raise CheckpointError(unknown(source, f"{preset} of KerasHub"))
-    if len(known) == 1 and not known[0].rules:
-        return known[0]
     shares = {item.name: share(item, source) for item in known if item.rules}
     fitting = [item for item in known if shares.get(item.name, 0.0) >= 0.5]
     if len(fitting) == 1:
@@ -44,8 +42,10 @@ def source_map(source: Checkpoint, name: str | None) -> Map:
         raise CheckpointError(f"{source.path} fits the maps {', '.join(m.name for m in fitting)}; choose one by --from")
     if (family := model_type(source)) and not any(family in types(item) for item in known):
         raise CheckpointError(unknown(source, repr(family)))
-    tried = ", ".join(f"{name} knows {portion:.0%} of its names" for name, portion in shares.items())
     generic = [item.name for item in known if not item.rules]
+    if len(generic) == 1 and not any(shares.values()):
+        return maps.find(generic[0])
+    tried = ", ".join(f"{name} knows {portion:.0%} of its names" for name, portion in shares.items())
     deeper = [f"those of {item.name} are below {w}: --prefix {w}" for item in known if (w := anchored(item, source))]
     ours = f"if it holds a block of attn_ref, say so: --from {' or '.join(generic)} --set block=NAME"
     ways = "; ".join([*deeper, *([ours] if generic else [])]) or "name one by --from"
@@ -189,20 +189,21 @@ def canonical_specs(
         return {}, {}
     found = named(source, item, variant, cls, rules)
     specs = {
-        rule.canonical: Spec(turned_in(source.specs[key].shape, rule.layout), source.specs[key].dtype)
-        for key, rule in found.items()
+        rule.canonical: Spec(shape_in(source.specs[key].shape, rule), source.specs[key].dtype)
+        for key, rules_of in found.items()
+        for rule in rules_of
     }
-    return specs, {rule.canonical: key for key, rule in found.items()}
+    return specs, {rule.canonical: key for key, rules_of in found.items() for rule in rules_of}
 
 
 def named(
     source: Checkpoint, item: Map, variant: Variant, cls: type[Block], rules: FieldRules
-) -> dict[str, Rule]:  # fmt: skip
+) -> dict[str, list[Rule]]:  # fmt: skip
     """The file's names that are of a block of the kind ``cls`` -> their rules."""
     if item.rules:
         return item.canonical(source, variant)
     spelled = spelling(source, item, variant, cls, rules)
-    return {key: rule for key, rule in spelled.items() if key in source.specs}
+    return {key: [rule] for key, rule in spelled.items() if key in source.specs}
 
 
 def spelling(

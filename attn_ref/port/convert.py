@@ -147,14 +147,14 @@ def carry_out(
     """Do what ``plan`` says."""
     if verify:
         require(plan.from_map, plan.to_map)
-    done, total = 0, len(plan.moves) + (3 if verify else 0)
+    tensors = plan.tensors(source)
+    done, total = 0, len(tensors.specs) + (3 if verify else 0)
 
     def tick(what: str) -> None:
         nonlocal done
         done += 1
         on_progress(done, total, what)
 
-    tensors = plan.tensors(source)
     with unfinished(plan, tensors, shards, tick) as (temporary, finish):
         proof = prove(plan, source, temporary, tick=tick) if verify else None
         if example is not None:

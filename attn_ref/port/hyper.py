@@ -71,7 +71,7 @@ def settle(
     lines += [
         f"{name} is {told[name].value} by {told[name].by}, and {value} by {by}"
         for name, (value, by) in shapes.items()
-        if name in told and told[name].value != value
+        if name in told and told[name].value not in (None, value)  # None follows from others; shapes are compared later
     ]
     told = told | {name: item for name, item in shapes.items() if name not in told}
     lines += [f"{line} ({by})" for name, (value, by) in told.items() if (line := beyond(cls, name, value, held))]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from attn_ref.block import Block
 from attn_ref.foreign.map import Map, Variant
-from attn_ref.foreign.rules import LAYOUTS, Rule, turned_in, turned_out
+from attn_ref.foreign.rules import LAYOUTS, Rule, part_of, shape_out
 from attn_ref.places import refuse_place
 from attn_ref.port.checkpoint import FLOATS, Checkpoint, CheckpointError, Spec, quantised
 from attn_ref.port.choose import anchored, describe, fit, left_out, source_map, target_map
@@ -24,7 +24,7 @@ SET, MAPS_DEFAULT, DEFAULT = "--set", "the map's default", "the block's default"
 
 @dataclass(frozen=True)
 class Move:
-    """One tensor's way: its names, and the change of layout on each side of the canonical one."""
+    """One parameter's way: its names, and the change of layout on each side of the canonical one."""
 
     source: str
     inward: str
@@ -34,10 +34,19 @@ class Move:
     source_shape: tuple[int, ...]
     target_shape: tuple[int, ...]
     dtype: str
+    #: (which, of how many) parts of the source's tensor it is, and of the target's; None: all of it
+    source_part: tuple[int, int] | None = None
+    target_part: tuple[int, int] | None = None
+
+    def canonical_of(self, tensors: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The parameter in canonical layout."""
+        found: np.ndarray = LAYOUTS[self.inward].inward(part_of(tensors[self.source], self.source_part))
+        return found
 
     def take(self, tensors: Mapping[str, np.ndarray]) -> np.ndarray:
-        """The tensor in the target's layout."""
-        return LAYOUTS[self.outward].outward(LAYOUTS[self.inward].inward(tensors[self.source]))
+        """The tensor in the target's layout, or its part of it."""
+        found: np.ndarray = LAYOUTS[self.outward].outward(self.canonical_of(tensors))
+        return found
 
 
 @dataclass(frozen=True)
@@ -71,13 +80,20 @@ class Plan:
 
     def tensors(self, source: Checkpoint) -> Checkpoint:
         """The target's tensors, each read from ``source`` and turned when it is asked for."""
-        moves = {move.target: move for move in self.moves}
-        specs = {name: Spec(move.target_shape, move.dtype) for name, move in moves.items()}
-        return Checkpoint(specs, lambda name: moves[name].take(source), path=self.source)
+        moves: dict[str, list[Move]] = {}
+        for move in self.moves:
+            moves.setdefault(move.target, []).append(move)
+        specs = {name: Spec(parts[0].target_shape, parts[0].dtype) for name, parts in moves.items()}
+
+        def load(name: str) -> np.ndarray:
+            parts = sorted(moves[name], key=lambda move: move.target_part or (0, 1))
+            return parts[0].take(source) if len(parts) == 1 else np.concatenate([move.take(source) for move in parts])
+
+        return Checkpoint(specs, load, path=self.source)
 
     def canonical(self, source: Checkpoint) -> dict[str, np.ndarray]:
         """The canonical weights in float64."""
-        return {m.canonical: LAYOUTS[m.inward].inward(source[m.source]).astype(np.float64) for m in self.moves}
+        return {move.canonical: move.canonical_of(source).astype(np.float64) for move in self.moves}
 
     def to_json(self) -> dict[str, Any]:
         """The plan as plain data."""
@@ -131,8 +147,9 @@ def make_plan(
         origin = {"map": from_map.name, **variant._asdict()}
     to_variant = remembered(origin, to_map)
 
-    rules = {from_map.spell(rule.foreign, variant, name): rule for rule in from_map.rules_for(block)}
-    unused = {key: why for key in source if key not in rules and (why := left_out(from_map, key, variant, name))}
+    rules = [replace(r, foreign=from_map.spell(r.foreign, variant, name)) for r in from_map.rules_for(block)]
+    named = {rule.foreign for rule in rules}
+    unused = {key: why for key in source if key not in named and (why := left_out(from_map, key, variant, name))}
     if lines := differences(source, block, rules, unused):
         title = f"{source.path} does not hold the weights of this {name} under map {from_map.name}"
         count = f"{len(lines)} difference{'s' if len(lines) > 1 else ''}{hint(from_map, source, prefix)}"
@@ -140,12 +157,15 @@ def make_plan(
     unused = inside.left | {inside.name(key): why for key, why in unused.items()}
     unused |= {key: f"{what}, no tensor" for key, what in source.left.items()}
     outward = {rule.canonical: rule for rule in to_map.rules_for(block)}
-    moves = []
-    for key, rule in rules.items():
-        there, (shape, dtype) = outward[rule.canonical], source.specs[key]
-        arrived = turned_out(turned_in(shape, rule.layout), there.layout)
+    moves, params = [], block.params()
+    for rule in rules:
+        there, (shape, dtype) = outward[rule.canonical], source.specs[rule.foreign]
+        arrived = shape_out(params[rule.canonical].shape, there)
         new = to_map.spell(there.foreign, to_variant, name)
-        moves.append(Move(inside.name(key), rule.layout, rule.canonical, there.layout, new, shape, arrived, dtype))
+        here = inside.name(rule.foreign), rule.layout, rule.canonical
+        moves.append(Move(*here, there.layout, new, shape, arrived, dtype, rule.part, there.part))
+    if lines := mixtures(moves):
+        raise CheckpointError(f"{source.path} cannot have the names of map {to_map.name}:\n  " + "\n  ".join(lines))
     return Plan(
         source=source.path or Path(), target=target, from_map=from_map, from_variant=variant, to_map=to_map,
         to_variant=to_variant, block=block, told=told, moves=tuple(moves), unused=unused, config=config, origin=origin,
@@ -166,10 +186,22 @@ def is_written(target: Path) -> bool:
     return max(fitting, key=len) == format_of(target).SUFFIXES[0]
 
 
-def differences(source: Checkpoint, block: Block, rules: Mapping[str, Rule], unused: Mapping[str, str]) -> list[str]:
+def mixtures(moves: Sequence[Move]) -> list[str]:
+    """The target's tensors whose parts come in several dtypes, a line each."""
+    kinds: dict[str, dict[str, str]] = {}
+    for move in moves:
+        kinds.setdefault(move.target, {})[move.source] = move.dtype
+    return [
+        f"{target} is one tensor, and its parts are {', '.join(f'{name} {dtype}' for name, dtype in parts.items())}"
+        for target, parts in kinds.items()
+        if len(set(parts.values())) > 1
+    ]
+
+
+def differences(source: Checkpoint, block: Block, rules: Sequence[Rule], unused: Mapping[str, str]) -> list[str]:
     """What is missing, unexpected, misshapen or no weight in ``source``, a line each."""
     params = block.params()
-    wanted = {key: turned_out(params[rule.canonical].shape, rule.layout) for key, rule in rules.items()}
+    wanted = {rule.foreign: shape_out(params[rule.canonical].shape, rule) for rule in rules}
     lines = [f"missing: {key} {shape_of(shape)}" for key, shape in wanted.items() if key not in source.specs]
     for key, (shape, dtype) in source.specs.items():
         if key in unused:

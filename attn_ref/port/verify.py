@@ -45,7 +45,7 @@ def require(*maps: Map) -> None:
 
 def prove(plan: Plan, source: Checkpoint, written: Path, *, seed: int = 0, tick: Callable[[str], None]) -> Proof:
     """Run ``source`` and the file ``written`` from it, and compare both with the reference."""
-    inputs = sample(plan.block, seed)
+    inputs = sample(plan.block, seed, [item.inputs for item in (plan.from_map, plan.to_map) if item.inputs])
     config = str(plan.config.absolute()) if plan.config else None
     block = plan.block.as_data()
     with tempfile.TemporaryDirectory(prefix="attn_ref-") as folder:

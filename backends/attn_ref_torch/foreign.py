@@ -13,7 +13,7 @@ from torch import nn
 from attn_ref.block import Block
 from attn_ref.expresses import refuse, refuse_inputs
 from attn_ref.foreign.peer import Peer, Spot
-from attn_ref.foreign.rules import LAYOUTS, Rule
+from attn_ref.foreign.rules import LAYOUTS, Rule, part_of
 from attn_ref.tap import differentiating, probing, tap
 from attn_ref_torch.codec import Turn, to_numpy
 from attn_ref_torch.program import lift
@@ -53,7 +53,7 @@ def turns(rule: Rule, parameter: nn.Parameter) -> tuple[Turn, Turn]:
         whole[rows] = layout.outward(value)
         return whole
 
-    return lambda x: layout.inward(x[rows]), inward
+    return lambda x: layout.inward(part_of(x, rule.part)), inward
 
 
 def listen(module: nn.Module, spot: Spot, heads: int) -> None:

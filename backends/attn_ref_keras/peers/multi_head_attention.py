@@ -18,14 +18,18 @@ What it does differently:
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from attn_ref.blocks.multi_head_attention import MultiHeadAttention
 from attn_ref.expresses import inexpressible
+from attn_ref.foreign.job import Job, Outcome
+from attn_ref.foreign.map import Map
+from attn_ref.foreign.multi_head_attention import FIELDS
 from attn_ref.foreign.peer import Peer, darkened
-from attn_ref.foreign.rules import Rule
+from attn_ref.foreign.rules import CUTS, Rule
 
 if TYPE_CHECKING:
     import keras
@@ -77,6 +81,16 @@ def weights(block: MultiHeadAttention) -> Iterator[Rule]:
             yield Rule(f"{here}.bias", f"{name}.bias", "none" if last else "flat")
 
 
+def stored(rules: Iterator[Rule], block: MultiHeadAttention | None = None) -> Iterator[Rule]:
+    """The same under the names of files. The layouts go outward only if a ``block`` says how many heads there are."""
+    for rule in rules:
+        path, _, leaf = rule.foreign.rpartition(".")
+        count = ""
+        if block and rule.layout in CUTS:
+            count = f" {block.kv_heads if rule.canonical.startswith(('key', 'value')) else block.num_heads}"
+        yield replace(rule, foreign=f"{path}/vars/{('kernel', 'bias').index(leaf)}", layout=rule.layout + count)
+
+
 def call(
     layer: keras.layers.MultiHeadAttention,
     block: MultiHeadAttention,
@@ -123,3 +137,30 @@ PEER = Peer(
         "the scale passes through float32": lambda block, inputs: float(np.float32(block.d**-0.5)) != block.d**-0.5,
     },
 )
+
+#: what the axes of heads tell
+RAW = {"num_heads": ("query.kernel", 1), "head_width": ("query.kernel", 2), "value_head_width": ("value.kernel", 2)}
+MAP = Map(
+    name="keras.MultiHeadAttention",
+    summary="keras.layers.MultiHeadAttention, alone or as the one such layer of a model",
+    formats=("keras_h5",),
+    needs=("keras", "tensorflow"),
+    extra="keras",
+    block="MultiHeadAttention",
+    rules=tuple(stored(weights(MultiHeadAttention(width=1, num_heads=1)))),
+    derive=lambda block: stored(weights(block), block),
+    prefixes=("layers/{block}/", ""),
+    by_name=True,
+    beside=("dropout", "causal"),
+    refuses=refuses,
+    inputs=INPUTS,
+    fields=replace(FIELDS, raw=RAW),
+)
+MAPS = (MAP,)
+
+
+def run_file(job: Job) -> Outcome:
+    """Run the file of ``job``."""
+    from attn_ref_keras.ends import run_peer
+
+    return run_peer(PEER, job, exact=("_inverse_sqrt_key_dim",))

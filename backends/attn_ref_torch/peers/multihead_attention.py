@@ -18,6 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from attn_ref.blocks.multi_head_attention import MultiHeadAttention
 from attn_ref.expresses import inexpressible
+from attn_ref.foreign.job import Job, Outcome
+from attn_ref.foreign.map import Map
+from attn_ref.foreign.multi_head_attention import FIELDS
 from attn_ref.foreign.peer import Peer, darkened
 from attn_ref.foreign.rules import Rule
 
@@ -121,3 +124,29 @@ PEER = Peer(
     call=call,
     deviates={"a row with nothing to attend to is NaN": lambda block, inputs: darkened(block, inputs, "attention")},
 )
+
+#: packed, and apart
+BLOCKS = MultiHeadAttention(width=2, num_heads=1), MultiHeadAttention(width=2, num_heads=1, key_width=1)
+MAP = Map(
+    name="torch.MultiheadAttention",
+    summary="nn.MultiheadAttention, its input projections packed or apart",
+    formats=("safetensors", "torch_pt"),
+    needs=("torch",),
+    extra="torch",
+    block="MultiHeadAttention",
+    rules=tuple(dict.fromkeys(rule for block in BLOCKS for rule in weights(block))),
+    derive=weights,
+    by_name=True,
+    beside=("dropout", "causal"),
+    refuses=refuses,
+    inputs=INPUTS,
+    fields=FIELDS,
+)
+MAPS = (MAP,)
+
+
+def run_file(job: Job) -> Outcome:
+    """Run the file of ``job``."""
+    from attn_ref_torch.ends import run_peer
+
+    return run_peer(PEER, job)
