@@ -19,6 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 from attn_ref.blocks.encoder_layer import EncoderLayer
 from attn_ref.expresses import Rules, inexpressible
+from attn_ref.foreign.fields import FieldRules
+from attn_ref.foreign.job import Job, Outcome
+from attn_ref.foreign.map import Map
 from attn_ref.foreign.peer import Peer, darkened
 from attn_ref.foreign.rules import Rule, linear, norm
 from attn_ref_torch.peers import multihead_attention
@@ -93,3 +96,29 @@ PEER = Peer(
         "on its native path an additive bias is read as True = drop": lambda block, inputs: "bias" in inputs,
     },
 )
+
+MAP = Map(
+    name="torch.TransformerEncoderLayer",
+    summary="nn.TransformerEncoderLayer",
+    formats=("safetensors", "torch_pt"),
+    needs=("torch",),
+    extra="torch",
+    block="EncoderLayer",
+    rules=tuple(weights(EncoderLayer(width=2, num_heads=1, hidden_width=1))),
+    by_name=True,
+    beside=("dropout", "attention_dropout"),
+    refuses=refuses,
+    inputs=INPUTS,
+    fields=FieldRules(
+        sizes={"width": ("attention.query.kernel", 0), "hidden_width": ("feed_forward.expand.kernel", 1)},
+        asked=("activation", "norm_first", "eps"),
+    ),
+)
+MAPS = (MAP,)
+
+
+def run_file(job: Job) -> Outcome:
+    """Run the file of ``job``."""
+    from attn_ref_torch.ends import run_peer
+
+    return run_peer(PEER, job)
