@@ -239,3 +239,98 @@ def test_both_ends_are_run_by_their_own_layers(folder: Path, tmp_path: Path) -> 
     assert report.ok, report.to_json()["proof"]
     assert [[row.tap for row in end.rows] for end in report.proof.ends] == [["output"], ["output"]]
     assert tensors(back) == tensors(folder / "torch.safetensors")
+
+
+@settings(max_examples=3, deadline=None)
+@given(
+    groups=st.integers(1, 3), repeats=st.integers(1, 3), head_width=st.sampled_from(HEAD_WIDTHS), bias=st.booleans(),
+    dtype=st.sampled_from(("float64", "float32")),
+)  # fmt: skip
+def test_grouped_queries_go_to_torch_and_back(
+    groups: int, repeats: int, head_width: int, bias: bool, dtype: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """There is no such layer in torch: the mirror stands for it."""
+    _, keras = engines()
+    from safetensors.torch import load_file
+
+    folder, width = tmp_path_factory.mktemp("layer"), 10
+    layer = keras.layers.GroupQueryAttention(head_width, groups * repeats, groups, use_bias=bias, dtype=dtype)
+    x = keras.Input((None, width), dtype=dtype)
+    model = keras.Model(x, layer(x, x))
+    for n, variable in enumerate(layer.weights):
+        variable.assign(drawn(tuple(variable.shape), n))
+    model.save_weights(folder / "a.weights.h5")
+    report = ar.port.convert(folder / "a.weights.h5", folder / "b.safetensors", to="torch")
+    assert report.plan.from_map.name == "keras.GroupedQueryAttention"
+    assert believed(report.plan) == {}
+    ar.port.convert(folder / "b.safetensors", folder / "c.weights.h5", to="keras.GroupedQueryAttention")
+    assert datasets(folder / "c.weights.h5") == datasets(folder / "a.weights.h5")
+    engine, given = ar.backend("torch"), {"query": drawn((2, 5, width), 1)}
+    mirror = engine.build(report.plan.block, "float64")
+    mirror.load_state_dict(load_file(folder / "b.safetensors"), strict=True)
+    here = engine.run(mirror, given).output
+    wide = keras.layers.GroupQueryAttention(head_width, groups * repeats, groups, use_bias=bias, dtype="float64")
+    y = keras.Input((None, width), dtype="float64")
+    double = keras.Model(y, wide(y, y))
+    double.load_weights(folder / "a.weights.h5")
+    np.testing.assert_allclose(np.asarray(double(given["query"])), here, rtol=0, atol=1e-12 * float(np.abs(here).max()))
+
+
+def encoder(**options: Any) -> Any:
+    torch, _ = engines()
+    layer = torch.nn.TransformerEncoderLayer(12, 3, dim_feedforward=20, batch_first=True, dropout=0.0, **options)
+    with torch.no_grad():
+        for n, parameter in enumerate(layer.parameters()):
+            parameter.copy_(torch.from_numpy(drawn(tuple(parameter.shape), n)))
+    return layer.eval()
+
+
+@pytest.mark.parametrize("norm_first", [False, True])
+def test_an_encoder_layer_goes_to_keras_and_back(norm_first: bool, tmp_path: Path) -> None:
+    torch, _ = engines()
+    from attn_ref_keras.functional import functional
+    from safetensors.torch import save_file
+
+    layer = encoder(norm_first=norm_first, activation="gelu", layer_norm_eps=1e-3)
+    save_file(layer.state_dict(), tmp_path / "a.safetensors")
+    told = {"num_heads": 3, "norm_first": norm_first, "activation": "gelu", "eps": 1e-3}
+    report = ar.port.convert(tmp_path / "a.safetensors", tmp_path / "b.weights.h5", set=told)
+    assert believed(report.plan) == dict.fromkeys(("num_heads", "activation", "norm_first", "eps"), "--set")
+    ar.port.convert(tmp_path / "b.weights.h5", tmp_path / "c.safetensors", to="torch.TransformerEncoderLayer")
+    assert tensors(tmp_path / "c.safetensors") == tensors(tmp_path / "a.safetensors")
+    x = drawn((2, 5, 12), 1)
+    model = functional(report.plan.block, "float64", inputs=("x",))
+    model.load_weights(tmp_path / "b.weights.h5")
+    with torch.no_grad():
+        there = layer.double()(torch.from_numpy(x)).numpy()
+    np.testing.assert_allclose(np.asarray(model({"x": x})), there, rtol=0, atol=1e-12 * float(np.abs(there).max()))
+
+
+def test_what_names_of_an_encoder_layer_do_not_say_is_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:  # fmt: skip
+    from safetensors.torch import save_file
+
+    save_file(encoder().state_dict(), tmp_path / "a.safetensors")
+    texts = ["give --set num_heads=… --set activation=… --set norm_first=… --set eps=…"]
+    refused(capsys, texts, "port", tmp_path / "a.safetensors", tmp_path / "b.weights.h5", "--to", "keras")
+
+
+@pytest.mark.deep
+def test_an_encoder_layer_and_grouped_queries_are_run_by_their_own_layers(tmp_path: Path) -> None:
+    _, keras = engines()
+    from safetensors.torch import save_file
+
+    save_file(encoder().state_dict(), tmp_path / "a.safetensors")
+    told = {"num_heads": 3, "norm_first": False, "activation": "relu", "eps": 1e-5}
+    report = ar.port.convert(tmp_path / "a.safetensors", tmp_path / "b.safetensors", to="torch", set=told, verify=True)
+    assert report.proof
+    assert report.ok, report.to_json()["proof"]
+    assert "TransformerEncoderLayer of torch" in report.proof.ends[0].by
+    layer = keras.layers.GroupQueryAttention(8, 6, 2)  # a scale that float32 does not hold
+    x = keras.Input((None, 12))
+    keras.Model(x, layer(x, x)).save_weights(tmp_path / "q.weights.h5")
+    report = ar.port.convert(tmp_path / "q.weights.h5", tmp_path / "r.safetensors", to="torch", verify=True)
+    assert report.proof
+    assert report.ok, report.to_json()["proof"]
+    assert "GroupedQueryAttention of Keras" in report.proof.ends[0].by

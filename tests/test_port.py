@@ -161,7 +161,8 @@ def test_the_command_reports(bert: Path, tmp_path: Path, capsys: pytest.CaptureF
     listed = {item["name"]: item for item in json.loads(capsys.readouterr().out)}
     assert set(listed) == {
         "canonical", "google.BertModel", "google.ViT", "hf.BertModel", "hf.TFBertModel", "hf.ViTForImageClassification",
-        "hf.ViTModel", "keras", "torch",
+        "hf.ViTModel", "keras", "keras.GroupedQueryAttention", "keras.MultiHeadAttention", "torch",
+        "torch.MultiheadAttention", "torch.TransformerEncoderLayer",
     }  # fmt: skip
     assert command("maps") == 0
 

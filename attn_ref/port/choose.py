@@ -40,12 +40,13 @@ def source_map(source: Checkpoint, name: str | None) -> Map:
         return fitting[0]
     if fitting:
         raise CheckpointError(f"{source.path} fits the maps {', '.join(m.name for m in fitting)}; choose one by --from")
+    standing = [item for item in known if not item.by_name]
+    if len(standing) == 1 and not standing[0].rules:  # what the format stands for, whatever the names
+        return standing[0]
     if (family := model_type(source)) and not any(family in types(item) for item in known):
         raise CheckpointError(unknown(source, repr(family)))
-    generic = [item.name for item in known if not item.rules]
-    if len(generic) == 1 and not any(shares.values()):
-        return maps.find(generic[0])
     tried = ", ".join(f"{name} knows {portion:.0%} of its names" for name, portion in shares.items())
+    generic = [item.name for item in known if not item.rules]
     deeper = [f"those of {item.name} are below {w}: --prefix {w}" for item in known if (w := anchored(item, source))]
     ours = f"if it holds a block of attn_ref, say so: --from {' or '.join(generic)} --set block=NAME"
     ways = "; ".join([*deeper, *([ours] if generic else [])]) or "name one by --from"
