@@ -334,3 +334,22 @@ def test_an_encoder_layer_and_grouped_queries_are_run_by_their_own_layers(tmp_pa
     assert report.proof
     assert report.ok, report.to_json()["proof"]
     assert "GroupedQueryAttention of Keras" in report.proof.ends[0].by
+
+
+@pytest.mark.parametrize(("heads", "right"), [(3, True), (2, False)])
+def test_an_example_of_the_real_layer_decides_its_heads(heads: int, right: bool, tmp_path: Path) -> None:
+    torch, _ = engines()
+    from safetensors.torch import save_file
+
+    layer, x = torch_layer("float64", 12, 3), drawn((2, 5, 12), 1)
+    save_file(layer.state_dict(), tmp_path / "a.safetensors")
+    with torch.no_grad():
+        output, _ = layer(*[torch.from_numpy(x)] * 3)
+    np.savez(tmp_path / "example.npz", query=x, output=output.numpy())
+    target, told = tmp_path / "b.weights.h5", {"num_heads": heads}
+    report = ar.port.convert(
+        tmp_path / "a.safetensors", target, to=KERAS, set=told, example=tmp_path / "example.npz"
+    )  # fmt: skip
+    assert report.proof
+    assert (report.ok, target.exists()) == (right, right)
+    assert not right or report.proof.believed == {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,17 +13,18 @@ from attn_ref.inputs import free_labels
 
 #: label -> size; different ones, so that no swap of axes goes unseen
 SIZES = {"b": 3, "t": 13, "s": 11, "g": 2, "r": 3, "d": 5, "e": 7}
+MORE_KEYS = {"s": 19}
 OTHERS = (9, 15, 17)
 
 
-def sample(block: Block, seed: int, known: Iterable[Collection[str]] = ()) -> dict[str, np.ndarray]:
+def sample(block: Block, seed: int, known: Sequence[Collection[str]] = ()) -> dict[str, np.ndarray]:
     """An array for every input of ``block``, optional ones too, from a seed; only those that all of ``known`` have.
 
     Layers of libraries give a row with nothing to attend to NaN, zeros or a mean, as ``known`` are of such layers: then
-    a mask hides the first key from nobody.
+    no query is left without a key. A mask hides the first from nobody, and there are more keys than queries.
     """
     free = [label for label in free_labels(block.inputs.values()) if label not in SIZES]
-    wanted = {**SIZES, **dict(zip(free, OTHERS, strict=False))}
+    wanted = {**SIZES, **(MORE_KEYS if known else {}), **dict(zip(free, OTHERS, strict=False))}
     limits = {label: getattr(block, field) for label, field in block.limits.items()}
 
     def size(label: str, *options: int) -> int:
