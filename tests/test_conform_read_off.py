@@ -113,8 +113,9 @@ def test_a_mask_is_no_bias_of_its_own() -> None:
     def hidden(heads: int, t: int) -> Any:
         return torch.full((t, t), -10.0).triu(1)
 
-    verdict = ar.conform(OwnBias(hidden), ar.MultiHeadAttention(width=16, num_heads=4, causal="top_left"), cases=3)
-    assert not verdict.ok
+    for causal in (None, "top_left"):
+        verdict = ar.conform(OwnBias(hidden), ar.MultiHeadAttention(width=16, num_heads=4, causal=causal), cases=3)
+        assert not verdict.ok, str(verdict)
 
 
 def test_distances_for_products_are_no_bias() -> None:
