@@ -39,7 +39,8 @@ class OwnBias:
         where = f" at {self.line.short}" if self.line else ""
         for block in known(len(self.value)):
             if self.is_that(block):
-                return f"it adds a bias of its own{where}: that of {block}"
+                tokens = self.value.shape[-1]  # longer distances may have others
+                return f"it adds a bias of its own{where}: that of {block}, as far as {tokens} tokens tell"
         what = "that depends on the distance alone" if self.toeplitz() else "that is the same for all inputs"
         return f"it adds a bias of its own{where}, {what} and is none that is known"
 
