@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from attn_ref.trace.came import below
 from attn_ref.trace.faults import Fault
 from attn_ref.trace.flow import INPUT
-from attn_ref.trace.lines import SAME, below, fits, floats
+from attn_ref.trace.lines import SAME
 from attn_ref.trace.match import alike, marks
 from attn_ref.trace.reason import Reason
 from attn_ref.trace.record import Record
+from attn_ref.trace.right import fits, floats
 from attn_ref.trace.search import Search
 from attn_ref.trace.steps import before
 
@@ -35,7 +37,7 @@ class Formulas:
     """Writes values of a trace as formulas."""
 
     def __init__(self, search: Search, fault: Fault) -> None:
-        self.trace, self.of_input = search.trace, below(search.trace, {INPUT})
+        self.trace, self.of_input = search.trace, below(search.trace.parents, {INPUT})
         self.records = {record.number: record for record in search.trace.records}
         taps = {n: np.asarray(x) for n, x in before(fault).items() if fault.attempt.taps.get(n) is not None}
         inputs = {n: np.asarray(x) for n, x in search.inputs.items() if any(x is y for y in floats(search))}

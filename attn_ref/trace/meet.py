@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from attn_ref.trace.came import above, below
 from attn_ref.trace.flow import INPUT
 from attn_ref.trace.loops import stacked
 from attn_ref.trace.match import alike, laid, marks, orders, ratio, same
@@ -82,27 +83,19 @@ class Side:
                 found = one
         return found
 
-    def parents(self) -> Iterator[tuple[float, frozenset[float]]]:
-        """(a record, those of which it came) in order; of a loop's values together, those values."""
+    @property
+    def parents(self) -> dict[float, frozenset[float]]:
+        """A record -> those of which it came; of a loop's values together, those values."""
         every: dict[float, frozenset[float]] = {n: frozenset(came) for n, came in self.trace.parents.items()}
-        every |= {one.record.number: one.group for one in self.values if one.group}
-        yield from sorted(every.items())
+        return every | {one.record.number: one.group for one in self.values if one.group}
 
     def below(self, start: set[float]) -> set[float]:
         """``start``, and the records that came of it."""
-        found = set(start)
-        for number, came in self.parents():
-            if came & found:
-                found.add(number)
-        return found
+        return below(self.parents, start)
 
     def above(self, end: set[float]) -> set[float]:
         """``end``, and the records of which it came."""
-        found = set(end)
-        for number, came in reversed([*self.parents()]):
-            if number in found:
-                found |= came
-        return found
+        return above(self.parents, end)
 
 
 def says_something(value: np.ndarray) -> bool:

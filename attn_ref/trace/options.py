@@ -14,12 +14,12 @@ from attn_ref.block import Block, written
 from attn_ref.option import options
 from attn_ref.tap import Tapped, record
 from attn_ref.tap import replace as replaced
+from attn_ref.trace.came import taker
 from attn_ref.trace.faults import Fault
 from attn_ref.trace.known import Given, known_trap, of_option, settings, told
 from attn_ref.trace.match import same
 from attn_ref.trace.read_off import read_off
 from attn_ref.trace.reason import Changes, Reason
-from attn_ref.trace.record import taker
 from attn_ref.trace.search import Attempt, Search
 
 #: what people set eps to

@@ -96,33 +96,6 @@ class Trace:
     parents: dict[float, frozenset[int]] = field(default_factory=dict)
 
 
-def above(trace: Trace, end: set[float]) -> set[float]:
-    """``end``, and the records of which it came."""
-    found, queue = set(end), [*end]
-    while queue:
-        for number in trace.parents.get(queue.pop(), ()):
-            if number not in found:
-                found.add(number)
-                queue.append(number)
-    return found
-
-
-def taker(trace: Trace, record: Record) -> Record | None:
-    """The first value that is computed of a record's, and is more than its numbers in another order."""
-    group = {record.number}
-    for one in trace.records:
-        if same_numbers(one, record):
-            group.add(one.number)
-        elif trace.parents.get(one.number, frozenset()) & group:
-            return one
-    return None
-
-
-def same_numbers(one: Record, other: Record) -> bool:
-    """Have two records the same numbers, in whatever order?"""
-    return one.value.size == other.value.size and np.array_equal(np.sort(one.value, None), np.sort(other.value, None))
-
-
 #: by how much parameters of one number all over are moved, all alike; None: each by other numbers
 _by: float | None = None
 

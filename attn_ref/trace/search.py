@@ -12,11 +12,12 @@ import numpy as np
 from attn_ref.block import Block
 from attn_ref.tap import Probe, Tapped, full_name, probe, replace
 from attn_ref.tap import record as recording
+from attn_ref.trace.asked import NotSolved
 from attn_ref.trace.loops import stacked
 from attn_ref.trace.match import MOST_PARTS, Finder, same, turned
 from attn_ref.trace.primitives import solving
 from attn_ref.trace.record import Record, Trace
-from attn_ref.trace.wiring import NotSolved, Solver
+from attn_ref.trace.wiring import Solver
 from attn_ref.weights import Weights
 
 #: runs of the reference that a search may take

@@ -8,11 +8,12 @@ import numpy as np
 
 from attn_ref import ops
 from attn_ref.block import Block
+from attn_ref.trace.came import above
 from attn_ref.trace.faults import Fault
 from attn_ref.trace.match import ratio, same
 from attn_ref.trace.options import run
 from attn_ref.trace.reason import Reason
-from attn_ref.trace.record import Record, above
+from attn_ref.trace.record import Record
 from attn_ref.trace.search import Search
 from attn_ref.trace.wiring import Solver
 
@@ -89,7 +90,7 @@ def projected(search: Search, fault: Fault) -> Reason | None:
     inputs = {name: np.asarray(x) for name, x in search.inputs.items() if np.asarray(x).dtype.kind == "f"}
     values = {name: np.asarray(x.value) for name, x in found.values.items() if found.taps.get(name) is not None}
     # what leads to a right value is another step's
-    right = above(search.trace, {r.number for r in found.taps.values() if r is not None})
+    right = above(search.trace.parents, {r.number for r in found.taps.values() if r is not None})
     for name, value in reversed([*inputs.items(), *values.items()]):
         if value.ndim < 2 or value.shape[-1] != search.shapes[f"{fault.tap}.kernel"][0] or not np.isfinite(value).all():
             continue

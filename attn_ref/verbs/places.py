@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from attn_ref.trace.came import same_numbers
 from attn_ref.trace.faults import Fault
 from attn_ref.trace.formula import described
 from attn_ref.trace.lines import first_wrong
 from attn_ref.trace.match import ratio, same
 from attn_ref.trace.reason import Reason
 from attn_ref.trace.reasons import reason
-from attn_ref.trace.record import Record, Trace, same_numbers
+from attn_ref.trace.record import Record, Trace
 from attn_ref.trace.search import Search
 from attn_ref.trace.steps import OF_ANOTHER
 from attn_ref.verbs.verdict import Place, Verdict

@@ -26,13 +26,11 @@ ANYTHING = ("width", "num_heads", "num_kv_heads", "key_width", "value_width", "h
 
 
 def refuses(block: MultiHeadAttention) -> list[str]:
-    """What it cannot mean: fields that follow from others, or are not all known, have to be what they are there."""
+    """What it cannot mean."""
     rules = {
         "output_width": ((block.output_width or block.width) == block.width, "width"),
         "value_head_width": (block.e == block.d, "head_width"),
-        "output_bias": (block.output_bias == block.use_bias, "use_bias"),
-        "scale": (block.scale == "head", "'head'"),
-        "causal": (block.causal in (None, "top_left"), "None or 'top_left'"),
+        **plain.shared_rules(block),
     }
     return inexpressible(block, ANYTHING, rules)
 

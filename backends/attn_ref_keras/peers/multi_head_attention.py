@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from attn_ref.blocks.multi_head_attention import MultiHeadAttention
-from attn_ref.expresses import inexpressible
+from attn_ref.expresses import Rules, inexpressible
 from attn_ref.foreign.job import Job, Outcome
 from attn_ref.foreign.map import Map
 from attn_ref.foreign.multi_head_attention import FIELDS
@@ -44,14 +44,18 @@ INPUTS = ("query", "key", "value", "attention_mask")
 NAMES = {"query": "query_dense", "key": "key_dense", "value": "value_dense", "project": "output_dense"}
 
 
-def refuses(block: MultiHeadAttention) -> list[str]:
-    """What it cannot mean: fields that follow from others, or are not all known, have to be what they are there."""
-    rules = {
-        "num_kv_heads": (block.kv_heads == block.num_heads, "num_heads"),
+def shared_rules(block: MultiHeadAttention) -> Rules:
+    """What all of Keras' layers of attention have to be: fields that follow from others, or are not all known."""
+    return {
         "output_bias": (block.output_bias == block.use_bias, "use_bias"),
         "scale": (block.scale == "head", "'head'"),
         "causal": (block.causal in (None, "top_left"), "None or 'top_left'"),
     }
+
+
+def refuses(block: MultiHeadAttention) -> list[str]:
+    """What it cannot mean."""
+    rules = {"num_kv_heads": (block.kv_heads == block.num_heads, "num_heads"), **shared_rules(block)}
     return inexpressible(block, ANYTHING, rules)
 
 
