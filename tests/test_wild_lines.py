@@ -9,10 +9,10 @@ import pytest
 
 import attn_ref as ar
 
-pytest.importorskip("torch")
-from wild import places
-from wild.corpus import marks
-from wild.observable import FILES
+torch = pytest.importorskip("torch")
+from wild import places  # noqa: E402
+from wild.corpus import marks  # noqa: E402
+from wild.observable import FILES  # noqa: E402
 
 #: layer, fault, the tap; what the way to its line shows that no other does
 TOLD = [
@@ -42,6 +42,30 @@ def test_the_line_of_a_fault_is_told(name: str, fault: str, tap: str) -> None:
     assert line is not None
     assert line.number in {*marks(layer)[fault], *places.shows(layer, fault)}, str(verdict)
     assert verdict.first == tap, str(verdict)
+
+
+class Idle(torch.nn.Module):  # type: ignore[misc, name-defined]
+    """Attention whose causal mask hides nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.qkv, self.out = torch.nn.Linear(12, 36), torch.nn.Linear(12, 12)
+
+    def forward(self, x: Any) -> Any:
+        b, t, _ = x.shape
+        q, k, v = self.qkv(x).view(b, t, 3, 3, 4).permute(2, 0, 3, 1, 4)
+        scores = q @ k.transpose(-1, -2) / 2
+        scores = scores.masked_fill(torch.zeros(t, t, dtype=torch.bool), -1e9)
+        weights = scores.softmax(-1)
+        return self.out((weights @ v).transpose(1, 2).reshape(b, t, 12))
+
+
+def test_an_operation_that_does_nothing_is_the_place_of_a_step_left_out() -> None:
+    verdict = ar.conform(Idle(), ar.MultiHeadAttention(width=12, num_heads=3, causal="top_left"), cases=2)
+    assert (verdict.first, verdict.trap) == ("attention.masked", "causal-left-out")
+    line = verdict.places[0].line
+    assert line is not None
+    assert "masked_fill" in line.code
 
 
 def test_what_has_no_known_reason_is_told_as_a_formula() -> None:

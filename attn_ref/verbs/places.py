@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -25,6 +25,12 @@ SCORES = ("scores", "biased", "masked")
 
 def explain(verdict: Verdict, search: Search, found: Sequence[Fault], weights: Mapping[str, np.ndarray]) -> None:
     """Enter the places and their reasons."""
+    with np.errstate(all="ignore"):  # what is masked by the least number there is overflows in a square
+        verdict.places += told(search, found, weights)
+
+
+def told(search: Search, found: Sequence[Fault], weights: Mapping[str, np.ndarray]) -> Iterator[Place]:
+    """Each place with its line and its reason."""
     stand_ins: dict[str, np.ndarray] = {}
     for fault in found:
         why = reason(search, fault, stand_ins, weights)
@@ -33,9 +39,7 @@ def explain(verdict: Verdict, search: Search, found: Sequence[Fault], weights: M
         if not (factor and fault.tap.rpartition(".")[2] in SCORES) and not (why and why.name == OF_ANOTHER):
             record = first_wrong(search, fault, stand_ins, factor)
         why = why or described(search, fault, record)
-        verdict.places.append(
-            Place(fault.tap, record.line if record else None, record.operation if record else "", why)
-        )
+        yield Place(fault.tap, record.line if record else None, record.operation if record else "", why)
         if fault.theirs is not None:
             stand_ins[fault.tap] = fault.theirs
 
