@@ -194,3 +194,20 @@ def test_a_wrapped_model_is_proven(name: str, bert: Path, tmp_path: Path) -> Non
     assert report.ok, report.to_json()["proof"]
     assert report.proof
     assert f"on a copy of the tensors below {FILES[name][1]}" in report.proof.ends[0].by
+
+
+class Asks:
+    """An object whose pickle asks for a function of Python's to be called."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return print, ("it ran",)
+
+
+def test_an_object_that_is_none_of_training_is_refused_by_name(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    torch = pytest.importorskip("torch")
+    torch.save({"w": torch.ones(3), "args": Asks()}, tmp_path / "w.pt")
+    with pytest.raises(ar.port.CheckpointError, match=r"builtins\.print|print"), ar.port.read(tmp_path / "w.pt"):
+        pass
+    assert "it ran" not in capfd.readouterr().out
