@@ -28,7 +28,7 @@ from attn_ref.check import check
 from attn_ref.derivative import jvp
 from attn_ref.discovery import find
 from attn_ref.engines import MissingBackend, backend, backends
-from attn_ref.kv_cache import KVCache
+from attn_ref.kv_cache import Decoding, KVCache
 from attn_ref.mode import training
 from attn_ref.seeds import seed, seeds
 from attn_ref.tap import Tapped, add, record, replace, scope, tap
@@ -42,9 +42,9 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0.dev0"
 __all__ = [
-    "Block", "Input", "KVCache", "MissingBackend", "Param", "Tapped", "add", "attention", "backend", "backends",
-    "block", "blocks", "check", "compare", "conform", "identify", "jvp", "port", "record", "replace", "scope", "seed",
-    "seeds", "selftest", "tap", "training",
+    "Block", "Decoding", "Input", "KVCache", "MissingBackend", "Param", "Tapped", "add", "attention", "backend",
+    "backends", "block", "blocks", "check", "compare", "conform", "identify", "jvp", "port", "record", "replace",
+    "scope", "seed", "seeds", "selftest", "tap", "training",
 ]  # fmt: skip
 
 

@@ -45,7 +45,7 @@ class Block:
     inputs: ClassVar[dict[str, Input]] = {}
     #: axes of the one array that comes out
     output_axes: ClassVar[str] = ""
-    #: label -> field: the size of the axis is at most the field's value
+    #: label -> field: the size of the axis is at most the field's value, unless that is None
     limits: ClassVar[dict[str, str]] = {}
     #: label -> field: the size of the axis is at least the field's value
     least: ClassVar[dict[str, str]] = {}

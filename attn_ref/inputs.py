@@ -127,7 +127,7 @@ def bind(block: Any, given: Mapping[str, Any], declared: Mapping[str, Input] | N
         raise ValueError(f"{title}: axis {', '.join(empty)} is 0; only the batch may be empty")
     for label, field in block.limits.items():
         bound = getattr(block, field)
-        if dims.get(label, 0) > bound:
+        if bound is not None and dims.get(label, 0) > bound:
             raise ValueError(f"{title}: {label} is {dims[label]}, and at most {field} = {bound} is possible")
     for label, field in block.least.items():
         bound = getattr(block, field)

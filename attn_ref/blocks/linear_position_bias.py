@@ -48,6 +48,7 @@ class LinearPositionBias(Block):
         draw=(True, False),
     )  # fmt: skip
 
+    role = "position bias"
     inputs = {
         "query_positions": Input("t", kind="index"),
         "key_positions": Input("s", kind="index", default="query_positions"),

@@ -39,6 +39,7 @@ from attn_ref import ops
 from attn_ref.block import Block, Input, Param, Pick, dense, norm, option, same
 from attn_ref.blocks.rotary_embedding import RotaryEmbedding
 from attn_ref.blocks.scaled_dot_product_attention import ScaledDotProductAttention
+from attn_ref.kv_cache import kept
 from attn_ref.tap import tap
 
 
@@ -214,12 +215,14 @@ class MultiHeadAttention(Block):
         self, w: Any, query: Any, key: Any = None, value: Any = None, attention_mask: Any = None, bias: Any = None,
         query_offset: Any = None, key_lengths: Any = None,
     ) -> np.ndarray:  # fmt: skip
+        own = key is None
         key = query if key is None else key
         value = key if value is None else value
         q = ops.split_heads(self.linear(w, "query", query, self.use_bias), self.num_heads)
         k = ops.split_heads(self.linear(w, "key", key, self.use_bias), self.kv_heads)
         v = ops.split_heads(self.linear(w, "value", value, self.use_bias), self.kv_heads)
         q, k, v = tap("query", q, "b h t d"), tap("key", k, "b g s d"), tap("value", v, "b g s e")
+        k, v = kept(k, v) if own else (k, v)
         if self.qk_norm is not None:
             q = tap("normed_query", self.normed(w, "query_norm", q), "b h t d")
             k = tap("normed_key", self.normed(w, "key_norm", k), "b g s d")

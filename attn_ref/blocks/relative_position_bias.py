@@ -54,6 +54,7 @@ class RelativePositionBias(Block):
         meaning="have keys after their query buckets of their own? False: they all count as distance 0",
     )  # fmt: skip
 
+    role = "position bias"
     inputs = {
         "query_positions": Input("t", kind="index"),
         "key_positions": Input("s", kind="index", default="query_positions"),

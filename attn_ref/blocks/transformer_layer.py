@@ -104,6 +104,7 @@ class TransformerLayer(Block):
         draw=(0.0, 0.25),
     )  # fmt: skip
 
+    role = "layer"
     inputs = {
         "x": Input("b t {width}"),
         "memory": Input("b s {memory_width}", needs="cross_attention"),

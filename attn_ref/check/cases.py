@@ -193,9 +193,9 @@ def _can_stand_in(block: Block, spec: Input, other: Input | None) -> bool:
 def _sizes(block: Block, label: str) -> tuple[int, ...]:
     sizes = SPATIAL if spatial(label) else SIZES
     least = getattr(block, block.least[label]) if label in block.least else 1
-    if label not in block.limits:
+    bound = getattr(block, block.limits[label]) if label in block.limits else None
+    if bound is None:
         return tuple(size for size in sizes if size >= least)
-    bound = getattr(block, block.limits[label])
     return tuple(size for size in (*sizes, bound) if least <= size <= bound)
 
 

@@ -175,7 +175,7 @@ def large_cases(cls: type[Block]) -> Iterator[Case]:
             pick = Steered({}, f"{cls.__name__} large {n}")
             block = cls.sample(pick)
             room = {field: given[label] for label, field in cls.limits.items() if label in given}
-            block = replace(block, **{f: size for f, size in room.items() if size > getattr(block, f)})
+            block = replace(block, **{f: size for f, size in room.items() if size > (getattr(block, f) or size)})
             case = draw(block, Given(pick, with_inputs), 0, in_order, sized(given, small, free=True))
             if case.to_json() not in seen:
                 seen.add(case.to_json())

@@ -9,6 +9,7 @@ import keras
 from attn_ref.block import Block
 from attn_ref.discovery import find
 from attn_ref.inputs import check_shapes
+from attn_ref.kv_cache import decoding
 
 
 class Mirror(keras.layers.Layer):
@@ -21,8 +22,12 @@ class Mirror(keras.layers.Layer):
         return {**super().get_config(), **self.block.as_data()["fields"]}
 
     def check(self, **given: Any) -> None:
-        """Refuse shapes and dtypes that the block refuses."""
-        check_shapes(self.block, **given)
+        """Refuse shapes and dtypes that the block refuses.
+
+        Not in a layer while a model decodes: what it is given there has more keys than queries.
+        """
+        if not (decoding() and self.block.role in ("attention", "layer")):
+            check_shapes(self.block, **given)
 
 
 def mirrored(block: Block | None, dtype: Any) -> Any:

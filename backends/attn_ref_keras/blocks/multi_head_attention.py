@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from attn_ref.blocks.multi_head_attention import MultiHeadAttention as Reference
+from attn_ref.kv_cache import kept
 from attn_ref.tap import tap
 from attn_ref_keras.blocks.rotary_embedding import RotaryEmbedding
 from attn_ref_keras.blocks.scaled_dot_product_attention import ScaledDotProductAttention
@@ -101,12 +102,14 @@ class MultiHeadAttention(Mirror):
             query=query, key=key, value=value, attention_mask=attention_mask, bias=bias,
             query_offset=query_offset, key_lengths=key_lengths,
         )  # fmt: skip
+        own = key is None
         key = query if key is None else key
         value = key if value is None else value
         q = self.split(self.query(query), self.num_heads)
         k = self.split(self.key(key), self.num_kv_heads)
         v = self.split(self.value(value), self.num_kv_heads)
         q, k, v = tap("query", q, "b h t d"), tap("key", k, "b g s d"), tap("value", v, "b g s e")
+        k, v = kept(k, v) if own else (k, v)
         if self.query_norm is not None and self.key_norm is not None:
             q = tap("normed_query", self.query_norm(q), "b h t d")
             k = tap("normed_key", self.key_norm(k), "b g s d")

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from attn_ref.blocks.multi_head_attention import MultiHeadAttention as Reference
+from attn_ref.kv_cache import kept
 from attn_ref.tap import tap
 from attn_ref_torch.blocks.rotary_embedding import RotaryEmbedding
 from attn_ref_torch.blocks.scaled_dot_product_attention import ScaledDotProductAttention
@@ -84,12 +85,14 @@ class MultiHeadAttention(Mirror):
             self, query=query, key=key, value=value, attention_mask=attention_mask, bias=bias,
             query_offset=query_offset, key_lengths=key_lengths,
         )  # fmt: skip
+        own = key is None
         key = query if key is None else key
         value = key if value is None else value
         q = self.query(query).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
         k = self.key(key).unflatten(-1, (self.num_kv_heads, -1)).transpose(1, 2)
         v = self.value(value).unflatten(-1, (self.num_kv_heads, -1)).transpose(1, 2)
         q, k, v = tap("query", q, "b h t d"), tap("key", k, "b g s d"), tap("value", v, "b g s e")
+        k, v = kept(k, v) if own else (k, v)
         if self.query_norm is not None and self.key_norm is not None:
             q = tap("normed_query", self.query_norm(q), "b h t d")
             k = tap("normed_key", self.key_norm(k), "b g s d")
