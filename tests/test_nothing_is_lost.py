@@ -195,6 +195,8 @@ def test_every_map_of_one_block_says_which_fields_it_expresses() -> None:
             continue
         known = item.fields
         assert known, item.name
+        if known.blocks:  # test_language_maps.py
+            continue
         named = {*known.sizes, *cls.counts, *known.present, *known.config, *item.only, *item.beside}
         required = {field.name for field in fields(cls) if field.default is field.default_factory}
         assert required <= named, f"{item.name} does not say {required - named}"
@@ -295,9 +297,9 @@ def test_hints_for_names_that_people_give(model: Path, capsys: pytest.CaptureFix
 
 def test_a_family_without_a_map_is_refused_by_its_type(tmp_path: Path) -> None:
     save_file({"transformer.h.0.attn.c_attn.weight": np.zeros((3, 9))}, tmp_path / "model.safetensors")
-    (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
+    (tmp_path / "config.json").write_text('{"model_type": "gpt_neo"}')
     with pytest.raises(
-        ar.port.CheckpointError, match=r"a model of type 'gpt2' by .*; the types with maps are bert, vit"
+        ar.port.CheckpointError, match=r"a model of type 'gpt_neo' by .*; the types with maps are bert, gpt2, .*vit"
     ):
         ar.port.load(tmp_path)
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from attn_ref.block import Block
+from attn_ref.foreign.entry import ABSENT, Entry, said
+from attn_ref.foreign.nested import flat, folded
 from attn_ref.places import CheckpointError
 
 if TYPE_CHECKING:
@@ -43,6 +45,12 @@ class FieldRules:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     #: field -> what the program of such files computes, which no file says
     always: Mapping[str, Any] = field(default_factory=dict)
+    #: field -> (canonical parameter, value if there is one, value if not), where nobody says it
+    kinds: Mapping[str, tuple[str, Any, Any]] = field(default_factory=dict)
+    #: path of a block inside the block -> its name; then fields have dots (``attn_ref.foreign.nested``)
+    blocks: Mapping[str, str] = field(default_factory=dict)
+    #: what keys of config.json say, both ways, in place of ``config`` and ``values``
+    entries: tuple[Entry, ...] = ()
     #: fields that change the result, so that the block's own default will not do where nobody tells them
     asked: tuple[str, ...] = ()
 
@@ -67,6 +75,9 @@ class FieldRules:
             for name, parameter in self.present.items():
                 found = parameter in specs
                 told[name] = Told(found, f"{parameter}, which is {'' if found else 'not '}there")
+            for name, (parameter, there, absent) in self.kinds.items():
+                found = parameter in specs
+                told[name] = Told(there if found else absent, f"{parameter}, which is {'' if found else 'not '}there")
         return told
 
     def from_config(self, config: Mapping[str, Any], path: Any) -> dict[str, Told]:
@@ -89,6 +100,51 @@ class FieldRules:
                     continue
                 value = self.values[name][value]
             told[name] = Told(value, f"{key} in config.json")
+        for entry in self.entries:
+            try:
+                found = entry.read(config)
+            except ValueError as error:
+                lines.append(str(error))
+            except (TypeError, AttributeError, LookupError, ArithmeticError):  # a value of another type than they have
+                got = (f"{key} is {said(config.get(key))}" for key in entry.keys)
+                lines.append(f"{' and '.join(got)}; that is no value of it")
+            else:
+                by = " and ".join(key for key in entry.keys if key in config) or f"{entry.keys[0]}, left out"
+                told |= {name: Told(value, f"{by} in config.json") for name, value in found.items()}
         if lines:
             raise CheckpointError(f"{path} describes a model that the block cannot express:\n  " + "\n  ".join(lines))
         return told
+
+    def to_config(self, block: Block) -> dict[str, Any]:
+        """A ``config.json`` for ``block``, which is one that ``strays`` finds nothing in."""
+        held, found = flat(block, self.blocks), {key: values[0] for key, values in self.allowed.items()}
+        for entry in self.entries:
+            found |= entry.write(held)
+        return found
+
+    def strays(self, block: Block, free: Collection[str]) -> list[tuple[str, str]]:
+        """(what such files mean, what ``block`` has), for every field that they cannot mean.
+
+        A config is written for the block and read again: what does not come back, no such file can say.
+        """
+        held = flat(block, self.blocks)
+        inside = [name for name in held if name in self.blocks]
+        lines = [
+            (f"{name} = {self.blocks[name]}", str(held[name]))
+            for name in inside
+            if held[name] is not None and name not in self.kinds
+        ]
+        if lines:
+            return lines
+        try:
+            told = {name: value for name, (value, _) in self.from_config(self.to_config(block), "").items()}
+            told = {**{name: held[name] for name in (*self.kinds, *type(block).counts)}, **self.always, **told}
+            other = flat(type(block).build(folded(told, self.blocks)), self.blocks)
+        except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as error:
+            return [("no such block", f"fields that no config.json can say: {' '.join(str(error).split())}")]
+        names = dict.fromkeys([*other, *held])
+        return [
+            (f"{name} = {other.get(name, ABSENT)!r}", repr(held.get(name, ABSENT)))
+            for name in names
+            if name not in free and other.get(name, ABSENT) != held.get(name, ABSENT)
+        ]

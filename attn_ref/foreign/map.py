@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from attn_ref.block import Block
 from attn_ref.foreign.fields import FieldRules
+from attn_ref.foreign.part import Part, covered
 from attn_ref.foreign.rules import Rule, snake
 
 #: a whole number as names have it, and how many of them are looked at in a name
@@ -51,6 +52,8 @@ class Map:
     unused: Mapping[str, str] = field(default_factory=dict)
     #: what may stand before every name, ``{block}`` being the block's; the first is the default
     prefixes: tuple[str, ...] = ("",)
+    #: names before which no prefix stands
+    outside: tuple[str, ...] = ()
     #: another spelling's name -> end of a foreign name, or all of one with ``{i}`` -> how it is in that spelling
     spellings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     #: field of the block -> the values that such files can mean
@@ -79,7 +82,7 @@ class Map:
             if foreign.endswith(end):
                 foreign = foreign.removesuffix(end) + other
                 break
-        return variant.prefix.replace("{block}", snake(block)) + foreign
+        return foreign if foreign in self.outside else variant.prefix.replace("{block}", snake(block)) + foreign
 
     def rules_for(self, block: Block) -> list[Rule]:
         """A rule for each parameter of ``block``, without ``{i}``. ValueError if one has none, or two share a name."""
@@ -89,6 +92,11 @@ class Map:
             raise ValueError(f"map {self.name} has no rule for {', '.join(sorted(without))} of {type(block).__name__}")
         if len({(rule.foreign, rule.part) for rule in found}) < len(found):
             raise ValueError(f"map {self.name} gives two parameters of {type(block).__name__} the same name")
+        parts: dict[str, list[Part | None]] = {}
+        for rule in found:
+            parts.setdefault(rule.foreign, []).append(rule.part)
+        if torn := [name for name, own in parts.items() if not covered(own)]:
+            raise ValueError(f"map {self.name} has no rule for all of {', '.join(torn)} of {type(block).__name__}")
         return found
 
     def inexpressible(self, block: Block) -> list[str]:
@@ -101,6 +109,10 @@ class Map:
         if self.refuses:
             return [f"files of map {self.name} cannot mean {line}" for line in self.refuses(block)]
         known, lines = self.fields or FieldRules(), []
+        if known.blocks:
+            kind = type(block).__name__
+            told = known.strays(block, self.beside)
+            return [f"files of map {self.name} mean {means}; this {kind} has {got}" for means, got in told]
         named = {*known.sizes, *block.counts, *known.present, *known.config, *self.beside}
         for option in fields(block):
             got, values = getattr(block, option.name), self.only.get(option.name)

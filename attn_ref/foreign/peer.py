@@ -23,6 +23,8 @@ class Spot(NamedTuple):
     what: str
     tap: str
     labels: str
+    #: into how many heads it is cut; 0: as many as the block says
+    heads: int = 0
 
 
 def of_layers(here: str, count: int, spots: Iterable[tuple[str, str, str, str]]) -> Iterator[Spot]:

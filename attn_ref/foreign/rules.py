@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from attn_ref.foreign.part import Part
 
 
 class Layout(NamedTuple):
@@ -63,8 +65,8 @@ class Rule:
     foreign: str
     canonical: str
     layout: str = "none"
-    #: (which, of how many) equal parts along the first axis of the foreign tensor it is; None: all of it
-    part: tuple[int, int] | None = None
+    #: which part of the foreign tensor it is; None: all of it
+    part: Part | None = None
 
     def __post_init__(self) -> None:
         try:
@@ -76,23 +78,19 @@ class Rule:
 
 def shape_in(shape: tuple[int, ...], rule: Rule) -> tuple[int, ...]:
     """The canonical shape of a file's, of the part that the rule is of."""
-    if rule.part and shape:
-        shape = (shape[0] // rule.part[1], *shape[1:])
+    shape = rule.part.shape(shape) if rule.part else shape
     return LAYOUTS[rule.layout].inward(np.broadcast_to(np.False_, shape)).shape  # takes no memory, whatever the shape
 
 
 def shape_out(shape: tuple[int, ...], rule: Rule) -> tuple[int, ...]:
     """The shape of a file's whole tensor of a canonical one."""
     shape = LAYOUTS[rule.layout].outward(np.broadcast_to(np.False_, shape)).shape
-    return (shape[0] * rule.part[1], *shape[1:]) if rule.part and shape else shape
+    return rule.part.whole(shape) if rule.part else shape
 
 
-def part_of(x: Any, part: tuple[int, int] | None) -> Any:
+def part_of(x: Any, part: Part | None) -> Any:
     """That part of a file's tensor."""
-    if part is None:
-        return x
-    size = x.shape[0] // part[1]
-    return x[part[0] * size : (part[0] + 1) * size]
+    return x if part is None else part.take(x)
 
 
 @cache
@@ -100,6 +98,16 @@ def snake(name: str) -> str:
     """'MultiHeadAttention' → 'multi_head_attention', by the rule of ``keras.src.utils.naming``."""
     name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", name)
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
+
+
+def packed(foreign: str, canonical: tuple[str, ...], parts: Sequence[Part], bias: bool = True) -> tuple[Rule, ...]:
+    """The rules of linear layers that are kept as one, its ``weight`` as (out, in) and its ``bias``."""
+    kernels = (
+        Rule(f"{foreign}.weight", f"{name}.kernel", "transpose", part)
+        for name, part in zip(canonical, parts, strict=True)
+    )
+    biases = (Rule(f"{foreign}.bias", f"{name}.bias", part=part) for name, part in zip(canonical, parts, strict=True))
+    return (*kernels, *(biases if bias else ()))
 
 
 def linear(foreign: str, canonical: str) -> tuple[Rule, ...]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from operator import attrgetter
 from typing import Any
 
 from attn_ref.block import Block
+from attn_ref.foreign.map import Map
+from attn_ref.foreign.nested import at
 from attn_ref.option import NONE_GIVEN, options
 from attn_ref.port.plan import DEFAULT, MAPS_DEFAULT, SET, Plan
 
@@ -30,8 +33,19 @@ def believed(plan: Plan) -> dict[str, str]:
         if by in SAYINGS
         and name not in beside
         and "dropout" not in name
-        and any(not plan.from_map.inexpressible(other) for other in others(plan.block, name))
+        and has(plan.block, name)
+        and any(means(plan.from_map, name, other) for other in others(plan.block, name))
     }
+
+
+def means(item: Map, name: str, other: Block) -> bool:
+    """Can files of the map mean ``other``, a block with another value of a field?
+
+    Where one key of a config says several fields, as one eps for all norms, one of them by itself is no file's.
+    """
+    if item.fields and item.fields.blocks:
+        return name not in item.fields.always
+    return not item.inexpressible(other)
 
 
 def others(block: Block, name: str) -> Iterator[Block]:
@@ -46,10 +60,20 @@ def others(block: Block, name: str) -> Iterator[Block]:
             continue
 
 
+def has(block: Block, name: str) -> bool:
+    """Has the block such a field? One inside ``other_layer`` is told by how it differs."""
+    try:
+        holder, inner = at(block, name)
+    except AttributeError:
+        return False
+    return hasattr(holder, inner)
+
+
 def values(block: Block, name: str) -> list[Any]:
     """Other values that a field might have had."""
-    got = getattr(block, name)
-    said, _ = options(type(block)).get(name, (None, frozenset()))
+    holder, inner = at(block, name)
+    got = getattr(holder, inner)
+    said, _ = options(type(holder)).get(inner, (None, frozenset()))
     found: list[Any] = [] if said is None else [*said.choices, *said.draw]
     if said is not None and said.witness is not NONE_GIVEN:
         found.append(said.witness)
@@ -64,7 +88,7 @@ def values(block: Block, name: str) -> list[Any]:
 
 def words(plan: Plan, names: dict[str, str]) -> str:
     """``num_heads=8 (--set); the defaults of causal, window``."""
-    told = [f"{name}={getattr(plan.block, name)} ({by})" for name, by in names.items() if by != DEFAULT]
+    told = [f"{name}={attrgetter(name)(plan.block)} ({by})" for name, by in names.items() if by != DEFAULT]
     defaults = [name for name, by in names.items() if by == DEFAULT]
     if defaults:
         told.append(f"the block's default{'s' if len(defaults) > 1 else ''} of {', '.join(defaults)}")

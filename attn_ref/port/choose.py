@@ -36,6 +36,11 @@ def source_map(source: Checkpoint, name: str | None) -> Map:
         raise CheckpointError(unknown(source, f"{preset} of KerasHub"))
     shares = {item.name: share(item, source) for item in known if item.rules}
     fitting = [item for item in known if shares.get(item.name, 0.0) >= 0.5]
+    if len(fitting) > 1 and (family := model_type(source)):  # names that families share
+        own = [item for item in fitting if family in types(item)]
+        if not own and not any(family in types(item) for item in known):
+            raise CheckpointError(unknown(source, repr(family)))
+        fitting = own or fitting
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
@@ -153,7 +158,8 @@ def describe(source: Checkpoint, from_map: Map, to_map: Map, settings: Mapping[s
         raise CheckpointError(f"map {from_map.name} is for {from_map.block}, not for {name}")
     cls = catalogue.block(str(name))
     variant = variant_of(from_map, source, cls.__name__)
-    named = [from_map, to_map, *maps.maps().values()]  # those of the files themselves before others of the same block
+    # those of the files themselves before others of the same block, unless those are of one family
+    named = [from_map, to_map, *(item for item in maps.maps().values() if item.fields and not item.fields.blocks)]
     rules = next((m.fields for m in named if m.block == cls.__name__ and m.fields), None) or FieldRules()
     if rules is not from_map.fields:  # what only such files have
         rules = replace(rules, raw={}, always={})
@@ -162,17 +168,22 @@ def describe(source: Checkpoint, from_map: Map, to_map: Map, settings: Mapping[s
     if written == cls.__name__ and isinstance(fields := source.metadata.get("fields"), dict):
         recorded = {key: Told(value, "the file's metadata") for key, value in fields.items()}
     path, config = source.config_path, {}
-    if path and rules.config and not recorded:
+    if path and (rules.config or rules.entries) and not recorded:
         config = rules.from_config(load_json(path), path)
     given = {key: Told(value, "--set") for key, value in settings.items()}
+    shapes = rules.from_shapes(cls, *canonical_specs(source, from_map, variant, cls, rules), source.specs)
+    shapes = {name: item for name, item in shapes.items() if name not in rules.kinds or name not in {**given, **config}}
+    if rules.blocks and not from_map.rules:  # names follow from the block, and the file says which it is
+        shapes = {}
     try:
         block, told = settle(
             cls,
             [given, recorded, config],
-            rules.from_shapes(cls, *canonical_specs(source, from_map, variant, cls, rules), source.specs),
+            shapes,
             {**(rules.defaults if config else {}), **rules.always},
             rules.asked,
             free={name for item in maps.maps().values() if item.block == cls.__name__ for name in item.beside},
+            blocks=rules.blocks,
             held=source,
             before_asking=lambda: refuse_names(source, from_map, variant, cls, rules),
             missing=f"shapes or {path}" if path else "shapes, and there is no config.json beside the file",

@@ -9,6 +9,7 @@ from typing import Any, get_args, get_type_hints
 
 from attn_ref.block import Block
 from attn_ref.foreign.fields import Told
+from attn_ref.foreign.nested import LIKE, flat, folded
 from attn_ref.port.checkpoint import Checkpoint, CheckpointError, beyond
 
 #: what holds where a file and a user do not agree
@@ -41,6 +42,7 @@ def settle(
     asked: Iterable[str] = (),
     *,
     free: Collection[str] = (),
+    blocks: Mapping[str, str] | None = None,
     held: Checkpoint,
     before_asking: Callable[[], None] = lambda: None,
     missing: str,
@@ -49,6 +51,7 @@ def settle(
 
     ``defaults`` hold where nobody tells; ``asked`` are fields with a default that must be told all the same;
     ``free`` those of which the first of ``ranked`` may say something else than the file: what one does with a model.
+    ``blocks``: path of a block inside the block -> its name, for fields with dots.
     ``held`` are the file's tensors, which bound every field (``checkpoint.beyond``); ``missing`` says where one looked.
     ``before_asking`` is called before a field is asked for, and may say that none would help.
     Raises ValueError that lists all that is unknown, contradictory, mistyped or not told.
@@ -78,16 +81,29 @@ def settle(
     if lines:
         raise CheckpointError(f"{cls.__name__}: what is said about it does not fit together:\n  " + "\n  ".join(lines))
     told = {**{name: Told(value, "the map's default") for name, value in defaults.items()}, **told}
+    nested = {*blocks, *LIKE} if blocks else set()
+    whole = {outer for name in told if (outer := name.partition(".")[0]) in nested} - {*told}
     required = [name for name, item in known.items() if item.default is MISSING and item.default_factory is MISSING]
-    if untold := [name for name in dict.fromkeys([*required, *asked]) if name not in told]:
+    if untold := [
+        name
+        for name in dict.fromkeys([*required, *asked])
+        if name not in told and name not in whole and name.partition(".")[0] not in told
+    ]:
         before_asking()
         give = " ".join(f"--set {name}=…" for name in untold)
         raise CheckpointError(f"{cls.__name__}: {', '.join(untold)} cannot be told from {missing}; give {give}")
+    given = {name: value for name, (value, _) in told.items()}
+    apart = {name: value for name, value in given.items() if name.partition(".")[0] not in whole}
+    given = {**apart, **folded({name: given[name] for name in given if name not in apart}, blocks or {})}
     try:
-        block = cls.build({name: value for name, (value, _) in told.items()})
+        block = cls.build(given)
     except (TypeError, OverflowError) as error:  # a check inside the block met a value that it was not written for
         raise ValueError(f"{cls.__name__}: {error}") from error
-    return block, {name: told[name].by if name in told else "the block's default" for name in known}
+    names = dict.fromkeys([*known, *(flat(block, blocks) if blocks else ())])
+    found = {name: told[name].by if name in told else "the block's default" for name in names}
+    for name in whole:
+        found[name] = ", ".join(dict.fromkeys(by for inner, (_, by) in told.items() if inner.startswith(f"{name}.")))
+    return block, found
 
 
 def mistyped(cls: type[Block], name: str, value: Any, by: str) -> str | None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from attn_ref.block import Block
 from attn_ref.foreign.map import Map, Variant
+from attn_ref.foreign.part import Part
 from attn_ref.foreign.rules import LAYOUTS, Rule, part_of, shape_out
 from attn_ref.places import refuse_place
 from attn_ref.port.checkpoint import FLOATS, Checkpoint, CheckpointError, Spec, quantised
@@ -34,9 +35,9 @@ class Move:
     source_shape: tuple[int, ...]
     target_shape: tuple[int, ...]
     dtype: str
-    #: (which, of how many) parts of the source's tensor it is, and of the target's; None: all of it
-    source_part: tuple[int, int] | None = None
-    target_part: tuple[int, int] | None = None
+    #: which part of the source's tensor it is, and of the target's; None: all of it
+    source_part: Part | None = None
+    target_part: Part | None = None
 
     def canonical_of(self, tensors: Mapping[str, np.ndarray]) -> np.ndarray:
         """The parameter in canonical layout."""
@@ -86,8 +87,15 @@ class Plan:
         specs = {name: Spec(parts[0].target_shape, parts[0].dtype) for name, parts in moves.items()}
 
         def load(name: str) -> np.ndarray:
-            parts = sorted(moves[name], key=lambda move: move.target_part or (0, 1))
-            return parts[0].take(source) if len(parts) == 1 else np.concatenate([move.take(source) for move in parts])
+            parts = moves[name]
+            first = parts[0].take(source)
+            if parts[0].target_part is None:
+                return first
+            whole = np.empty(parts[0].target_shape, first.dtype)
+            for move in parts:
+                assert move.target_part is not None  # the map covers the tensor by parts
+                move.target_part.place(whole, first if move is parts[0] else move.take(source))
+            return whole
 
         return Checkpoint(specs, load, path=self.source)
 

@@ -21,7 +21,8 @@ def sample(block: Block, seed: int, known: Sequence[Collection[str]] = ()) -> di
     """An array for every input of ``block``, optional ones too, from a seed; only those that all of ``known`` have.
 
     Layers of libraries give a row with nothing to attend to NaN, zeros or a mean, as ``known`` are of such layers: then
-    no query is left without a key. A mask hides the first from nobody, and there are more keys than queries.
+    no query is left without a key. A mask hides the first from nobody, and there are more keys than queries; of padding
+    there is one token, the last.
     """
     free = [label for label in free_labels(block.inputs.values()) if label not in SIZES]
     wanted = {**SIZES, **(MORE_KEYS if known else {}), **dict(zip(free, OTHERS, strict=False))}
@@ -36,6 +37,9 @@ def sample(block: Block, seed: int, known: Sequence[Collection[str]] = ()) -> di
         inputs = {name: value for name, value in inputs.items() if name in names}
         if "attention_mask" in inputs:
             inputs["attention_mask"][..., 0] = True
+        if "padding_mask" in inputs:  # a query may see no key after it, and few before it
+            inputs["padding_mask"][:] = True
+            inputs["padding_mask"][1:, -1] = False
     return inputs
 
 

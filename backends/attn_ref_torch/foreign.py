@@ -13,7 +13,7 @@ from torch import nn
 from attn_ref.block import Block
 from attn_ref.expresses import refuse, refuse_inputs
 from attn_ref.foreign.peer import Peer, Spot
-from attn_ref.foreign.rules import LAYOUTS, Rule, part_of
+from attn_ref.foreign.rules import LAYOUTS, Rule
 from attn_ref.tap import differentiating, probing, tap
 from attn_ref_torch.codec import Turn, to_numpy
 from attn_ref_torch.program import lift
@@ -26,7 +26,7 @@ class Foreign(nn.Module):
         super().__init__()
         self.peer, self.block, self.layer = peer, block, layer
         for spot in peer.spots(block):
-            listen(layer.get_submodule(spot.module), spot, getattr(block, "num_heads", 1))
+            listen(layer.get_submodule(spot.module), spot, spot.heads or getattr(block, "num_heads", 1))
 
     def forward(self, **given: torch.Tensor) -> torch.Tensor:
         return self.peer.call(self.layer, self.block, given)
@@ -44,16 +44,14 @@ def turns(rule: Rule, parameter: nn.Parameter) -> tuple[Turn, Turn]:
     layout = LAYOUTS[rule.layout]
     if rule.part is None:
         return layout.inward, layout.outward
-    which, of = rule.part
-    size = parameter.shape[0] // of
-    rows = slice(which * size, which * size + size)
+    part = rule.part
 
     def inward(value: np.ndarray) -> np.ndarray:
         whole = to_numpy(parameter)
-        whole[rows] = layout.outward(value)
+        part.place(whole, layout.outward(value))
         return whole
 
-    return lambda x: layout.inward(part_of(x, rule.part)), inward
+    return lambda x: layout.inward(part.take(x)), inward
 
 
 def listen(module: nn.Module, spot: Spot, heads: int) -> None:

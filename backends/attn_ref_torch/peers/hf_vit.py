@@ -157,7 +157,7 @@ LAYER = [
 def spots(block: VisionTransformer) -> Iterator[Spot]:
     """Where the taps are."""
     inner = "vit." if block.num_classes else ""
-    yield from (Spot(f"{inner}{module}", *spot) for module, *spot in MODEL)
+    yield from (Spot(f"{inner}{module}", what, tap, labels) for module, what, tap, labels in MODEL)
     yield from of_layers(f"{inner}layers", block.num_layers, LAYER)
     if block.num_classes:
         yield Spot("classifier", "out", "logits", "b k")

@@ -21,6 +21,7 @@ from attn_ref.expresses import inexpressible
 from attn_ref.foreign.job import Job, Outcome
 from attn_ref.foreign.map import Map
 from attn_ref.foreign.multi_head_attention import FIELDS
+from attn_ref.foreign.part import Part
 from attn_ref.foreign.peer import Peer, darkened
 from attn_ref.foreign.rules import Rule
 
@@ -66,11 +67,11 @@ def weights(block: MultiHeadAttention, before: str = "", here: str = "") -> Iter
     packed = block.key_in == block.value_in == block.width
     for n, name in enumerate(("query", "key", "value")):
         if packed:
-            yield Rule(f"{before}in_proj_weight", f"{here}{name}.kernel", "transpose", (n, 3))
+            yield Rule(f"{before}in_proj_weight", f"{here}{name}.kernel", "transpose", Part(n, 1, 3))
         else:
             yield Rule(f"{before}{name[0]}_proj_weight", f"{here}{name}.kernel", "transpose")
         if block.use_bias:
-            yield Rule(f"{before}in_proj_bias", f"{here}{name}.bias", part=(n, 3))
+            yield Rule(f"{before}in_proj_bias", f"{here}{name}.bias", part=Part(n, 1, 3))
     yield Rule(f"{before}out_proj.weight", f"{here}project.kernel", "transpose")
     if block.use_bias:
         yield Rule(f"{before}out_proj.bias", f"{here}project.bias")

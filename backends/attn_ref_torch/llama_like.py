@@ -1,0 +1,211 @@
+"""What the families that followed Llama share: names, what ``config.json`` says, and where taps are.
+
+A family is one file in ``peers``: it takes what is here, and adds or changes what is its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from attn_ref.foreign.entry import Entry, Values, key, letters, said, spread
+from attn_ref.foreign.fields import FieldRules
+from attn_ref.foreign.map import Map
+from attn_ref.foreign.peer import Spot, of_layers
+from attn_ref.foreign.rules import Rule, linear
+
+HERE, THERE = "layers.{i}", "layers.{i}"
+ATTENTION, FEED = "layer.attention", "layer.feed_forward"
+WIDTHS = ("width", "layer.width", f"{ATTENTION}.width", f"{FEED}.width", "layer.norm.width", "final_norm.width")
+ACTIVATIONS = {
+    "silu": "silu", "swish": "silu", "gelu_pytorch_tanh": "gelu_tanh", "gelu_new": "gelu_tanh", "gelu": "gelu",
+    "relu": "relu", "sigmoid": "sigmoid",
+}  # fmt: skip
+BLOCKS = {
+    "layer": "TransformerLayer", ATTENTION: "MultiHeadAttention", FEED: "GatedFeedForward", "layer.norm": "RMSNorm",
+    "final_norm": "RMSNorm",
+}  # fmt: skip
+ALWAYS: Mapping[str, Any] = {
+    f"{ATTENTION}.causal": "bottom_right", f"{ATTENTION}.rotary": "half", "layer.norm_place": "before",
+    f"{ATTENTION}.use_bias": False, f"{ATTENTION}.output_bias": False, f"{FEED}.use_bias": False,
+}  # fmt: skip
+ASKED = (f"{ATTENTION}.num_heads", f"{ATTENTION}.rotary_base", f"{FEED}.activation", "layer.norm.eps", "final_norm.eps")
+SIZES = {
+    "vocab_size": ("token.embedding", 0),
+    **dict.fromkeys(WIDTHS, ("token.embedding", 1)),
+    f"{FEED}.hidden_width": ("layers.0.feed_forward.reduce.kernel", 0),
+}
+#: the layer's own names of its norms -> ours
+NORMS = {"input_layernorm": "attention_norm", "post_attention_layernorm": "feed_forward_norm"}
+
+
+def rules(norms: Mapping[str, str] = NORMS) -> tuple[Rule, ...]:
+    """The rules of Llama's names, below ``model.``."""
+    names = {
+        "self_attn.q_proj": "attention.query", "self_attn.k_proj": "attention.key",
+        "self_attn.v_proj": "attention.value", "self_attn.o_proj": "attention.project",
+        "mlp.gate_proj": "feed_forward.gate", "mlp.up_proj": "feed_forward.expand",
+        "mlp.down_proj": "feed_forward.reduce",
+    }  # fmt: skip
+    return (
+        Rule("embed_tokens.weight", "token.embedding"),
+        *[rule for own, our in names.items() for rule in linear(f"{HERE}.{own}", f"{THERE}.{our}")],
+        *[Rule(f"{HERE}.{own}.weight", f"{THERE}.{our}.scale") for own, our in norms.items()],
+        Rule("norm.weight", "final_norm.scale"),
+        Rule("lm_head.weight", "head.kernel", "transpose"),
+    )  # fmt: skip
+
+
+def entries(**defaults: Any) -> tuple[Entry, ...]:
+    """What Llama's config says; ``defaults``: what a family takes where its own is silent."""
+    told = {"rms_norm_eps": 1e-6, "hidden_act": "silu", "tie_word_embeddings": False, **defaults}
+    return (
+        key("vocab_size", "vocab_size"),
+        key("hidden_size", *WIDTHS),
+        key("num_hidden_layers", "num_layers"),
+        key("num_attention_heads", f"{ATTENTION}.num_heads"),
+        key("num_key_value_heads", f"{ATTENTION}.num_kv_heads"),
+        key("head_dim", f"{ATTENTION}.head_width"),
+        key("intermediate_size", f"{FEED}.hidden_width"),
+        key("hidden_act", f"{FEED}.activation", default=told["hidden_act"], values=ACTIVATIONS),
+        key("rms_norm_eps", "layer.norm.eps", "final_norm.eps", default=told["rms_norm_eps"]),
+        key("attention_dropout", f"{ATTENTION}.dropout", default=0.0),
+        tied(told["tie_word_embeddings"]),
+    )
+
+
+def tied(default: bool) -> Entry:
+    """The head: that it is tied, or nothing, since a model without one says the same as one with its own."""
+
+    def read(config: Values) -> Values:
+        value = config.get("tie_word_embeddings", default)
+        if not isinstance(value, bool):
+            raise ValueError(f"tie_word_embeddings is {said(value)}; true or false can be expressed")
+        return {"head": "tied"} if value else {}
+
+    return Entry(("tie_word_embeddings",), read, lambda held: {"tie_word_embeddings": held["head"] == "tied"})
+
+
+def rope(base: float = 10000.0) -> Entry:
+    """Rotary positions: ``rope_parameters``, and what it was in older files."""
+    keys = ("rope_parameters", "rope_scaling", "rope_theta")
+    here = f"{ATTENTION}.rotary"
+
+    def read(config: Values) -> Values:
+        told = {"rope_theta": config.get("rope_theta", base), **(parameters(config) or {})}
+        kind = told.get("rope_type", told.get("type", "default"))
+        if kind not in ("default", "linear"):
+            raise ValueError(f'rope_type is {said(kind)}; "default" or "linear" can be expressed')
+        return {f"{here}_base": float(told["rope_theta"]), f"{here}_scaling": float(told.get("factor", 1.0))}
+
+    def write(held: Values) -> Values:
+        factor = held[f"{here}_scaling"]
+        kind = {"rope_type": "default"} if factor == 1.0 else {"rope_type": "linear", "factor": factor}
+        return {"rope_parameters": {**kind, "rope_theta": held[f"{here}_base"]}}
+
+    return Entry(keys, read, write)
+
+
+def parameters(config: Values) -> Mapping[str, Any] | None:
+    """What is said of rotary positions, under whichever name."""
+    told = config.get("rope_parameters") or config.get("rope_scaling")
+    if told is not None and not isinstance(told, Mapping):
+        raise ValueError(f"rope_parameters is {said(told)}; names and numbers can be expressed")
+    return told
+
+
+SLIDING, FULL = "sliding_attention", "full_attention"
+
+
+def windows(*, switch: bool = False) -> Entry:
+    """Which layers have windows: ``layer_types``, and ``sliding_window``, which counts the query's own key.
+
+    With ``switch`` a config may say ``use_sliding_window`` and ``max_window_layers`` instead, as Qwen's does.
+    """
+    keys = ("layer_types", "sliding_window", *(("use_sliding_window", "max_window_layers") if switch else ()))
+    here = f"{ATTENTION}.window_left"
+
+    def read(config: Values) -> Values:
+        count, window = config["num_hidden_layers"], config.get("sliding_window")
+        if switch and not config.get("use_sliding_window", False):
+            window = None
+        types = config.get("layer_types")
+        if not isinstance(types, list):
+            first = config.get("max_window_layers", 28) if switch else 0
+            types = [SLIDING if window is not None and i >= first else FULL for i in range(min(count, 10_000))]
+        if strange := sorted({str(kind) for kind in types} - {SLIDING, FULL}):
+            raise ValueError(f"layer_types has {', '.join(strange)}; {SLIDING} or {FULL} can be expressed")
+        if SLIDING not in types:
+            return {here: None}
+        if window is None:
+            raise ValueError(f"layer_types has {SLIDING}, and sliding_window is {said(config.get('sliding_window'))}")
+        if FULL in types:
+            return {"pattern": letters(types, SLIDING), f"other_{here}": window - 1}
+        return {here: window - 1}
+
+    def write(held: Values) -> Values:
+        own, other = held[here], held.get(f"other_{here}")
+        kinds = {"l": FULL if own is None else SLIDING, "o": FULL if other is None else SLIDING}
+        types = [kinds[letter] for letter in spread(held["pattern"], held["num_layers"])]
+        window = own if own is not None else other
+        told: dict[str, Any] = {"sliding_window": None if window is None else window + 1, "layer_types": types}
+        return told | ({"use_sliding_window": window is not None, "max_window_layers": 0} if switch else {})
+
+    return Entry(keys, read, write)
+
+
+def llama_map(name: str, summary: str, model_type: str, **changes: Any) -> Map:
+    """A map like Llama's; ``changes`` are of its rules of fields, or ``rules``."""
+    own = changes.pop("rules", rules())
+    derive = changes.pop("derive", None)
+    allowed = {"model_type": (model_type,), **changes.pop("allowed", {})}
+    told = {"sizes": SIZES, "blocks": BLOCKS, "always": ALWAYS, "asked": ASKED, "entries": entries(), **changes}
+    return Map(
+        name=name,
+        summary=summary,
+        formats=("safetensors", "torch_pt"),
+        needs=("torch", "transformers"),
+        extra="port",
+        block="LanguageModel",
+        rules=own,
+        derive=derive,
+        unused={"*.rotary_emb.inv_freq": "a buffer of older versions: the frequencies of the angles"},
+        prefixes=("model.", ""),
+        outside=("lm_head.weight",),
+        inputs=("token_ids", "padding_mask"),
+        fields=FieldRules(kinds={"head": ("head.kernel", "own", None)}, allowed=allowed, **told),
+    )
+
+
+#: module of a layer -> tap, of what comes out, or what goes in, or is read there
+LAYER = [
+    ("self_attn.o_proj", "in", "attention.merged", "b t c"),
+    ("self_attn.o_proj", "out", "attention.projected", "b t c"),
+    ("mlp.gate_proj", "out", "feed_forward.gate", "b t f"),
+    ("mlp.act_fn", "out", "feed_forward.active", "b t f"),
+    ("mlp.up_proj", "out", "feed_forward.hidden", "b t f"),
+    ("mlp.down_proj", "in", "feed_forward.gated", "b t f"),
+    ("mlp.down_proj", "out", "feed_forward.reduced", "b t c"),
+]
+BEFORE = [
+    ("input_layernorm", "out", "attention_norm.scaled", "b t c"),
+    ("post_attention_layernorm", "read", "attended", "b t c"),
+    ("post_attention_layernorm", "out", "feed_forward_norm.scaled", "b t c"),
+]
+
+
+def spots(block: Any, layer: list[tuple[str, str, str, str]] | None = None, apart: bool = True) -> Iterator[Spot]:
+    """Where the taps are; ``apart``: have query, key and value a layer each?"""
+    inside = "model." if block.head else ""
+    if block.embedding_scale == 1.0:
+        yield Spot(f"{inside}embed_tokens", "out", "embedded", "b t c")
+    for i, own in enumerate(block.layers if apart else ()):
+        here, there = f"{inside}layers.{i}.self_attn", f"layers.{i}.attention"
+        heads, groups = own.attention.num_heads, own.attention.kv_heads
+        yield Spot(f"{here}.q_proj", "heads", f"{there}.query", "b h t d", heads)
+        yield Spot(f"{here}.k_proj", "heads", f"{there}.key", "b g s d", groups)
+        yield Spot(f"{here}.v_proj", "heads", f"{there}.value", "b g s e", groups)
+    yield from of_layers(f"{inside}layers", block.num_layers, [*LAYER, *BEFORE] if layer is None else layer)
+    yield Spot(f"{inside}norm", "out", "final_norm.scaled", "b t c")
+    if block.head:
+        yield Spot("lm_head", "out", "logits", "b t v")

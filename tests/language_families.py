@@ -1,0 +1,110 @@
+"""Small models of transformers with random weights, in folders as people have them; and ends run in this process."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import pytest
+
+from attn_ref.foreign.map import Map, Variant
+from attn_ref.port import ends
+
+SIZES = {
+    "vocab_size": 41, "hidden_size": 24, "intermediate_size": 20, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "max_position_embeddings": 32,
+}  # fmt: skip
+GPT2 = {"vocab_size": 41, "n_positions": 16, "n_embd": 12, "n_layer": 2, "n_head": 3}
+
+#: title -> (model_type, what its config says)
+FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
+    "gpt2": ("gpt2", GPT2),
+    "gpt2, untied": (
+        "gpt2",
+        {**GPT2, "tie_word_embeddings": False, "n_inner": 17, "activation_function": "gelu",
+         "scale_attn_weights": False},
+    ),
+    "llama": ("llama", {**SIZES, "rope_parameters": {"rope_type": "default", "rope_theta": 500000.0}}),
+    "llama, linear": (
+        "llama",
+        {**SIZES, "attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True, "head_dim": 10,
+         "rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 100.0}},
+    ),
+    "mistral": ("mistral", {**SIZES, "sliding_window": 5, "head_dim": 8}),
+    "qwen2": (
+        "qwen2",
+        {**SIZES, "num_hidden_layers": 3, "use_sliding_window": True, "sliding_window": 4, "max_window_layers": 1},
+    ),
+    "qwen3": ("qwen3", {**SIZES, "head_dim": 10}),
+}  # fmt: skip
+
+
+def model(title: str, *, head: bool = True, seed: int = 0) -> Any:
+    """The model, no bias of which is 0 and no scale 1."""
+    torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
+    transformers.logging.set_verbosity_error()
+    kind, told = FAMILIES[title]
+    auto = transformers.AutoModelForCausalLM if head else transformers.AutoModel
+    config = transformers.AutoConfig.for_model(kind, bos_token_id=1, eos_token_id=2, **told)
+    made = auto.from_config(config, attn_implementation="eager").eval()
+    draw = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.copy_(
+                torch.empty_like(parameter).normal_(0.1 if parameter.ndim > 1 else 0.4, 0.4, generator=draw)
+            )
+    return made
+
+
+def save(folder: Path, title: str, **options: Any) -> Path:
+    """The folder, by ``save_pretrained``, in three shards or so."""
+    made = model(title, head=options.pop("head", True))
+    made.save_pretrained(folder, **{"max_shard_size": "9KB", **options})
+    return folder
+
+
+def tensors(folder: Path) -> dict[str, Any]:
+    """Name -> (dtype, shape, bytes), of all shards, or of one file."""
+    from safetensors import safe_open
+
+    files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else [folder]
+    found = {}
+    for file in files:
+        with safe_open(file, "pt") as held:
+            for name in held.keys():  # noqa: SIM118  (it is no dict)
+                value = held.get_tensor(name)
+                found[name] = value.dtype, tuple(value.shape), value.contiguous().flatten().tolist()
+    return found
+
+
+class Done:
+    """A process that has ended."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        return 0
+
+    def kill(self) -> None:
+        pass
+
+
+@contextmanager
+def in_this_process() -> Iterator[None]:
+    """While it lasts, the ends of a proof are run here, one after the other: a process takes seconds to start."""
+
+    def start(
+        folder: Path, item: Map, path: Path, variant: Variant, config: str | None, block: Mapping[str, Any], inputs: Any
+    ) -> Done:
+        folder.mkdir()
+        np.savez(folder / "inputs.npz", **inputs)
+        job = {"end": item.end, "path": str(path.absolute()), "config": config, **block, **variant._asdict()}
+        (folder / "job.json").write_text(json.dumps(job))
+        ends.main(str(folder))
+        return Done()
+
+    with mock.patch("attn_ref.port.verify.start", start):
+        yield

@@ -1,0 +1,260 @@
+"""Maps of language models: what transformers saved goes to torch and to Keras, computes the same, and comes back."""
+
+from __future__ import annotations
+
+import json
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import pytest
+from language_families import FAMILIES, in_this_process, model, save, tensors
+from test_port_requests import refused
+
+import attn_ref as ar
+from attn_ref.foreign.nested import folded
+from attn_ref.port.believed import believed
+
+TARGETS = {"torch": "there.safetensors", "keras": "there.weights.h5"}
+WIDE = {"torch": "model.safetensors", "keras": "model.weights.h5"}
+
+
+@pytest.mark.parametrize("title", FAMILIES)
+@pytest.mark.parametrize("to", TARGETS)
+def test_it_arrives_and_comes_back(title: str, to: str, tmp_path: Path) -> None:
+    """Both ends agree with the block at every tap, no name is left, and every bit comes back."""
+    ar.backend("tensorflow")
+    source = save(tmp_path / "source", title)
+    assert (source / "model.safetensors.index.json").exists()
+    with in_this_process():
+        report = ar.port.convert(source, tmp_path / TARGETS[to], to=to, verify=True)
+    assert report.proof
+    assert report.ok, report.to_json()["proof"]
+    here, there = report.proof.ends
+    assert "ForCausalLM" in here.by or "LMHeadModel" in here.by
+    assert len(here.rows) >= 20
+    assert {row.tap for row in here.rows} <= {row.tap for row in there.rows}
+    assert not report.plan.unused
+    assert not report.proof.believed
+    back = tmp_path / "back.safetensors"
+    ar.port.convert(tmp_path / TARGETS[to], back, to=report.plan.from_map.name)
+    assert tensors(back) == tensors(source)
+
+
+@pytest.mark.parametrize("title", ["gpt2", "qwen2"])
+def test_a_model_without_its_head_is_one_too(title: str, tmp_path: Path) -> None:
+    """``GPT2Model``, whose names have nothing before them; its own head is the table, so it has one all the same."""
+    source = save(tmp_path / "source", title, head=False)
+    with in_this_process():
+        report = ar.port.convert(source, tmp_path / "there.safetensors", to="torch", verify=True)
+    assert report.ok, report.proof
+    block: Any = report.plan.block
+    assert block.head == ("tied" if title == "gpt2" else None)
+    ar.port.convert(tmp_path / "there.safetensors", tmp_path / "back.safetensors", to=report.plan.from_map.name)
+    assert tensors(tmp_path / "back.safetensors") == tensors(source)
+
+
+def changed(folder: Path, **told: Any) -> Path:
+    """The folder, with another config.json."""
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **told}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save(tmp_path_factory.mktemp("llama") / "source", "llama, linear", max_shard_size="1GB")
+
+
+def copy(folder: Path, place: Path) -> Path:
+    """A folder of one's own."""
+    import shutil
+
+    shutil.copytree(folder, place)
+    return place
+
+
+def test_what_the_block_cannot_express_is_listed(
+    llama: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = {"hidden_act": "mish", "rms_norm_eps": "small", "tie_word_embeddings": 3, "pretraining_tp": 4}
+    source = changed(copy(llama, tmp_path / "source"), rope_parameters={"rope_type": "spiral"}, **told)
+    texts = [
+        "describes a model that the block cannot express", "pretraining_tp is 4; 1 or null can be expressed",
+        'hidden_act is "mish"; "silu" or', "tie_word_embeddings is 3; true or false", 'rope_type is "spiral"',
+    ]  # fmt: skip
+    refused(capsys, texts, "port", source, tmp_path / "x.safetensors", "--to", "torch")
+    source = changed(copy(llama, tmp_path / "small"), rms_norm_eps="small")
+    refused(capsys, ["eps should be a number above zero; got 'small'"], "port", source, tmp_path / "x.npz")
+    source = changed(copy(llama, tmp_path / "huge"), num_hidden_layers=10**9)
+    refused(capsys, ["num_layers = 1000000000, and the file holds no more than"], "port", source, tmp_path / "x.npz")
+    source = changed(copy(llama, tmp_path / "family"), model_type="hydra")
+    refused(capsys, ["holds a model of type 'hydra'", "there is no map for it yet"], "port", source, tmp_path / "x.npz")
+
+
+def test_what_the_files_cannot_mean_is_refused(tmp_path: Path) -> None:
+    """A field inside a layer that no config.json of the family has; another norm; a bias of one projection."""
+    from attn_ref.foreign import maps
+
+    item, title = maps()["hf.Llama"], "layer.attention."
+    block = ar.LanguageModel(**ar.LanguageModel.example)
+    assert item.inexpressible(block) == []
+    said = item.inexpressible(ar.LanguageModel.build({**block.fields(), f"{title}softcap": 2.0}))
+    assert said == [f"files of map hf.Llama mean {title}softcap = None; this LanguageModel has 2.0"]
+    said = item.inexpressible(ar.LanguageModel.build({**block.fields(), f"{title}use_bias": True}))
+    assert said == [f"files of map hf.Llama mean {title}output_bias = True; this LanguageModel has False"]
+    said = item.inexpressible(ar.LanguageModel.build({**block.fields(), "final_norm": ar.LayerNorm(width=8)}))
+    assert said == ["files of map hf.Llama mean final_norm = RMSNorm; this LanguageModel has LayerNorm(width=8)"]
+    said = item.inexpressible(ar.LanguageModel.build({**block.fields(), "max_length": 5}))
+    assert said == ["files of map hf.Llama mean max_length = None; this LanguageModel has 5"]
+
+
+def of_config(title: str) -> tuple[Any, Any]:
+    """The map of a family and a block of it."""
+    kind, told = FAMILIES[title]
+    (item,) = [item for item in ar.port.maps().values() if item.fields and kind in types(item)]
+    config = pytest.importorskip("transformers").AutoConfig.for_model(kind, **told).to_dict()
+    said = {name: value for name, (value, _) in item.fields.from_config(config, "").items()}
+    fields = folded({"head": "own", **item.fields.always, **said}, item.fields.blocks)
+    return item, ar.LanguageModel.build(fields)
+
+
+@pytest.mark.parametrize("title", FAMILIES)
+def test_no_field_of_any_part_is_lost(title: str) -> None:
+    """One with another value is refused, gives other parameters, or is said by another config."""
+    item, plain = of_config(title)
+    assert item.inexpressible(plain) == []
+    told, shapes = item.fields.to_config(plain), {name: p.shape for name, p in plain.params().items()}
+    parts = {"": plain, **{f"{path}.": attrgetter(path)(plain) for path in item.fields.blocks}}
+    tried = 0
+    for path, part in parts.items():
+        for name, value in type(part).witnesses.items():
+            try:
+                other = plain.build({**plain.fields(), f"{path}{name}": value})
+            except (ValueError, TypeError, AttributeError):  # of fields that do not go together
+                continue
+            tried += 1
+            kept = {name: p.shape for name, p in other.params().items()} == shapes
+            refused = bool(item.inexpressible(other))
+            assert refused or not kept or other == plain or item.fields.to_config(other) != told, f"{path}{name}"
+    assert tried > 20
+
+
+def test_without_a_config_what_shapes_do_not_say_is_asked_for_and_believed(llama: Path, tmp_path: Path) -> None:
+    source = copy(llama, tmp_path / "source")
+    (source / "config.json").unlink()
+    with pytest.raises(
+        ValueError, match=r"layer\.attention\.num_heads, layer\.attention\.rotary_base, layer\.feed_forw"
+    ):
+        ar.port.plan(source, tmp_path / "x.npz", from_="hf.Llama")
+    told = {"layer.attention.num_heads": 4, "layer.attention.num_kv_heads": 2, "layer.attention.head_width": 10,
+            "layer.attention.rotary_base": 100.0, "layer.attention.rotary_scaling": 2.0, "layer.norm.eps": 1e-6,
+            "final_norm.eps": 1e-6, "layer.feed_forward.activation": "silu", "head": "tied",
+            "layer.attention.use_bias": True, "layer.attention.output_bias": True,
+            "layer.feed_forward.use_bias": True}  # fmt: skip
+    plan = ar.port.plan(source, tmp_path / "x.npz", from_="hf.Llama", set=told)
+    assert plan.block == ar.port.plan(llama, tmp_path / "x.npz").block
+    said = {"layer.attention.rotary_base", "layer.norm.eps", "final_norm.eps", "head"}
+    assert said <= believed(plan).keys()
+    assert not {"layer.attention.causal", "layer.norm_place", "layer.attention.num_heads"} & believed(plan).keys()
+
+
+def test_faults_of_a_port_are_told_with_their_places(tmp_path: Path) -> None:
+    """In the file, or in what is believed of it."""
+    from safetensors.torch import load_file, save_file
+
+    source = save(tmp_path / "source", "qwen3", max_shard_size="1GB")
+    file, target = source / "model.safetensors", tmp_path / "x.safetensors"
+    state, prefix = load_file(file), "model.layers.1.self_attn"
+    last = {name: value for name, value in state.items() if not name.startswith("model.layers.1.mlp")}
+    save_file(last, file, {"format": "pt"})
+    with pytest.raises(ValueError, match=r"missing: model\.layers\.1\.mlp\.gate_proj\.weight \(20, 24\)"):
+        ar.port.plan(source, target, to="torch")
+    save_file({**state, f"{prefix}.k_proj.weight": state[f"{prefix}.q_proj.weight"] + 1}, file, {"format": "pt"})
+    with pytest.raises(
+        ValueError, match=r"wrong shape: model\.layers\.1\.self_attn\.k_proj\.weight should be \(20, 24\)"
+    ):
+        ar.port.plan(source, target, to="torch")
+    save_file({name: value for name, value in state.items() if name != "lm_head.weight"}, file, {"format": "pt"})
+    assert ar.port.plan(source, target, to="torch").block.fields()["head"] is None
+    changed(source, tie_word_embeddings=True)
+    save_file(state, file, {"format": "pt"})
+    with pytest.raises(ValueError, match=r"unexpected: lm_head\.weight"):
+        ar.port.plan(source, target, to="torch")
+
+
+@pytest.mark.parametrize(
+    ("name", "turn", "tap"),
+    [
+        ("layers.0.attention.query.kernel", lambda w: w.T, "layers.0.attention.query"),
+        ("layers.1.attention.key.kernel", lambda w: w.reshape(24, 2, 6).swapaxes(1, 2), "layers.1.attention.key"),
+        ("layers.1.attention.project.kernel", lambda w: w[::-1], "layers.1.attention.projected"),
+        ("layers.0.attention_norm.scale", lambda w: w + 1, "layers.0.attention_norm.scaled"),
+        ("final_norm.scale", lambda w: w[::-1], "final_norm.scaled"),
+        ("head.kernel", lambda w: w[:, ::-1], "logits"),
+    ],
+    ids=["square and transposed", "heads interleaved", "projected", "γ for γ − 1", "last norm", "head"],
+)
+def test_a_fault_of_a_map_is_told_at_its_tap(name: str, turn: Any, tap: str, tmp_path: Path) -> None:
+    """The definition on weights as a map with the fault would read them."""
+    from attn_ref.port.plan import Plan
+    from attn_ref.port.verify import prove
+
+    source, target, real = save(tmp_path / "source", "llama"), tmp_path / "x.safetensors", Plan.canonical
+
+    def canonical(plan: Plan, file: Any) -> dict[str, np.ndarray]:
+        found = real(plan, file)
+        return {**found, name: np.ascontiguousarray(turn(found[name])).reshape(found[name].shape)}
+
+    plan = ar.port.convert(source, target, to="torch").plan
+    with in_this_process(), ar.port.read(source) as file, mock.patch.object(Plan, "canonical", canonical):
+        ends = prove(plan, file, target, tick=lambda what: None).ends
+    assert [end.first for end in ends] == [tap, tap]
+
+
+@pytest.mark.parametrize("engine", ["torch", pytest.param("tensorflow", marks=pytest.mark.slow)])
+def test_the_same_64_tokens_with_the_cache_and_without(engine: str, tmp_path: Path) -> None:
+    torch, count, prompt = pytest.importorskip("torch"), 64, [[3, 1, 4, 1, 5]]
+    made = model("mistral").double()
+    with torch.no_grad():  # transformers rounds to float32 on the way; 64 tokens are the same all the same
+        want = made.generate(
+            torch.tensor(prompt), max_new_tokens=count, min_new_tokens=count, do_sample=False, pad_token_id=0,
+            eos_token_id=None,
+        )[0].tolist()  # fmt: skip
+    save(tmp_path / "source", "mistral")
+    block, w = ar.port.load(tmp_path / "source")
+    backend = ar.backend(engine)
+    layer = backend.load(backend.build(block), {name: value.astype(np.float64) for name, value in w.items()})
+    if engine == "torch":
+        layer.eval()
+        lift, join = torch.tensor, torch.cat
+    else:
+        import keras
+
+        lift, join = keras.ops.convert_to_tensor, keras.ops.concatenate
+
+    def after(ids: list[list[int]]) -> int:
+        with torch.no_grad():
+            return int(np.asarray(layer(lift(ids)))[0, -1].argmax())
+
+    whole, cached, decoding, new = [*prompt[0]], [*prompt[0]], ar.Decoding(join), prompt
+    for _ in range(count):
+        whole.append(after([whole]))
+        with decoding.step():
+            cached.append(after(new))
+        new = [[cached[-1]]]
+    assert len(set(want[5:])) >= 8, "it says the same again and again, which tells nothing"
+    assert whole == want
+    assert cached == want
+
+
+def test_every_map_of_a_language_model_is_tried() -> None:
+    tried = {kind for kind, _ in FAMILIES.values()}
+    known = {name for item in ar.port.maps().values() if item.block == "LanguageModel" for name in types(item)}
+    assert known == tried
+
+
+def types(item: Any) -> tuple[str, ...]:
+    return tuple(item.fields.allowed.get("model_type", ()))
