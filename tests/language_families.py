@@ -41,6 +41,18 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
         {**SIZES, "num_hidden_layers": 3, "use_sliding_window": True, "sliding_window": 4, "max_window_layers": 1},
     ),
     "qwen3": ("qwen3", {**SIZES, "head_dim": 10}),
+    "gpt-neox": (
+        "gpt_neox",
+        {**SIZES, "hidden_act": "gelu_new",
+         "rope_parameters": {"rope_type": "default", "rope_theta": 1000.0, "partial_rotary_factor": 0.7}},
+    ),
+    "gpt-neox, in a row": ("gpt_neox", {**SIZES, "hidden_size": 32, "use_parallel_residual": False}),
+    "phi3": ("phi3", {**SIZES, "sliding_window": 6, "pad_token_id": 0}),
+    "gemma2": (
+        "gemma2",
+        {**SIZES, "num_hidden_layers": 3, "head_dim": 8, "sliding_window": 4, "query_pre_attn_scalar": 10},
+    ),
+    "bloom": ("bloom", {"vocab_size": 41, "hidden_size": 24, "n_layer": 2, "n_head": 3}),
 }  # fmt: skip
 
 

@@ -75,8 +75,10 @@ def call(model: Any, block: LanguageModel, given: Mapping[str, Any]) -> Any:
     return result.logits if block.head else result.last_hidden_state
 
 
-def run(item: Map, spots: Callable[[Any], Iterable[Spot]], job: Job) -> Outcome:
-    """Run the file of ``job`` and read the values at ``spots``."""
+def run(
+    item: Map, spots: Callable[[Any], Iterable[Spot]], job: Job, exact: Callable[[Any], None] = lambda model: None
+) -> Outcome:
+    """Run the file of ``job`` and read the values at ``spots``; ``exact`` mends what its code rounds."""
     block = cast(LanguageModel, job.block)  # the maps that name this function hold no other
     peer = Peer(
         name=item.name, block="LanguageModel", engine="torch", needs=item.needs, refuses=item.inexpressible,
@@ -84,6 +86,7 @@ def run(item: Map, spots: Callable[[Any], Iterable[Spot]], job: Job) -> Outcome:
     )  # fmt: skip
     with in_float64():
         model = load(item, Path(job.path), block, Path(job.config) if job.config else None)
+        exact(model)
         made = backend("torch").run(Foreign(peer, block, model).eval(), job.inputs)
     by = f"transformers {transformers.__version__} {type(model).__name__} on torch {torch.__version__}, float64"
     return Outcome(made.output, made.taps, by)

@@ -5,7 +5,7 @@ A family is one file in ``peers``: it takes what is here, and adds or changes wh
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from attn_ref.foreign.entry import Entry, Values, key, letters, said, spread
@@ -56,8 +56,11 @@ def rules(norms: Mapping[str, str] = NORMS) -> tuple[Rule, ...]:
     )  # fmt: skip
 
 
-def entries(**defaults: Any) -> tuple[Entry, ...]:
-    """What Llama's config says; ``defaults``: what a family takes where its own is silent."""
+def entries(activation: str = "hidden_act", **defaults: Any) -> tuple[Entry, ...]:
+    """What Llama's config says; ``defaults``: what a family takes where its own is silent.
+
+    ``activation``: the key that says it.
+    """
     told = {"rms_norm_eps": 1e-6, "hidden_act": "silu", "tie_word_embeddings": False, **defaults}
     return (
         key("vocab_size", "vocab_size"),
@@ -67,7 +70,7 @@ def entries(**defaults: Any) -> tuple[Entry, ...]:
         key("num_key_value_heads", f"{ATTENTION}.num_kv_heads"),
         key("head_dim", f"{ATTENTION}.head_width"),
         key("intermediate_size", f"{FEED}.hidden_width"),
-        key("hidden_act", f"{FEED}.activation", default=told["hidden_act"], values=ACTIVATIONS),
+        key(activation, f"{FEED}.activation", default=told["hidden_act"], values=ACTIVATIONS),
         key("rms_norm_eps", "layer.norm.eps", "final_norm.eps", default=told["rms_norm_eps"]),
         key("attention_dropout", f"{ATTENTION}.dropout", default=0.0),
         tied(told["tie_word_embeddings"]),
@@ -86,24 +89,59 @@ def tied(default: bool) -> Entry:
     return Entry(("tie_word_embeddings",), read, lambda held: {"tie_word_embeddings": held["head"] == "tied"})
 
 
-def rope(base: float = 10000.0) -> Entry:
-    """Rotary positions: ``rope_parameters``, and what it was in older files."""
-    keys = ("rope_parameters", "rope_scaling", "rope_theta")
+def rope(base: float = 10000.0, theta: str = "rope_theta", partial: str = "", share: float = 1.0) -> Entry:
+    """Rotary positions: ``rope_parameters``, and ``rope_scaling`` and ``theta`` of older files.
+
+    ``partial``: the key of older files for the share of a head's features that turn, ``share`` where nothing says it;
+    without it a family turns all.
+    """
+    keys = ("rope_parameters", "rope_scaling", theta, *([partial] if partial else []))
     here = f"{ATTENTION}.rotary"
 
     def read(config: Values) -> Values:
-        told = {"rope_theta": config.get("rope_theta", base), **(parameters(config) or {})}
+        told = parameters(config) or {}
         kind = told.get("rope_type", told.get("type", "default"))
         if kind not in ("default", "linear"):
             raise ValueError(f'rope_type is {said(kind)}; "default" or "linear" can be expressed')
-        return {f"{here}_base": float(told["rope_theta"]), f"{here}_scaling": float(told.get("factor", 1.0))}
+        part = told.get("partial_rotary_factor", config.get(partial, share))
+        if part != 1 and not partial:
+            raise ValueError(f"partial_rotary_factor is {said(part)}; 1.0 can be expressed")
+        width = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
+        turning = int(width * part)
+        return {
+            f"{here}_base": float(told.get("rope_theta", config.get(theta, base))),
+            f"{here}_scaling": float(told.get("factor", 1.0)) if kind == "linear" else 1.0,
+            f"{here}_width": None if turning == width else turning,
+        }
 
     def write(held: Values) -> Values:
-        factor = held[f"{here}_scaling"]
-        kind = {"rope_type": "default"} if factor == 1.0 else {"rope_type": "linear", "factor": factor}
-        return {"rope_parameters": {**kind, "rope_theta": held[f"{here}_base"]}}
+        factor, turning, width = held[f"{here}_scaling"], held[f"{here}_width"], held[f"{ATTENTION}.head_width"]
+        told: dict[str, Any] = {"rope_type": "default"} if factor == 1.0 else {"rope_type": "linear", "factor": factor}
+        if partial:
+            part = 1.0 if turning is None else turning / width
+            # the share is multiplied again, and what is left is cut off
+            told["partial_rotary_factor"] = (
+                part if int(width * part) == (turning or width) else (turning + 0.25) / width
+            )
+        return {"rope_parameters": {**told, "rope_theta": held[f"{here}_base"]}}
 
     return Entry(keys, read, write)
+
+
+def window(default: int | None) -> Entry:
+    """The window of every layer, which counts the query's own key."""
+    return key(
+        "sliding_window",
+        f"{ATTENTION}.window_left",
+        default=default,
+        inward=lambda size: None if size is None else size - 1,
+        outward=lambda left: None if left is None else left + 1,
+    )
+
+
+def follows(field: str, of: Callable[[Values], Any], *keys: str) -> Entry:
+    """A field that follows from keys which say other fields too."""
+    return Entry(keys, lambda config: {field: of(config)}, lambda held: {})
 
 
 def parameters(config: Values) -> Mapping[str, Any] | None:
@@ -117,10 +155,11 @@ def parameters(config: Values) -> Mapping[str, Any] | None:
 SLIDING, FULL = "sliding_attention", "full_attention"
 
 
-def windows(*, switch: bool = False) -> Entry:
+def windows(*, switch: bool = False, period: int = 0) -> Entry:
     """Which layers have windows: ``layer_types``, and ``sliding_window``, which counts the query's own key.
 
-    With ``switch`` a config may say ``use_sliding_window`` and ``max_window_layers`` instead, as Qwen's does.
+    With ``switch`` a config may say ``use_sliding_window`` and ``max_window_layers`` instead, as Qwen's does. Without
+    ``layer_types`` every layer but each ``period``-th has a window.
     """
     keys = ("layer_types", "sliding_window", *(("use_sliding_window", "max_window_layers") if switch else ()))
     here = f"{ATTENTION}.window_left"
@@ -131,8 +170,10 @@ def windows(*, switch: bool = False) -> Entry:
             window = None
         types = config.get("layer_types")
         if not isinstance(types, list):
-            first = config.get("max_window_layers", 28) if switch else 0
-            types = [SLIDING if window is not None and i >= first else FULL for i in range(min(count, 10_000))]
+            first, here_too = config.get("max_window_layers", 28) if switch else 0, range(min(count, 10_000))
+            types = [SLIDING if window is not None and i >= first else FULL for i in here_too]
+            if period:
+                types = [FULL if (i + 1) % period == 0 else SLIDING for i in here_too]
         if strange := sorted({str(kind) for kind in types} - {SLIDING, FULL}):
             raise ValueError(f"layer_types has {', '.join(strange)}; {SLIDING} or {FULL} can be expressed")
         if SLIDING not in types:
@@ -194,11 +235,26 @@ BEFORE = [
 ]
 
 
+#: of layers with norms before and behind both sub-layers
+FOUR = {
+    "input_layernorm": "attention_norm", "post_attention_layernorm": "attention_post_norm",
+    "pre_feedforward_layernorm": "feed_forward_norm", "post_feedforward_layernorm": "feed_forward_post_norm",
+}  # fmt: skip
+AROUND = [
+    *[(own, "out", f"{our}.scaled", "b t c") for own, our in FOUR.items()],
+    ("pre_feedforward_layernorm", "read", "attended", "b t c"),
+]
+
+
+def spots_around(block: Any) -> Iterator[Spot]:
+    """Where the taps of such layers are."""
+    return spots(block, [*LAYER, *AROUND])
+
+
 def spots(block: Any, layer: list[tuple[str, str, str, str]] | None = None, apart: bool = True) -> Iterator[Spot]:
     """Where the taps are; ``apart``: have query, key and value a layer each?"""
     inside = "model." if block.head else ""
-    if block.embedding_scale == 1.0:
-        yield Spot(f"{inside}embed_tokens", "out", "embedded", "b t c")
+    yield Spot(f"{inside}embed_tokens", "out", "embedded", "b t c")
     for i, own in enumerate(block.layers if apart else ()):
         here, there = f"{inside}layers.{i}.self_attn", f"layers.{i}.attention"
         heads, groups = own.attention.num_heads, own.attention.kv_heads

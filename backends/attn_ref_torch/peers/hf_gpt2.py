@@ -13,14 +13,11 @@ from attn_ref.foreign.fields import FieldRules
 from attn_ref.foreign.job import Job, Outcome
 from attn_ref.foreign.map import Map
 from attn_ref.foreign.part import Part
-from attn_ref.foreign.peer import Spot, of_layers
+from attn_ref.foreign.peer import Spot
 from attn_ref.foreign.rules import Rule, norm
-from attn_ref.models.language_model import LanguageModel
+from attn_ref_torch.gpt_like import ACTIVATIONS, ATTENTION, BLOCKS, FEED, PREFIXED, SIZES, WIDTHS, spots_of
 
 HERE, THERE = "h.{i}", "layers.{i}"
-ATTENTION, FEED = "layer.attention", "layer.feed_forward"
-WIDTHS = ("width", "layer.width", f"{ATTENTION}.width", f"{FEED}.width", "layer.norm.width", "final_norm.width")
-ACTIVATIONS = {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "gelu": "gelu", "relu": "relu"}
 
 
 def conv1d(foreign: str, canonical: str, part: int | None = None) -> Iterator[Rule]:
@@ -43,10 +40,6 @@ def inner() -> Entry:
 MAP = Map(
     name="hf.GPT2",
     summary="Hugging Face GPT2LMHeadModel and GPT2Model",
-    formats=("safetensors", "torch_pt"),
-    needs=("torch", "transformers"),
-    extra="port",
-    block="LanguageModel",
     rules=(
         Rule("wte.weight", "token.embedding"),
         Rule("wpe.weight", "position.embedding"),
@@ -67,18 +60,10 @@ MAP = Map(
     },
     prefixes=("transformer.", ""),
     outside=("lm_head.weight",),
-    inputs=("token_ids", "padding_mask"),
     fields=FieldRules(
-        sizes={
-            "vocab_size": ("token.embedding", 0), "max_length": ("position.embedding", 0),
-            **dict.fromkeys(WIDTHS, ("token.embedding", 1)),
-            f"{FEED}.hidden_width": ("layers.0.feed_forward.expand.kernel", 1),
-        },
+        sizes={**SIZES, "max_length": ("position.embedding", 0)},
         kinds={"head": ("head.kernel", "own", None)},
-        blocks={
-            "layer": "TransformerLayer", ATTENTION: "MultiHeadAttention", FEED: "FeedForward",
-            "layer.norm": "LayerNorm", "final_norm": "LayerNorm",
-        },
+        blocks=BLOCKS,
         entries=(
             key("vocab_size", "vocab_size"),
             key("n_positions", "max_length"),
@@ -103,6 +88,7 @@ MAP = Map(
         always={f"{ATTENTION}.causal": "bottom_right", "layer.norm_place": "before"},
         asked=(f"{ATTENTION}.num_heads", f"{FEED}.activation", "layer.norm.eps", "final_norm.eps"),
     ),
+    **PREFIXED,
 )  # fmt: skip
 MAPS = (MAP,)
 
@@ -116,16 +102,7 @@ LAYER = [
     ("mlp.act", "out", "feed_forward.active", "b t f"),
     ("mlp.c_proj", "out", "feed_forward.reduced", "b t c"),
 ]
-
-
-def spots(block: LanguageModel) -> Iterator[Spot]:
-    """Where the taps are."""
-    inside = "transformer." if block.head else ""
-    yield Spot(f"{inside}drop", "in", "embedded", "b t c")
-    yield from of_layers(f"{inside}h", block.num_layers, LAYER)
-    yield Spot(f"{inside}ln_f", "out", "final_norm.shifted", "b t c")
-    if block.head:
-        yield Spot("lm_head", "out", "logits", "b t v")
+spots = spots_of("transformer", "h", Spot("drop", "in", "embedded", "b t c"), "ln_f", LAYER)
 
 
 def run_file(job: Job) -> Outcome:

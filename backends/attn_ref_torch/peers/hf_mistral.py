@@ -5,27 +5,14 @@ Source: ``transformers/models/mistral/modeling_mistral.py``.
 
 from __future__ import annotations
 
-from attn_ref.foreign.entry import Entry, key
 from attn_ref.foreign.job import Job, Outcome
-from attn_ref_torch.llama_like import ATTENTION, entries, llama_map, rope, spots
-
-
-def window() -> Entry:
-    """The window, which counts the query's own key."""
-    return key(
-        "sliding_window",
-        f"{ATTENTION}.window_left",
-        default=4096,
-        inward=lambda size: None if size is None else size - 1,
-        outward=lambda left: None if left is None else left + 1,
-    )
-
+from attn_ref_torch.llama_like import entries, llama_map, rope, spots, window
 
 MAP = llama_map(
     "hf.Mistral",
     "Hugging Face MistralForCausalLM and MistralModel",
     "mistral",
-    entries=(*entries(), rope(), window()),
+    entries=(*entries(), rope(), window(4096)),
 )
 MAPS = (MAP,)
 

@@ -1,0 +1,65 @@
+"""Hugging Face's Gemma 2: norms around the sub-layers, γ − 1, soft caps, windows in every other layer.
+
+Source: ``transformers/models/gemma2/modeling_gemma2.py``.
+"""
+
+from __future__ import annotations
+
+from attn_ref.foreign.entry import Entry, Values, key
+from attn_ref.foreign.job import Job, Outcome
+from attn_ref_torch.llama_like import (
+    ALWAYS,
+    ATTENTION,
+    FOUR,
+    entries,
+    follows,
+    llama_map,
+    rope,
+    rules,
+    spots_around,
+    windows,
+)
+
+
+def scale() -> Entry:
+    """The scale of the scores: one over the root of a number, which may be the head width."""
+    here, width = f"{ATTENTION}.scale", f"{ATTENTION}.head_width"
+
+    def read(config: Values) -> Values:
+        number, own = config.get("query_pre_attn_scalar", 256), config.get("head_dim", 256)
+        return {here: "head" if number == own else float(number) ** -0.5}
+
+    def write(held: Values) -> Values:
+        return {"query_pre_attn_scalar": held[width] if held[here] == "head" else round(held[here] ** -2)}
+
+    return Entry(("query_pre_attn_scalar",), read, write)
+
+
+MAP = llama_map(
+    "hf.Gemma2",
+    "Hugging Face Gemma2ForCausalLM and Gemma2Model",
+    "gemma2",
+    rules=rules(FOUR),
+    entries=(
+        *entries("hidden_activation", hidden_act="gelu_pytorch_tanh", tie_word_embeddings=True),
+        rope(),
+        windows(period=2),
+        scale(),
+        follows("embedding_scale", lambda config: float(config["hidden_size"]) ** 0.5, "hidden_size"),
+        key("head_dim", f"{ATTENTION}.head_width", default=256),
+        key("attn_logit_softcapping", f"{ATTENTION}.softcap", default=50.0),
+        key("final_logit_softcapping", "softcap", default=30.0),
+        key("attention_bias", f"{ATTENTION}.use_bias", f"{ATTENTION}.output_bias", default=False),
+    ),
+    allowed={"use_bidirectional_attention": (None, False)},
+    always={**ALWAYS, "layer.norm_place": "around", "layer.norm.zero_centered": True, "final_norm.zero_centered": True},
+)
+
+MAPS = (MAP,)
+
+
+def run_file(job: Job) -> Outcome:
+    """Run the file of ``job``."""
+    from attn_ref_torch.hugging_face import run
+
+    return run(MAP, spots_around, job)
