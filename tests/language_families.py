@@ -52,6 +52,31 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
         "gemma2",
         {**SIZES, "num_hidden_layers": 3, "head_dim": 8, "sliding_window": 4, "query_pre_attn_scalar": 10},
     ),
+    "llama 3": (
+        "llama",
+        {**SIZES, "head_dim": 16,
+         "rope_parameters": {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+                             "original_max_position_embeddings": 40, "rope_theta": 50.0}},
+    ),
+    "llama, yarn": (
+        "llama",
+        {**SIZES, "head_dim": 16,
+         "rope_parameters": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 60,
+                             "rope_theta": 1000.0}},
+    ),
+    "olmo2": ("olmo2", {**SIZES, "head_dim": 10}),
+    "gemma3": (
+        "gemma3_text",
+        {**SIZES, "num_hidden_layers": 7, "head_dim": 8, "sliding_window": 4, "query_pre_attn_scalar": 10,
+         "final_logit_softcapping": 5.0},
+    ),
+    "gemma3, windows alone": (
+        "gemma3_text", {**SIZES, "head_dim": 8, "sliding_window": 4, "layer_types": ["sliding_attention"] * 2},
+    ),
+    "mpt": (
+        "mpt",
+        {"vocab_size": 41, "d_model": 24, "n_layers": 2, "n_heads": 3, "attn_config": {"clip_qkv": 0.5}},
+    ),
     "bloom": ("bloom", {"vocab_size": 41, "hidden_size": 24, "n_layer": 2, "n_head": 3}),
 }  # fmt: skip
 

@@ -229,6 +229,9 @@ def multi_head_attention(
     num_kv_heads: int | None = None,
     qk_norm: str | None = None,
     qk_norm_eps: float = 1e-6,
+    qk_norm_heads: str = "each",
+    rotation: dict | None = None,
+    clip: float | None = None,
     rotary: str | None = None,
     rotary_width: int | None = None,
     rotary_base: float = 10000.0,
@@ -236,19 +239,31 @@ def multi_head_attention(
     **options: Any,
 ) -> list:
     """Project, cut into heads (head h is the h-th slice), norm, turn, attend in each, lay side by side, project."""
+    from oracles_positions import rotary_embedding
+
     key = query if key is None else key
     value = key if value is None else value
 
     def heads(name: str, x: list, count: int) -> list:
         rows = [[dense(w, name, vector) for vector in sequence] for sequence in x]
+        if clip is not None:
+            rows = [[[min(max(z, -clip), clip) for z in row] for row in sequence] for sequence in rows]
+        if qk_norm and qk_norm_heads == "all" and name != "value":
+            rows = [[norm(f"{name}_norm", row) for row in sequence] for sequence in rows]
         d = len(rows[0][0]) // count
         return [[[row[h * d : h * d + d] for row in sequence] for h in range(count)] for sequence in rows]
 
-    def prepared(name: str, vector: list, position: float) -> list:
+    def norm(name: str, vector: list) -> list:
         if qk_norm == "layer":
-            vector = normed(w, name, vector, qk_norm_eps)
-        if qk_norm == "rms":
-            vector = rms_norm(vector, w[f"{name}.scale"], qk_norm_eps)
+            return normed(w, name, vector, qk_norm_eps)
+        scale = w[f"{name}.scale"]
+        return rms_norm(vector, [1.0 + g for g in scale] if qk_norm != "rms" else scale, qk_norm_eps)
+
+    def prepared(name: str, vector: list, position: float) -> list:
+        if qk_norm and qk_norm_heads == "each":
+            vector = norm(name, vector)
+        if rotation:
+            return rotary_embedding({}, [[[vector]]], [position], **rotation["fields"])[0][0][0]
         if rotary:
             return turned(vector, position / rotary_scaling, rotary, rotary_width or len(vector), rotary_base)
         return vector

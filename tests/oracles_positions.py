@@ -27,8 +27,10 @@ def rotary_embedding(
     pairing: str = "half",
     base: float = 10000.0,
     scaling: float = 1.0,
+    attention_factor: float = 1.0,
+    **ramp: Any,
 ) -> list:
-    """A pair is a complex number, and is multiplied by e^(i p θ), θ = base^(−2i/r)."""
+    """A pair is a complex number, and is multiplied by a e^(i p θ), θ = base^(−2i/r), divided as the ramp says."""
     r = width if rotary_width is None else rotary_width
 
     def position(b: int, t: int) -> int:
@@ -41,7 +43,10 @@ def rotary_embedding(
         y = list(vector)
         for i in range(r // 2):
             first, second = (i, i + r // 2) if pairing == "half" else (2 * i, 2 * i + 1)
-            z = complex(vector[first], vector[second]) * cmath.exp(1j * p / scaling * math.pow(base, -2 * i / r))
+            frequency = math.pow(base, -2 * i / r)
+            divided = share(frequency, i, r // 2, base, **ramp)
+            turn = p * frequency * (divided / scaling + (1 - divided))
+            z = complex(vector[first], vector[second]) * cmath.exp(1j * turn) * attention_factor
             y[first], y[second] = z.real, z.imag
         return y
 
@@ -49,6 +54,39 @@ def rotary_embedding(
         [[turned(vector, position(b, t)) for t, vector in enumerate(sequence)] for sequence in heads]
         for b, heads in enumerate(x)
     ]
+
+
+def share(
+    frequency: float,
+    i: int,
+    pairs: int,
+    base: float,
+    *,
+    ramp: str | None = None,
+    original_length: int | None = None,
+    slow_turns: float = 1.0,
+    fast_turns: float = 32.0,
+) -> float:
+    """How much of a pair's frequency is divided: all of a slow one, nothing of a fast one. Peng et al.; Llama 3."""
+    if ramp is None:
+        return 1.0
+    assert original_length is not None
+    if ramp == "turns":  # of the wavelength, by Meta's code: between length / slow and length / fast
+        wavelength = 2 * math.pi / frequency
+        if wavelength > original_length / slow_turns:
+            return 1.0
+        if wavelength < original_length / fast_turns:
+            return 0.0
+        return 1.0 - (original_length / wavelength - slow_turns) / (fast_turns - slow_turns)
+    low, high = (
+        pairs * math.log(original_length / (n * 2 * math.pi)) / math.log(base) for n in (fast_turns, slow_turns)
+    )
+    if ramp == "whole_pairs":
+        low, high = math.floor(low), math.ceil(high)
+    low, high = max(low, 0), min(high, 2 * pairs - 1)
+    if low == high:
+        high += 0.001
+    return min(max((i - low) / (high - low), 0.0), 1.0)
 
 
 def slopes(n: int) -> list:

@@ -181,10 +181,12 @@ def test_attention_refuses(fields: dict[str, Any], message: str) -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"qk_norm": "batch"}, "qk_norm should be one of None, 'layer', 'rms'; got 'batch'"),
+        ({"qk_norm": "batch"}, "qk_norm should be one of None, 'layer', 'rms', 'rms_zero_centered'; got 'batch'"),
         ({"qk_norm_eps": 1e-3}, "qk_norm_eps needs qk_norm, which is None"),
         ({"rotary_base": 5.0, "rotary_width": 2}, "rotary_width, rotary_base needs rotary, which is None"),
         ({"rotary": "half", "num_heads": 8}, "width"),
+        ({"rotation": ar.RotaryEmbedding(width=6)}, "rotation should have width = 4, that of a head; got Rot"),
+        ({"rotation": ar.RotaryEmbedding(width=4), "rotary": "half"}, "rotation takes the place of rotary; give one"),
         ({"rotary": "full"}, "rotary should be one of None, 'half', 'interleaved'; got 'full'"),
     ],
 )

@@ -397,6 +397,7 @@ OPS = {
         lambda x: np.array([[[[x[h // 2, t]] for t in range(7)] for h in range(6)]]),
         9.0,
     ),
+    "clip": (lambda x: ops.clip(x, 0.75), each(lambda v: min(max(v, -0.75), 0.75)), 9.0),
     "dropout": (lambda x: ops.dropout(x, 0.5, "b c"), lambda x: np.array(x.tolist()), 9.0),
 }  # fmt: skip
 
@@ -405,6 +406,7 @@ OPS = {
 ELSEWHERE = {
     "split_pairs", "merge_pairs", "bias_slopes", "distance_buckets",  # test_positions.py
     "conv", "max_pool", "batch_norm", "standardised", "hard_sigmoid",  # test_conv_blocks.py
+    "rotary_frequencies",  # of no array; under "rotary_angles"
     "masked",  # −∞ has no differences; what follows from it is held to them under "softmax, keep"
 }  # fmt: skip
 

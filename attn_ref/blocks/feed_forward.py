@@ -37,6 +37,9 @@ class FeedForward(Block):
         default="relu", meaning='"relu", "gelu" (error function) or "gelu_tanh"', choices=tuple(ops.ACTIVATIONS),
         witness="gelu", draw=("relu", "gelu", "gelu_tanh"),
     )  # fmt: skip
+    use_bias: bool = option(
+        default=True, meaning="have the two linear layers a bias?", witness=False, draw=(True, True, False)
+    )
     dropout: float = option(
         default=0.0, meaning="share of the hidden values that training drops", least=0, below=1, witness=0.5,
         draw=(0.0, 0.25),
@@ -48,10 +51,16 @@ class FeedForward(Block):
     example = {"width": 8, "hidden_width": 12}
 
     def params(self) -> dict[str, Param]:
-        return {**dense("expand", self.width, self.hidden_width), **dense("reduce", self.hidden_width, self.width)}
+        return {
+            **dense("expand", self.width, self.hidden_width, bias=self.use_bias),
+            **dense("reduce", self.hidden_width, self.width, bias=self.use_bias),
+        }
 
     def forward(self, w: Any, x: Any) -> np.ndarray:
-        hidden = tap("hidden", ops.linear(x, w["expand.kernel"], w["expand.bias"]), "b t f")
+        hidden = tap("hidden", self.linear(w, "expand", x), "b t f")
         active = tap("active", ops.ACTIVATIONS[self.activation](hidden), "b t f")
         active = ops.dropout(active, self.dropout, "b t f")
-        return tap("reduced", ops.linear(active, w["reduce.kernel"], w["reduce.bias"]), "b t c")
+        return tap("reduced", self.linear(w, "reduce", active), "b t c")
+
+    def linear(self, w: Any, name: str, x: Any) -> Any:
+        return ops.linear(x, w[f"{name}.kernel"], w[f"{name}.bias"] if self.use_bias else None)

@@ -4,9 +4,9 @@ r"""Multi-head attention: several attentions side by side, each over its own pro
           Q = X_q W_Q + b_Q,\quad K = X_k W_K + b_K,\quad V = X_v W_V + b_V
 
 b batch, t query length, s key length, h heads, g key heads (h = g·r; query head i reads key head i // r),
-d head width, e value head width. Between projection and attention, in this order, every head's query and key may be
-normalised over d (``qk_norm``) and turned by their positions (``rotary``); those of the queries are the ones that
-``causal`` and windows go by.
+d head width, e value head width. Between projection and attention, in this order, queries, keys and values may be
+clipped, queries and keys normalised (``qk_norm``), over d, or over all heads at once, and turned by their positions
+(``rotary``, or any ``rotation``); those of the queries are the ones that ``causal`` and windows go by.
 
 Differences: a head is a contiguous slice of the projected width. ``key_dim`` means the head width in Keras and the
 input width in torch, so neither name is used here. ``nn.MultiheadAttention`` reads a bool mask as True = drop,
@@ -70,8 +70,12 @@ class MultiHeadAttention(Block):
     use_bias: bool = option(default=True, meaning="have the query, key and value projections a bias?", witness=False)
     output_bias: bool = option(default=True, meaning="has the output projection one?", witness=False)
     qk_norm: str | None = option(
-        default=None, meaning='norm of every head\'s query and key, each over head_width: None, "layer" or "rms"',
-        choices=("layer", "rms"), witness="layer",
+        default=None, choices=("layer", "rms", "rms_zero_centered"), witness="layer",
+        meaning='norm of query and key: None, "layer", "rms", or "rms_zero_centered", whose parameter is γ − 1',
+    )  # fmt: skip
+    qk_norm_heads: str = option(
+        default="each", choices=("each", "all"), needs="qk_norm", witness={"qk_norm": "rms", "qk_norm_heads": "all"},
+        meaning='over what that norm is: "each": one head\'s features; "all": those of all heads, each with its scale',
     )  # fmt: skip
     qk_norm_eps: float = option(
         default=1e-6, meaning="added to the variance (the mean square) in that norm", above=0, needs="qk_norm",
@@ -93,6 +97,14 @@ class MultiHeadAttention(Block):
     rotary_scaling: float = option(
         default=1.0, meaning="what positions are divided by", above=0, needs="rotary",
         witness={"rotary": "interleaved", "rotary_scaling": 2.0},
+    )  # fmt: skip
+    rotation: Block | None = option(
+        default=None, meaning="a block for rotation, in place of rotary and its options; None: those hold",
+        role="rotation", witness=RotaryEmbedding(width=2, attention_factor=2.0),
+    )  # fmt: skip
+    clip: float | None = option(
+        default=None, meaning="bound of projected queries, keys and values; None: there is none", above=0, witness=0.25,
+        draw=(None, None, None, 0.75),
     )  # fmt: skip
     scale: float | str | None = same(
         ScaledDotProductAttention, "scale", draw=("head", "head", "total", 0.3, None, -0.5),
@@ -134,6 +146,11 @@ class MultiHeadAttention(Block):
             self.num_heads % self.kv_heads == 0,
             f"num_kv_heads = {self.kv_heads} does not divide num_heads = {self.num_heads}",
         )
+        self.require(
+            self.rotation is None or self.rotary is None, "rotation takes the place of rotary; give one of them"
+        )
+        got = getattr(self.rotation, "width", self.d)
+        self.require(got == self.d, f"rotation should have width = {self.d}, that of a head; got {self.rotation}")
         _ = self.attention, self.turn  # their options are checked there
 
     @property
@@ -161,9 +178,9 @@ class MultiHeadAttention(Block):
         return ScaledDotProductAttention.from_options(self.fields())
 
     @cached_property
-    def turn(self) -> RotaryEmbedding | None:
+    def turn(self) -> Block | None:
         if self.rotary is None:
-            return None
+            return self.rotation
         return RotaryEmbedding(
             width=self.d, rotary_width=self.rotary_width, pairing=self.rotary, base=self.rotary_base,
             scaling=self.rotary_scaling,
@@ -177,20 +194,27 @@ class MultiHeadAttention(Block):
             **dense("key", self.key_in, self.kv_heads * self.d, bias=self.use_bias),
             **dense("value", self.value_in, self.kv_heads * self.e, bias=self.use_bias),
             **dense("project", self.num_heads * self.e, self.output_width or self.width, bias=self.output_bias),
-            **self.head_norm("query_norm"),
-            **self.head_norm("key_norm"),
+            **self.head_norm("query_norm", self.num_heads),
+            **self.head_norm("key_norm", self.kv_heads),
         }
 
-    def head_norm(self, name: str) -> dict[str, Param]:
-        if self.qk_norm is None:
-            return {}
-        return norm(name, self.d) if self.qk_norm == "layer" else {f"{name}.scale": Param((self.d,))}
+    def head_norm(self, name: str, heads: int) -> dict[str, Param]:
+        width = self.d if self.qk_norm_heads == "each" else heads * self.d
+        if self.qk_norm == "rms_zero_centered":
+            return {f"{name}.scale": Param((width,), "offset", start=0.0)}
+        if self.qk_norm == "rms":
+            return {f"{name}.scale": Param((width,))}
+        return norm(name, width) if self.qk_norm else {}
 
     @classmethod
     def sample(cls, pick: Pick) -> MultiHeadAttention:
         groups, repeats = pick(1, 2, 3), pick(1, 1, 2, 3)
-        qk_norm, rotary = pick(None, None, None, "layer", "rms"), pick(None, None, None, "half", "interleaved")
+        qk_norm = pick(None, None, None, "layer", "rms", "rms_zero_centered")
+        rotary = pick(None, None, None, "half", "interleaved")
         per_head = pick(1, 4, 5, 16) if rotary is None else pick(2, 4, 8, 16)
+        head_width = pick(None, None, 3, 8) if rotary is None else pick(None, None, 6)
+        d = head_width or per_head
+        ramped = RotaryEmbedding(width=d, scaling=4.0, ramp="turns", original_length=40) if d % 2 == 0 else None
         return cls(
             width=groups * repeats * per_head,
             num_heads=groups * repeats,
@@ -198,13 +222,15 @@ class MultiHeadAttention(Block):
             key_width=pick(None, None, 7, 11),
             value_width=pick(None, None, 5, 13),
             output_width=pick(None, 6, 10),
-            head_width=pick(None, None, 3, 8) if rotary is None else pick(None, None, 6),
+            head_width=head_width,
             value_head_width=pick(None, None, 2, 7, 16),
             use_bias=pick(True, False),
             output_bias=pick(True, False),
             qk_norm=qk_norm,
             qk_norm_eps=1e-6 if qk_norm is None else pick(1e-12, 1e-6, 1e-5, 1e-3),
+            qk_norm_heads=pick("each", "each", "all") if qk_norm else "each",
             rotary=rotary,
+            rotation=None if rotary else pick(None, None, ramped),
             rotary_width=None if rotary is None else pick(None, 2),
             rotary_base=10000.0 if rotary is None else pick(10000.0, 100.0),
             rotary_scaling=1.0 if rotary is None else pick(1.0, 4.0),
@@ -218,9 +244,13 @@ class MultiHeadAttention(Block):
         own = key is None
         key = query if key is None else key
         value = key if value is None else value
-        q = ops.split_heads(self.linear(w, "query", query, self.use_bias), self.num_heads)
-        k = ops.split_heads(self.linear(w, "key", key, self.use_bias), self.kv_heads)
-        v = ops.split_heads(self.linear(w, "value", value, self.use_bias), self.kv_heads)
+        q, k, v = (
+            self.linear(w, name, x, self.use_bias) for name, x in (("query", query), ("key", key), ("value", value))
+        )
+        if self.clip is not None:
+            q, k, v = (ops.clip(x, self.clip) for x in (q, k, v))
+        q = ops.split_heads(q, self.num_heads)
+        k, v = ops.split_heads(k, self.kv_heads), ops.split_heads(v, self.kv_heads)
         q, k, v = tap("query", q, "b h t d"), tap("key", k, "b g s d"), tap("value", v, "b g s e")
         k, v = kept(k, v) if own else (k, v)
         if self.qk_norm is not None:
@@ -238,8 +268,15 @@ class MultiHeadAttention(Block):
         return tap("projected", self.linear(w, "project", merged, self.output_bias), "b t c")
 
     def normed(self, w: Any, name: str, x: Any) -> Any:
+        if self.qk_norm_heads == "each":
+            return self.norm(w, name, x)
+        return ops.split_heads(self.norm(w, name, ops.merge_heads(x)), x.shape[1])
+
+    def norm(self, w: Any, name: str, x: Any) -> Any:
         if self.qk_norm == "rms":
             return ops.rms_norm(x, w[f"{name}.scale"], eps=self.qk_norm_eps)
+        if self.qk_norm == "rms_zero_centered":
+            return ops.rms_norm(x, 1.0 + w[f"{name}.scale"], eps=self.qk_norm_eps)
         return ops.layer_norm(x, w[f"{name}.scale"], w[f"{name}.offset"], eps=self.qk_norm_eps)
 
     def linear(self, w: Any, name: str, x: Any, bias: bool) -> Any:

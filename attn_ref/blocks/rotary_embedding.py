@@ -12,10 +12,17 @@ Differences: the paper, GPT-J and the Llama checkpoints as Meta publishes them t
 the features of the query and key projections are permuted, which is what Hugging Face's conversion of Llama does; with
 the wrong one a model loads, runs and is wrong. Hugging Face computes angles in float32, also in a float64 model; here
 they are float64, their sines and cosines of the dtype of x; in a mirror angles are of the dtype of x, but no less than
-float32. ``scaling`` is Hugging Face's rope type "linear" with that factor.
+float32. ``scaling`` by itself is Hugging Face's rope type "linear" with that factor.
+
+With a ramp only slow pairs are divided by ``scaling``, fast ones are left, and between them the frequency is a mean of
+both: f (u + (1 − u) / scaling). u rises from 0 to 1 in proportion to the turns that a pair makes over
+``original_length``, from ``slow_turns`` to ``fast_turns`` ("turns", rope type "llama3"), or in proportion to the number
+of the pair between the two that make so many turns ("pairs", type "yarn"; "whole_pairs", with those numbers rounded
+outwards, as YaRN's own code does). ``attention_factor`` is then YaRN's, of cosine and sine, so its square is on scores.
 
 Source: Su et al. 2021, "RoFormer: Enhanced Transformer with Rotary Position Embedding", section 3.2.2, equation 34;
-``scaling``: Chen et al. 2023, "Extending Context Window of Large Language Models via Positional Interpolation".
+``scaling``: Chen et al. 2023, "Extending Context Window of Large Language Models via Positional Interpolation"; ramps:
+Peng et al. 2023, "YaRN", section 3.2, and Llama Team 2024, "The Llama 3 Herd of Models", by its published code.
 
 >>> import attn_ref as ar, numpy as np
 >>> ar.RotaryEmbedding(width=8)({}, np.ones((1, 2, 3, 8))).shape
@@ -24,6 +31,7 @@ Source: Su et al. 2021, "RoFormer: Enhanced Transformer with Rotary Position Emb
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,7 +61,29 @@ class RotaryEmbedding(Block):
     scaling: float = option(
         default=1.0, meaning="what positions are divided by", above=0, witness=2.5, draw=(1.0, 1.0, 2.5)
     )
+    ramp: str | None = option(
+        default=None, choices=("turns", "pairs", "whole_pairs"),
+        witness={"scaling": 4.0, "ramp": "turns", "original_length": 40},
+        meaning='which pairs are divided: None: all; else slow ones, in proportion to "turns", or to the number of the '
+        'pair, "pairs" or "whole_pairs"',
+    )  # fmt: skip
+    original_length: int | None = option(
+        default=None, meaning="the length over which turns are counted", above=0, needs="ramp",
+        witness={"scaling": 4.0, "ramp": "turns", "original_length": 80},
+    )  # fmt: skip
+    slow_turns: float = option(
+        default=1.0, meaning="a pair with fewer turns is divided", above=0, needs="ramp",
+        witness={"scaling": 4.0, "ramp": "turns", "original_length": 40, "slow_turns": 0.25},
+    )  # fmt: skip
+    fast_turns: float = option(
+        default=32.0, meaning="one with more is not", above=0, needs="ramp",
+        witness={"scaling": 4.0, "ramp": "turns", "original_length": 40, "fast_turns": 4.0},
+    )  # fmt: skip
+    attention_factor: float = option(
+        default=1.0, meaning="what cosine and sine are multiplied by", above=0, witness=1.5, draw=(1.0, 1.0, 1.25)
+    )
 
+    role = "rotation"
     inputs = {
         "x": Input("b h t {width}"),
         "positions": Input("b t", kind="index", optional=True, broadcast=True, ranks=(1, 2)),  # left out: 0 … t − 1
@@ -67,6 +97,17 @@ class RotaryEmbedding(Block):
         self.require(
             self.r % 2 == 0, f"{name} = {self.r} is odd, and features turn in pairs; give an even rotary_width"
         )
+        self.require(
+            self.ramp is None or self.original_length is not None,
+            f"ramp = {self.ramp!r} needs original_length, which is None",
+        )
+        self.require(
+            self.ramp is None or self.slow_turns < self.fast_turns,
+            f"slow_turns = {self.slow_turns} should be less than fast_turns = {self.fast_turns}",
+        )
+        self.require(
+            self.ramp in (None, "turns") or self.base > 1, f"ramp = {self.ramp!r} needs a base above 1; got {self.base}"
+        )
         self.require(self.r <= self.width, f"rotary_width = {self.r} is more than width = {self.width}")
 
     @property
@@ -76,18 +117,50 @@ class RotaryEmbedding(Block):
     @classmethod
     def sample(cls, pick: Pick) -> RotaryEmbedding:
         turning, rest = pick(2, 4, 6, 16), pick(0, 0, 3, 8)
+        ramp = pick(None, None, "turns", "pairs", "whole_pairs")
+        own = cls.drawn(pick)
+        if ramp:
+            own |= {"scaling": pick(4.0, 2.5), "slow_turns": pick(1.0, 0.25), "fast_turns": pick(32.0, 4.0)}
         return cls(
             width=turning + rest,
             rotary_width=turning if rest else None,
-            **cls.drawn(pick),
+            ramp=ramp,
+            original_length=pick(40, 300) if ramp else None,
+            **own,
         )
 
     def forward(self, w: Any, x: Any, positions: Any = None) -> np.ndarray:
         positions = np.arange(x.shape[2]) if positions is None else positions
-        angles = ops.rotary_angles(np.atleast_2d(positions), self.r, base=self.base, scaling=self.scaling)
+        positions = np.atleast_2d(positions)
+        if self.ramp is None:
+            angles = ops.rotary_angles(positions, self.r, base=self.base, scaling=self.scaling)
+        else:
+            f = ops.rotary_frequencies(self.r, base=self.base)
+            u = self.undivided(f)
+            angles = positions[..., None] * (u * f + (1.0 - u) * ops.quotient(f, self.scaling))
         angles = tap("angles", angles, "b t f")
         cos, sin = ops.cos(angles, like=x)[:, None], ops.sin(angles, like=x)[:, None]  # the same for every head
+        if self.attention_factor != 1.0:
+            cos, sin = self.attention_factor * cos, self.attention_factor * sin
 
         a, b = ops.split_pairs(x[..., : self.r], self.pairing)
         turned = ops.merge_pairs(a * cos - b * sin, a * sin + b * cos, self.pairing)
         return tap("rotated", np.concatenate([turned, x[..., self.r :]], axis=-1), "b h t d")
+
+    def undivided(self, frequencies: Any) -> Any:
+        """u of every pair, from 0 to 1."""
+        assert self.original_length is not None
+        if self.ramp == "turns":
+            turns = frequencies * (self.original_length / (2.0 * np.pi))
+            return np.clip((turns - self.slow_turns) / (self.fast_turns - self.slow_turns), 0.0, 1.0)
+        first, last = self.pair_of(self.fast_turns), self.pair_of(self.slow_turns)
+        if self.ramp == "whole_pairs":
+            first, last = math.floor(first), math.ceil(last)
+        first, last = max(first, 0), min(last, self.r - 1)
+        last = last + 0.001 if first == last else last
+        return 1.0 - np.clip((np.arange(self.r // 2) - first) / (last - first), 0.0, 1.0)
+
+    def pair_of(self, turns: float) -> float:
+        """The number i of the pair that makes so many turns: original_length · base^(−2i/r) = 2π turns."""
+        assert self.original_length is not None
+        return self.r * math.log(self.original_length / (2.0 * math.pi * turns)) / (2.0 * math.log(self.base))

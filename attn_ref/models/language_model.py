@@ -44,6 +44,7 @@ from attn_ref.blocks.rms_norm import RMSNorm
 from attn_ref.blocks.scaled_dot_product_attention import ScaledDotProductAttention
 from attn_ref.blocks.transformer_layer import TransformerLayer, widths
 from attn_ref.kv_cache import past, seen
+from attn_ref.ops.positions import in_precision
 from attn_ref.tap import tap
 
 
@@ -210,7 +211,7 @@ class LanguageModel(Block):
         if self.position_bias is not None:
             positions = np.arange(before + t)
             bias = self.position_bias(w["position_bias"], positions[before:], positions)
-            given["bias"] = ops.in_precision(bias, x)[None]
+            given["bias"] = in_precision(bias, x)[None]
         for i, layer in enumerate(self.layers):
             x = tap(f"layer_{i}", layer(w[f"layers.{i}"], x, **given), "b t c")
 

@@ -23,22 +23,22 @@ from attn_ref.ops.positions import (
     bias_slopes,
     cos,
     distance_buckets,
-    in_precision,
     merge_pairs,
     power,
     quotient,
     rotary_angles,
+    rotary_frequencies,
     sin,
     split_pairs,
 )
-from attn_ref.ops.reduce import largest
+from attn_ref.ops.reduce import clip, largest
 from attn_ref.ops.shape import dropout, merge_heads, repeat_heads, split_heads
 from attn_ref.ops.softmax import exp, masked, softmax
 
 __all__ = [
-    "ACTIVATIONS", "GATED", "GATES", "batch_norm", "bias_slopes", "conv", "cos", "distance_buckets", "dropout",
-    "embedding", "erf", "exp", "gelu", "gelu_tanh", "hard_sigmoid", "in_precision", "largest", "layer_norm", "linear",
-    "masked", "matmul", "max_pool", "mean", "merge_heads", "merge_pairs", "power", "quotient", "relu", "repeat_heads",
-    "rms_norm", "rotary_angles", "sigmoid", "silu", "sin", "softmax", "split_heads", "split_pairs", "sqrt",
-    "standardised", "tanh",
+    "ACTIVATIONS", "GATED", "GATES", "batch_norm", "bias_slopes", "clip", "conv", "cos", "distance_buckets",
+    "dropout", "embedding", "erf", "exp", "gelu", "gelu_tanh", "hard_sigmoid", "largest",
+    "layer_norm", "linear", "masked", "matmul", "max_pool", "mean", "merge_heads", "merge_pairs", "power",
+    "quotient", "relu", "repeat_heads", "rms_norm", "rotary_angles", "rotary_frequencies", "sigmoid", "silu", "sin",
+    "softmax", "split_heads", "split_pairs", "sqrt", "standardised", "tanh",
 ]  # fmt: skip

@@ -41,10 +41,15 @@ def in_precision(y: Any, like: Any) -> Any:
 
 
 @primitive
+def rotary_frequencies(width: int, *, base: float) -> Any:
+    """base^(−2i/width) for i in 0 … width/2 − 1: the angle from one position to the next."""
+    return power(base, -quotient(np.arange(0, width, 2), width))
+
+
+@primitive
 def rotary_angles(positions: Any, width: int, *, base: float, scaling: float) -> Any:
     """position / scaling · base^(−2i/width) for i in 0 … width/2 − 1: one more axis than ``positions``."""
-    frequencies = power(base, -quotient(np.arange(0, width, 2), width))
-    return quotient(positions[..., None], scaling) * frequencies
+    return quotient(positions[..., None], scaling) * rotary_frequencies(width, base=base)
 
 
 def split_pairs(x: Any, pairing: str) -> tuple[Any, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from attn_ref.ops.primitive import kink
+from attn_ref.ops.primitive import kink, primitive
 
 
 def largest(x: Any, axis: int | tuple[int, ...], *, keepdims: bool = False) -> Any:
@@ -26,3 +26,12 @@ def first_largest(x: Any, axes: tuple[int, ...]) -> Any:
     flat = np.moveaxis(x, axes, range(-len(axes), 0)).reshape(*left, prod(x.shape[a] for a in axes))
     top = np.take_along_axis(flat, np.argmax(flat.real, axis=-1)[..., None], axis=-1)
     return np.expand_dims(top[..., 0], axes)
+
+
+@primitive
+def clip(x: Any, bound: float) -> Any:
+    """x between −bound and bound, and 0 for the derivative at either."""
+    kink(lambda: np.abs(x.real) == bound)
+    if not np.iscomplexobj(x):
+        return np.clip(x, -bound, bound)
+    return np.where(np.abs(x.real) < bound, x, np.clip(x.real, -bound, bound).astype(x.dtype))

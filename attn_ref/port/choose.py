@@ -181,7 +181,7 @@ def describe(source: Checkpoint, from_map: Map, to_map: Map, settings: Mapping[s
             [given, recorded, config],
             shapes,
             {**(rules.defaults if config else {}), **rules.always},
-            rules.asked,
+            () if config and rules.blocks else rules.asked,  # entries say what a config means that is silent
             free={name for item in maps.maps().values() if item.block == cls.__name__ for name in item.beside},
             blocks=rules.blocks,
             held=source,

@@ -5,9 +5,11 @@ A family is one file in ``peers``: it takes what is here, and adds or changes wh
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from attn_ref.blocks.rotary_embedding import RotaryEmbedding
 from attn_ref.foreign.entry import Entry, Values, key, letters, said, spread
 from attn_ref.foreign.fields import FieldRules
 from attn_ref.foreign.map import Map
@@ -96,36 +98,97 @@ def rope(base: float = 10000.0, theta: str = "rope_theta", partial: str = "", sh
     without it a family turns all.
     """
     keys = ("rope_parameters", "rope_scaling", theta, *([partial] if partial else []))
-    here = f"{ATTENTION}.rotary"
 
     def read(config: Values) -> Values:
         told = parameters(config) or {}
-        kind = told.get("rope_type", told.get("type", "default"))
-        if kind not in ("default", "linear"):
-            raise ValueError(f'rope_type is {said(kind)}; "default" or "linear" can be expressed')
         part = told.get("partial_rotary_factor", config.get(partial, share))
         if part != 1 and not partial:
             raise ValueError(f"partial_rotary_factor is {said(part)}; 1.0 can be expressed")
-        width = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
-        turning = int(width * part)
-        return {
-            f"{here}_base": float(told.get("rope_theta", config.get(theta, base))),
-            f"{here}_scaling": float(told.get("factor", 1.0)) if kind == "linear" else 1.0,
-            f"{here}_width": None if turning == width else turning,
-        }
+        return turning(config, told, float(told.get("rope_theta", config.get(theta, base))), part)
 
     def write(held: Values) -> Values:
-        factor, turning, width = held[f"{here}_scaling"], held[f"{here}_width"], held[f"{ATTENTION}.head_width"]
-        told: dict[str, Any] = {"rope_type": "default"} if factor == 1.0 else {"rope_type": "linear", "factor": factor}
+        told = turned(held)
         if partial:
-            part = 1.0 if turning is None else turning / width
+            width, own = held[f"{ATTENTION}.head_width"], held[f"{ATTENTION}.rotary_width"]
+            part = 1.0 if own is None else own / width
             # the share is multiplied again, and what is left is cut off
-            told["partial_rotary_factor"] = (
-                part if int(width * part) == (turning or width) else (turning + 0.25) / width
-            )
-        return {"rope_parameters": {**told, "rope_theta": held[f"{here}_base"]}}
+            told["partial_rotary_factor"] = part if int(width * part) == (own or width) else (own + 0.25) / width
+        return {"rope_parameters": told}
 
     return Entry(keys, read, write)
+
+
+#: rope_type -> what makes slow pairs slower, and the keys for how many turns are slow and fast, with their defaults
+RAMPS: Mapping[str, tuple[str, tuple[str, Any], tuple[str, Any]]] = {
+    "llama3": ("turns", ("low_freq_factor", None), ("high_freq_factor", None)),
+    "yarn": ("whole_pairs", ("beta_slow", 1), ("beta_fast", 32)),
+}
+
+
+def turning(config: Values, told: Mapping[str, Any], base: float, part: float, at: str = ATTENTION) -> dict[str, Any]:
+    """The fields of the attention at ``at`` that rotary parameters are."""
+    kind = told.get("rope_type", told.get("type", "default"))
+    width = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
+    features = int(width * part)
+    own = None if features == width else features
+    if kind in ("default", "linear"):
+        factor = float(told["factor"]) if kind == "linear" else 1.0
+        plain = {"rotary": "half", "rotary_base": base, "rotary_scaling": factor, "rotary_width": own}
+        return {f"{at}.{name}": value for name, value in plain.items()}
+    if kind not in RAMPS:
+        words = ", ".join(map(said, ("default", "linear", *RAMPS)))
+        raise ValueError(f"rope_type is {said(kind)}; {words} can be expressed")
+    ramp, slow, fast = RAMPS[kind]
+    turns = [float(told[name] if default is None else told.get(name) or default) for name, default in (slow, fast)]
+    length = config.get("original_max_position_embeddings") or told.get("original_max_position_embeddings")
+    length = length or config["max_position_embeddings"]
+    given = told.get("factor")
+    factor = float(config["max_position_embeddings"] / length if given is None else given)
+    rotation = RotaryEmbedding(
+        width=width, rotary_width=own, base=base, scaling=factor, original_length=length, slow_turns=turns[0],
+        fast_turns=turns[1], ramp="pairs" if kind == "yarn" and told.get("truncate") is False else ramp,
+        attention_factor=factor_of(told, factor) if kind == "yarn" else 1.0,
+    )  # fmt: skip
+    return {f"{at}.rotary": None, f"{at}.rotation": rotation}
+
+
+def factor_of(told: Mapping[str, Any], factor: float) -> float:
+    """YaRN's attention factor: as it is said, or 0.1 ln(factor) + 1, of which "mscale" weighs the logarithm."""
+    if told.get("attention_factor") is not None:
+        return float(told["attention_factor"])
+
+    def grown(weight: float) -> float:
+        return 0.1 * weight * math.log(factor) + 1.0 if factor > 1 else 1.0
+
+    weights = told.get("mscale"), told.get("mscale_all_dim")
+    return grown(weights[0]) / grown(weights[1]) if weights[0] and weights[1] else grown(1.0)
+
+
+def turned(held: Values, at: str = ATTENTION) -> dict[str, Any]:
+    """Rotary parameters of the fields of the attention at ``at``."""
+    rotation = held.get(f"{at}.rotation")
+    if rotation is None:
+        factor = held[f"{at}.rotary_scaling"]
+        kind: dict[str, Any] = {"rope_type": "default"} if factor == 1.0 else {"rope_type": "linear", "factor": factor}
+        return {**kind, "rope_theta": held[f"{at}.rotary_base"]}
+    told = {
+        "rope_theta": rotation.base, "factor": rotation.scaling,
+        "original_max_position_embeddings": rotation.original_length,
+    }  # fmt: skip
+    if rotation.ramp == "turns":
+        slow = {"low_freq_factor": rotation.slow_turns, "high_freq_factor": rotation.fast_turns}
+        return {**told, **slow, "rope_type": "llama3"}
+    turns = {"beta_slow": rotation.slow_turns, "beta_fast": rotation.fast_turns}
+    how = {"attention_factor": rotation.attention_factor, "truncate": rotation.ramp == "whole_pairs"}
+    return {**told, **turns, **how, "rope_type": "yarn"}
+
+
+def parameters(config: Values) -> Mapping[str, Any] | None:
+    """What is said of rotary positions, under whichever name."""
+    told = config.get("rope_parameters") or config.get("rope_scaling")
+    if told is not None and not isinstance(told, Mapping):
+        raise ValueError(f"rope_parameters is {said(told)}; names and numbers can be expressed")
+    return told
 
 
 def window(default: int | None) -> Entry:
@@ -144,15 +207,30 @@ def follows(field: str, of: Callable[[Values], Any], *keys: str) -> Entry:
     return Entry(keys, lambda config: {field: of(config)}, lambda held: {})
 
 
-def parameters(config: Values) -> Mapping[str, Any] | None:
-    """What is said of rotary positions, under whichever name."""
-    told = config.get("rope_parameters") or config.get("rope_scaling")
-    if told is not None and not isinstance(told, Mapping):
-        raise ValueError(f"rope_parameters is {said(told)}; names and numbers can be expressed")
-    return told
+def scale() -> Entry:
+    """The scale of the scores: one over the root of a number, which may be the head width."""
+    here, width = f"{ATTENTION}.scale", f"{ATTENTION}.head_width"
+
+    def read(config: Values) -> Values:
+        number, own = config.get("query_pre_attn_scalar", 256), config.get("head_dim", 256)
+        return {here: "head" if number == own else float(number) ** -0.5}
+
+    def write(held: Values) -> Values:
+        return {"query_pre_attn_scalar": held[width] if held[here] == "head" else round(held[here] ** -2)}
+
+    return Entry(("query_pre_attn_scalar",), read, write)
 
 
 SLIDING, FULL = "sliding_attention", "full_attention"
+
+
+def alternating(config: Values, period: int) -> list[Any]:
+    """The kinds of the layers: as they are said, or all with windows but each ``period``-th."""
+    types = config.get("layer_types")
+    if isinstance(types, list):
+        return types
+    period = config.get("sliding_window_pattern") or period
+    return [SLIDING if (i + 1) % period else FULL for i in range(min(config["num_hidden_layers"], 10_000))]
 
 
 def windows(*, switch: bool = False, period: int = 0) -> Entry:
@@ -170,10 +248,9 @@ def windows(*, switch: bool = False, period: int = 0) -> Entry:
             window = None
         types = config.get("layer_types")
         if not isinstance(types, list):
-            first, here_too = config.get("max_window_layers", 28) if switch else 0, range(min(count, 10_000))
-            types = [SLIDING if window is not None and i >= first else FULL for i in here_too]
-            if period:
-                types = [FULL if (i + 1) % period == 0 else SLIDING for i in here_too]
+            first = config.get("max_window_layers", 28) if switch else 0
+            types = alternating(config, period) if period else None
+            types = types or [SLIDING if window is not None and i >= first else FULL for i in range(min(count, 10_000))]
         if strange := sorted({str(kind) for kind in types} - {SLIDING, FULL}):
             raise ValueError(f"layer_types has {', '.join(strange)}; {SLIDING} or {FULL} can be expressed")
         if SLIDING not in types:
@@ -233,6 +310,20 @@ BEFORE = [
     ("post_attention_layernorm", "read", "attended", "b t c"),
     ("post_attention_layernorm", "out", "feed_forward_norm.scaled", "b t c"),
 ]
+
+
+#: of layers with norms behind the sub-layers
+INSIDE = {"post_attention_layernorm": "attention_norm", "post_feedforward_layernorm": "feed_forward_norm"}
+#: the rules of norms of query and key
+QK_NORM = tuple(
+    Rule(f"{HERE}.self_attn.{own}_norm.weight", f"{THERE}.attention.{our}_norm.scale")
+    for own, our in {"q": "query", "k": "key"}.items()
+)
+
+
+def spots_inside(block: Any) -> Iterator[Spot]:
+    """Where the taps of layers with norms behind the sub-layers are."""
+    return spots(block, [*LAYER, *[(own, "out", f"{our}.scaled", "b t c") for own, our in INSIDE.items()]])
 
 
 #: of layers with norms before and behind both sub-layers

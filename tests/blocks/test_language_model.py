@@ -54,7 +54,7 @@ FAULTS = [
         "a bias that keys lose by being near",
         "layers.0.attention.attention.biased",
         torch=("positions)[None]\n", "positions)[None] * -1.0\n"),
-        reference=("ops.in_precision(bias, x)[None]", "ops.in_precision(-bias, x)[None]"),
+        reference=("in_precision(bias, x)[None]", "in_precision(-bias, x)[None]"),
         keras=("positions)[None]\n", "positions)[None] * -1.0\n"),
     ),
 ]

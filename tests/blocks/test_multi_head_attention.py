@@ -9,6 +9,20 @@ __all__ = ["FAULTS", "oracle"]
 
 FAULTS = [
     Fault(
+        "only what is too large is clipped",
+        "query|key|value",
+        torch=("x.clamp(-self.clip, self.clip)", "x.clamp(max=self.clip)"),
+        reference=("ops.clip(x, self.clip)", "np.minimum(x, self.clip)"),
+        keras=("ops.clip(x, -self.clip, self.clip)", "ops.minimum(x, self.clip)"),
+    ),
+    Fault(
+        "γ for γ − 1 in the norm of query and key",
+        "normed_query",
+        torch=("norm.weight + 1", "norm.weight"),
+        reference=('1.0 + w[f"{name}.scale"]', 'w[f"{name}.scale"]'),
+        keras=("ops.cast(norm.scale, x.dtype) + 1", "ops.cast(norm.scale, x.dtype)"),
+    ),
+    Fault(
         "scale by the total width",
         "attention.scores",
         torch=("return width**-0.5", "return (heads * width) ** -0.5"),
@@ -17,7 +31,7 @@ FAULTS = [
     ),
     Fault(
         "mask polarity: True = drop",
-        "attention.masked",
+        "attention.masked|attention.masked (a later call, same sizes)",
         torch=("None else [attention_mask]", "None else [~attention_mask]"),
         keras=("None else [attention_mask]", "None else [ops.logical_not(attention_mask)]"),
         module="blocks.scaled_dot_product_attention",
@@ -68,9 +82,9 @@ FAULTS = [
     ),
     Fault(
         "the key's norm for the query",
-        "normed_query",
-        torch=("self.query_norm(q)", "self.key_norm(q)"),
-        keras=("self.query_norm(q)", "self.key_norm(q)"),
+        "normed_query|raised",
+        torch=("self.normed(self.query_norm, q)", "self.normed(self.key_norm, q)"),
+        keras=("self.normed(self.query_norm, q)", "self.normed(self.key_norm, q)"),
     ),
     Fault(
         "queries turned as if there were no cache",

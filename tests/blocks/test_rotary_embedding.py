@@ -48,8 +48,29 @@ FAULTS = [
     Fault(
         "scaling ignored",
         "angles",
-        torch=(" / self.scaling", ""),
-        keras=(" / self.scaling", ""),
+        torch=(".to(wide) / self.scaling", ".to(wide)"),
+        keras=("[..., None] / self.scaling", "[..., None]"),
+    ),
+    Fault(
+        "the ramp upside down",
+        "angles",
+        torch=("min(1, max(0, u)) for u in kept", "1 - min(1, max(0, u)) for u in kept"),
+        reference=("u * f + (1.0 - u) * ops.quotient", "(1.0 - u) * f + u * ops.quotient"),
+        keras=("f * (1 - weight) + f / self.scaling * weight", "f * weight + f / self.scaling * (1 - weight)"),
+    ),
+    Fault(
+        "the ramp's ends are not rounded",
+        "angles",
+        torch=("math.floor(first), math.ceil(last)", "first, last"),
+        reference=("math.floor(first), math.ceil(last)", "first, last"),
+        keras=("[math.floor(ends[0]), math.ceil(ends[1])]", "ends"),
+    ),
+    Fault(
+        "the attention factor of the sine alone",
+        "rotated",
+        torch=("cos * self.attention_factor, sin", "cos, sin"),
+        reference=("self.attention_factor * cos, self", "cos, self"),
+        keras=("cos * self.attention_factor, sin", "cos, sin"),
     ),
     Fault(
         "turned the other way, halves",

@@ -24,14 +24,15 @@ class FeedForward(Mirror):
         width: int,
         hidden_width: int,
         activation: str = "relu",
+        use_bias: bool = True,
         dropout: float = 0.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.block = Reference.from_options(locals())
         self.activation = activation
-        self.expand = keras.layers.Dense(hidden_width, dtype=self.dtype_policy)
-        self.reduce = keras.layers.Dense(width, dtype=self.dtype_policy)
+        self.expand = keras.layers.Dense(hidden_width, use_bias=use_bias, dtype=self.dtype_policy)
+        self.reduce = keras.layers.Dense(width, use_bias=use_bias, dtype=self.dtype_policy)
         self.drop = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
 
     def build(self, input_shape: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import keras
@@ -24,12 +25,19 @@ class RotaryEmbedding(Mirror):
         pairing: str = "half",
         base: float = 10000.0,
         scaling: float = 1.0,
+        ramp: str | None = None,
+        original_length: int | None = None,
+        slow_turns: float = 1.0,
+        fast_turns: float = 32.0,
+        attention_factor: float = 1.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.block = Reference.from_options(locals())
         self.rotary_width = width if rotary_width is None else rotary_width
-        self.pairing, self.base, self.scaling = pairing, base, scaling
+        self.pairing, self.base, self.scaling, self.ramp = pairing, base, scaling, ramp
+        self.original_length, self.turns = original_length, (slow_turns, fast_turns)
+        self.attention_factor = attention_factor
 
     def build(self, input_shape: Any) -> None:
         self.built = True
@@ -43,6 +51,8 @@ class RotaryEmbedding(Mirror):
         angles = tap("angles", self.angles(positions, x), "b t f")
         # Keras on JAX gives float32 for float64 here
         cos, sin = (ops.cast(turn, x.dtype)[:, None] for turn in (ops.cos(angles), ops.sin(angles)))
+        if self.attention_factor != 1.0:
+            cos, sin = cos * self.attention_factor, sin * self.attention_factor
 
         turning, rest = x[..., : self.rotary_width], x[..., self.rotary_width :]
         if self.pairing == "half":
@@ -56,5 +66,26 @@ class RotaryEmbedding(Mirror):
 
     def angles(self, positions: Any, x: Any) -> Any:
         wide = "float64" if keras.backend.standardize_dtype(x.dtype) == "float64" else "float32"
+        if self.ramp is not None:
+            return ops.cast(positions, wide)[..., None] * ops.convert_to_tensor(self.ramped(), dtype=wide)
         frequencies = [self.base ** (-i / self.rotary_width) for i in range(0, self.rotary_width, 2)]
         return ops.cast(positions, wide)[..., None] / self.scaling * ops.convert_to_tensor(frequencies, dtype=wide)
+
+    def ramped(self) -> list[float]:
+        """Each pair's frequency: a mean of what it is and of that by the scaling, weighted by the ramp."""
+        slow, fast = self.turns
+        pairs, length = self.rotary_width // 2, float(self.original_length or 0)
+        ends = [math.log(length / (2 * math.pi * n)) / math.log(self.base) * pairs for n in (fast, slow)]
+        if self.ramp == "whole_pairs":
+            ends = [math.floor(ends[0]), math.ceil(ends[1])]
+        low, high = max(ends[0], 0), min(ends[1], self.rotary_width - 1)
+        found = []
+        for i in range(pairs):
+            f = self.base ** (-2 * i / self.rotary_width)
+            if self.ramp == "turns":
+                weight = 1 - (f * length / (2 * math.pi) - slow) / (fast - slow)
+            else:
+                weight = (i - low) / (0.001 if high == low else high - low)
+            weight = min(max(weight, 0.0), 1.0)
+            found.append(f * (1 - weight) + f / self.scaling * weight)
+        return found

@@ -21,13 +21,14 @@ class FeedForward(Mirror):
         width: int,
         hidden_width: int,
         activation: str = "relu",
+        use_bias: bool = True,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.block = Reference.from_options(locals())
         self.activation = activation
-        self.expand = nn.Linear(width, hidden_width)
-        self.reduce = nn.Linear(hidden_width, width)
+        self.expand = nn.Linear(width, hidden_width, bias=use_bias)
+        self.reduce = nn.Linear(hidden_width, width, bias=use_bias)
         self.drop = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:

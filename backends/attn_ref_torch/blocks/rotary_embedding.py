@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -22,11 +24,18 @@ class RotaryEmbedding(Mirror):
         pairing: str = "half",
         base: float = 10000.0,
         scaling: float = 1.0,
+        ramp: str | None = None,
+        original_length: int | None = None,
+        slow_turns: float = 1.0,
+        fast_turns: float = 32.0,
+        attention_factor: float = 1.0,
     ) -> None:
         super().__init__()
         self.block = Reference.from_options(locals())
         self.rotary_width = width if rotary_width is None else rotary_width
-        self.pairing, self.base, self.scaling = pairing, base, scaling
+        self.pairing, self.base, self.scaling, self.ramp = pairing, base, scaling, ramp
+        self.original_length, self.turns = original_length, (slow_turns, fast_turns)
+        self.attention_factor = attention_factor
 
     def forward(self, x: Tensor, positions: Tensor | None = None) -> Tensor:
         check(self, x=x, positions=positions)
@@ -34,6 +43,8 @@ class RotaryEmbedding(Mirror):
             positions = torch.arange(x.shape[2], device=x.device)
         angles = tap("angles", self.angles(torch.atleast_2d(positions), x), "b t f")
         cos, sin = angles.cos().to(x.dtype)[:, None], angles.sin().to(x.dtype)[:, None]
+        if self.attention_factor != 1.0:
+            cos, sin = cos * self.attention_factor, sin * self.attention_factor
 
         turning, rest = x[..., : self.rotary_width], x[..., self.rotary_width :]
         if self.pairing == "half":
@@ -46,5 +57,24 @@ class RotaryEmbedding(Mirror):
 
     def angles(self, positions: Tensor, x: Tensor) -> Tensor:
         wide = torch.promote_types(x.dtype, torch.float32)  # in a narrower dtype far positions would be one
+        if self.ramp is not None:
+            frequencies = torch.tensor(self.ramped(), dtype=wide, device=x.device)
+            return positions[..., None].to(wide) * frequencies
         exponents = torch.arange(0, self.rotary_width, 2, dtype=wide, device=x.device) / self.rotary_width
         return positions[..., None].to(wide) / self.scaling * self.base**-exponents
+
+    def ramped(self) -> list[float]:
+        """Each pair's frequency, divided by the scaling as far as the ramp says."""
+        count, (slow, fast) = self.rotary_width // 2, self.turns
+        length = self.original_length or 0
+        plain = [self.base ** (-i / count) for i in range(count)]
+        if self.ramp == "turns":
+            kept = [(length * f / (2 * math.pi) - slow) / (fast - slow) for f in plain]
+        else:
+            first, last = (count * math.log(length / (2 * math.pi * n), self.base) for n in (fast, slow))
+            if self.ramp == "whole_pairs":
+                first, last = math.floor(first), math.ceil(last)
+            first, last = max(0, first), min(2 * count - 1, last)
+            kept = [1 - (i - first) / (last - first or 0.001) for i in range(count)]
+        kept = [min(1, max(0, u)) for u in kept]
+        return [f / self.scaling + u * (f - f / self.scaling) for f, u in zip(plain, kept, strict=True)]

@@ -5,7 +5,7 @@ Source: ``transformers/models/gemma2/modeling_gemma2.py``.
 
 from __future__ import annotations
 
-from attn_ref.foreign.entry import Entry, Values, key
+from attn_ref.foreign.entry import key
 from attn_ref.foreign.job import Job, Outcome
 from attn_ref_torch.llama_like import (
     ALWAYS,
@@ -16,24 +16,10 @@ from attn_ref_torch.llama_like import (
     llama_map,
     rope,
     rules,
+    scale,
     spots_around,
     windows,
 )
-
-
-def scale() -> Entry:
-    """The scale of the scores: one over the root of a number, which may be the head width."""
-    here, width = f"{ATTENTION}.scale", f"{ATTENTION}.head_width"
-
-    def read(config: Values) -> Values:
-        number, own = config.get("query_pre_attn_scalar", 256), config.get("head_dim", 256)
-        return {here: "head" if number == own else float(number) ** -0.5}
-
-    def write(held: Values) -> Values:
-        return {"query_pre_attn_scalar": held[width] if held[here] == "head" else round(held[here] ** -2)}
-
-    return Entry(("query_pre_attn_scalar",), read, write)
-
 
 MAP = llama_map(
     "hf.Gemma2",

@@ -7,18 +7,13 @@ from __future__ import annotations
 
 from attn_ref.foreign.entry import key
 from attn_ref.foreign.job import Job, Outcome
-from attn_ref.foreign.rules import Rule
-from attn_ref_torch.llama_like import ALWAYS, ATTENTION, HERE, THERE, entries, llama_map, rope, rules, spots, windows
+from attn_ref_torch.llama_like import ALWAYS, ATTENTION, QK_NORM, entries, llama_map, rope, rules, spots, windows
 
 MAP = llama_map(
     "hf.Qwen3",
     "Hugging Face Qwen3ForCausalLM and Qwen3Model",
     "qwen3",
-    rules=(
-        *rules(),
-        Rule(f"{HERE}.self_attn.q_norm.weight", f"{THERE}.attention.query_norm.scale"),
-        Rule(f"{HERE}.self_attn.k_norm.weight", f"{THERE}.attention.key_norm.scale"),
-    ),
+    rules=(*rules(), *QK_NORM),
     entries=(
         *entries(),
         rope(),
