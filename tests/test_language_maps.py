@@ -10,6 +10,8 @@ from unittest import mock
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from language_families import FAMILIES, in_this_process, model, save, tensors
 from test_port_requests import refused
 
@@ -54,6 +56,22 @@ def test_a_model_without_its_head_is_one_too(title: str, tmp_path: Path) -> None
     assert block.head == ("tied" if title == "gpt2" else None)
     ar.port.convert(tmp_path / "there.safetensors", tmp_path / "back.safetensors", to=report.plan.from_map.name)
     assert tensors(tmp_path / "back.safetensors") == tensors(source)
+
+
+@settings(max_examples=4, deadline=None)
+@given(
+    title=st.sampled_from(("gpt2", "phi3", "gpt-neox", "bloom", "mpt")), seed=st.integers(0, 99),
+    dtype=st.sampled_from(("bfloat16", "float16", "float64")), size=st.sampled_from(("3KB", "1GB")),
+)  # fmt: skip
+def test_what_is_packed_is_cut_and_joined_bit_for_bit(
+    title: str, seed: int, dtype: str, size: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    torch = pytest.importorskip("torch")
+    folder = tmp_path_factory.mktemp("packed")
+    model(title, seed=seed).to(getattr(torch, dtype)).save_pretrained(folder / "source", max_shard_size=size)
+    report = ar.port.convert(folder / "source", folder / "there.safetensors", to="torch")
+    ar.port.convert(folder / "there.safetensors", folder / "back.safetensors", to=report.plan.from_map.name)
+    assert tensors(folder / "back.safetensors") == tensors(folder / "source")
 
 
 def changed(folder: Path, **told: Any) -> Path:
@@ -183,6 +201,10 @@ def test_faults_of_a_port_are_told_with_their_places(tmp_path: Path) -> None:
     save_file(state, file, {"format": "pt"})
     with pytest.raises(ValueError, match=r"unexpected: lm_head\.weight"):
         ar.port.plan(source, target, to="torch")
+    save_file({**state, "lm_head.weight": state["model.embed_tokens.weight"] + 0}, file, {"format": "pt"})
+    plan = ar.port.plan(source, target, to="torch")
+    assert plan.unused == {"lm_head.weight": "the same as model.embed_tokens.weight"}
+    assert plan.block.fields()["head"] == "tied"
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,8 @@ class Map:
     unused: Mapping[str, str] = field(default_factory=dict)
     #: what may stand before every name, ``{block}`` being the block's; the first is the default
     prefixes: tuple[str, ...] = ("",)
+    #: name -> the name of a tensor that it is, in files that hold a shared one twice
+    twins: Mapping[str, str] = field(default_factory=dict)
     #: names before which no prefix stands
     outside: tuple[str, ...] = ()
     #: another spelling's name -> end of a foreign name, or all of one with ``{i}`` -> how it is in that spelling

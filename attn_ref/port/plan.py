@@ -158,6 +158,10 @@ def make_plan(
     rules = [replace(r, foreign=from_map.spell(r.foreign, variant, name)) for r in from_map.rules_for(block)]
     named = {rule.foreign for rule in rules}
     unused = {key: why for key in source if key not in named and (why := left_out(from_map, key, variant, name))}
+    twins = {from_map.spell(a, variant, name): from_map.spell(b, variant, name) for a, b in from_map.twins.items()}
+    unused |= {
+        key: f"the same as {other}" for key, other in twins.items() if key not in named and same(source, key, other)
+    }
     if lines := differences(source, block, rules, unused):
         title = f"{source.path} does not hold the weights of this {name} under map {from_map.name}"
         count = f"{len(lines)} difference{'s' if len(lines) > 1 else ''}{hint(from_map, source, prefix)}"
@@ -179,6 +183,13 @@ def make_plan(
         to_variant=to_variant, block=block, told=told, moves=tuple(moves), unused=unused, config=config, origin=origin,
         prefix=inside.prefix, said=(*whole.said, *inside.said),
     )  # fmt: skip
+
+
+def same(source: Checkpoint, key: str, other: str) -> bool:
+    """Has ``source`` two tensors of these names with the same bits? Nothing is read unless it has both."""
+    if key not in source or other not in source or source.specs[key] != source.specs[other]:
+        return False
+    return source[key].tobytes() == source[other].tobytes()
 
 
 def hint(item: Map, source: Checkpoint, prefix: str | None) -> str:

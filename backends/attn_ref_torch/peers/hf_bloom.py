@@ -48,6 +48,7 @@ NAMES = Map(
     ),
     prefixes=("transformer.", ""),
     outside=("lm_head.weight",),
+    twins={"lm_head.weight": "word_embeddings.weight"},
     fields=FieldRules(
         sizes={**SIZES, "embedding_norm.width": ("token.embedding", 1)},
         kinds={"head": ("head.kernel", "own", None)},

@@ -60,6 +60,7 @@ MAP = Map(
     },
     prefixes=("transformer.", ""),
     outside=("lm_head.weight",),
+    twins={"lm_head.weight": "wte.weight"},
     fields=FieldRules(
         sizes={**SIZES, "max_length": ("position.embedding", 0)},
         kinds={"head": ("head.kernel", "own", None)},

@@ -51,6 +51,7 @@ NAMES = Map(
     },
     prefixes=("gpt_neox.", ""),
     outside=("embed_out.weight", "lm_head.weight"),
+    twins={"embed_out.weight": "embed_in.weight"},
     spellings={"lm_head": {"embed_out.weight": "lm_head.weight"}},
     fields=FieldRules(
         sizes=SIZES,

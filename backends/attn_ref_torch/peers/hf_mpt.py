@@ -83,6 +83,7 @@ MAP = Map(
     ),
     prefixes=("transformer.", ""),
     outside=("lm_head.weight",),
+    twins={"lm_head.weight": "wte.weight"},
     fields=FieldRules(
         sizes=SIZES,
         kinds={"head": ("head.kernel", "own", None)},
