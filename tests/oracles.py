@@ -229,7 +229,7 @@ def multi_head_attention(
     num_kv_heads: int | None = None,
     qk_norm: str | None = None,
     qk_norm_eps: float = 1e-6,
-    qk_norm_heads: str = "each",
+    qk_norm_over: str = "head",
     rotation: dict | None = None,
     clip: float | None = None,
     rotary: str | None = None,
@@ -248,7 +248,7 @@ def multi_head_attention(
         rows = [[dense(w, name, vector) for vector in sequence] for sequence in x]
         if clip is not None:
             rows = [[[min(max(z, -clip), clip) for z in row] for row in sequence] for sequence in rows]
-        if qk_norm and qk_norm_heads == "all" and name != "value":
+        if qk_norm and qk_norm_over == "all" and name != "value":
             rows = [[norm(f"{name}_norm", row) for row in sequence] for sequence in rows]
         d = len(rows[0][0]) // count
         return [[[row[h * d : h * d + d] for row in sequence] for h in range(count)] for sequence in rows]
@@ -260,7 +260,7 @@ def multi_head_attention(
         return rms_norm(vector, [1.0 + g for g in scale] if qk_norm != "rms" else scale, qk_norm_eps)
 
     def prepared(name: str, vector: list, position: float) -> list:
-        if qk_norm and qk_norm_heads == "each":
+        if qk_norm and qk_norm_over == "head":
             vector = norm(name, vector)
         if rotation:
             return rotary_embedding({}, [[[vector]]], [position], **rotation["fields"])[0][0][0]

@@ -397,7 +397,7 @@ OPS = {
         lambda x: np.array([[[[x[h // 2, t]] for t in range(7)] for h in range(6)]]),
         9.0,
     ),
-    "clip": (lambda x: ops.clip(x, 0.75), each(lambda v: min(max(v, -0.75), 0.75)), 9.0),
+    "bounded": (lambda x: ops.bounded(x, 0.75), each(lambda v: min(max(v, -0.75), 0.75)), 9.0),
     "dropout": (lambda x: ops.dropout(x, 0.5, "b c"), lambda x: np.array(x.tolist()), 9.0),
 }  # fmt: skip
 

@@ -65,7 +65,7 @@ def test_an_input_that_matters_stays_and_becomes_flat() -> None:
 
 
 def test_the_sizes_that_matter_stay() -> None:
-    case = drawn(lambda c: "key" in c.shapes and c.shapes["key"][1] >= 7 and c.fields["num_heads"] > 2)
+    case = drawn(lambda c: "key" in c.shapes and c.shapes["key"][1] >= 7 and c.fields["num_heads"] in (4, 6))
     found = shrunk(
         case, differing(lambda c: "key" in c.shapes and c.shapes["key"][1] > 2 and c.fields["num_heads"] > 1)
     )

@@ -73,9 +73,9 @@ class MultiHeadAttention(Block):
         default=None, choices=("layer", "rms", "rms_zero_centered"), witness="layer",
         meaning='norm of query and key: None, "layer", "rms", or "rms_zero_centered", whose parameter is γ − 1',
     )  # fmt: skip
-    qk_norm_heads: str = option(
-        default="each", choices=("each", "all"), needs="qk_norm", witness={"qk_norm": "rms", "qk_norm_heads": "all"},
-        meaning='over what that norm is: "each": one head\'s features; "all": those of all heads, each with its scale',
+    qk_norm_over: str = option(
+        default="head", choices=("head", "all"), needs="qk_norm", witness={"qk_norm": "rms", "qk_norm_over": "all"},
+        meaning='over what that norm is: "head": one head\'s features; "all": those of all heads, each with its scale',
     )  # fmt: skip
     qk_norm_eps: float = option(
         default=1e-6, meaning="added to the variance (the mean square) in that norm", above=0, needs="qk_norm",
@@ -199,7 +199,7 @@ class MultiHeadAttention(Block):
         }
 
     def head_norm(self, name: str, heads: int) -> dict[str, Param]:
-        width = self.d if self.qk_norm_heads == "each" else heads * self.d
+        width = self.d if self.qk_norm_over == "head" else heads * self.d
         if self.qk_norm == "rms_zero_centered":
             return {f"{name}.scale": Param((width,), "offset", start=0.0)}
         if self.qk_norm == "rms":
@@ -228,7 +228,7 @@ class MultiHeadAttention(Block):
             output_bias=pick(True, False),
             qk_norm=qk_norm,
             qk_norm_eps=1e-6 if qk_norm is None else pick(1e-12, 1e-6, 1e-5, 1e-3),
-            qk_norm_heads=pick("each", "each", "all") if qk_norm else "each",
+            qk_norm_over=pick("head", "head", "all") if qk_norm else "head",
             rotary=rotary,
             rotation=None if rotary else pick(None, None, ramped),
             rotary_width=None if rotary is None else pick(None, 2),
@@ -248,7 +248,7 @@ class MultiHeadAttention(Block):
             self.linear(w, name, x, self.use_bias) for name, x in (("query", query), ("key", key), ("value", value))
         )
         if self.clip is not None:
-            q, k, v = (ops.clip(x, self.clip) for x in (q, k, v))
+            q, k, v = (ops.bounded(x, self.clip) for x in (q, k, v))
         q = ops.split_heads(q, self.num_heads)
         k, v = ops.split_heads(k, self.kv_heads), ops.split_heads(v, self.kv_heads)
         q, k, v = tap("query", q, "b h t d"), tap("key", k, "b g s d"), tap("value", v, "b g s e")
@@ -268,11 +268,11 @@ class MultiHeadAttention(Block):
         return tap("projected", self.linear(w, "project", merged, self.output_bias), "b t c")
 
     def normed(self, w: Any, name: str, x: Any) -> Any:
-        if self.qk_norm_heads == "each":
-            return self.norm(w, name, x)
-        return ops.split_heads(self.norm(w, name, ops.merge_heads(x)), x.shape[1])
+        if self.qk_norm_over == "head":
+            return self.normalised(w, name, x)
+        return ops.split_heads(self.normalised(w, name, ops.merge_heads(x)), x.shape[1])
 
-    def norm(self, w: Any, name: str, x: Any) -> Any:
+    def normalised(self, w: Any, name: str, x: Any) -> Any:
         if self.qk_norm == "rms":
             return ops.rms_norm(x, w[f"{name}.scale"], eps=self.qk_norm_eps)
         if self.qk_norm == "rms_zero_centered":

@@ -152,15 +152,20 @@ class RotaryEmbedding(Block):
         assert self.original_length is not None
         if self.ramp == "turns":
             turns = frequencies * (self.original_length / (2.0 * np.pi))
-            return np.clip((turns - self.slow_turns) / (self.fast_turns - self.slow_turns), 0.0, 1.0)
+            return self.share((turns - self.slow_turns) / (self.fast_turns - self.slow_turns))
         first, last = self.pair_of(self.fast_turns), self.pair_of(self.slow_turns)
         if self.ramp == "whole_pairs":
-            first, last = math.floor(first), math.ceil(last)
+            first, last = first // 1, -(-last // 1)  # outwards
         first, last = max(first, 0), min(last, self.r - 1)
         last = last + 0.001 if first == last else last
-        return 1.0 - np.clip((np.arange(self.r // 2) - first) / (last - first), 0.0, 1.0)
+        return 1.0 - self.share((np.arange(self.r // 2) - first) / (last - first))
 
     def pair_of(self, turns: float) -> float:
         """The number i of the pair that makes so many turns: original_length · base^(−2i/r) = 2π turns."""
         assert self.original_length is not None
         return self.r * math.log(self.original_length / (2.0 * math.pi * turns)) / (2.0 * math.log(self.base))
+
+    @staticmethod
+    def share(x: Any) -> Any:
+        """x, but no less than 0 and no more than 1."""
+        return 0.5 * ops.bounded(2.0 * x - 1.0, 1.0) + 0.5

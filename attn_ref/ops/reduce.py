@@ -29,9 +29,10 @@ def first_largest(x: Any, axes: tuple[int, ...]) -> Any:
 
 
 @primitive
-def clip(x: Any, bound: float) -> Any:
-    """x between −bound and bound, and 0 for the derivative at either."""
-    kink(lambda: np.abs(x.real) == bound)
+def bounded(x: Any, bound: float) -> Any:
+    """min(max(x, −bound), bound), and 0 for the derivative at either."""
+    kink(lambda: np.isin(x.real, (-bound, bound)))
     if not np.iscomplexobj(x):
-        return np.clip(x, -bound, bound)
-    return np.where(np.abs(x.real) < bound, x, np.clip(x.real, -bound, bound).astype(x.dtype))
+        return np.minimum(np.maximum(x.real, -bound).real, bound)
+    inside = np.where(x.real < bound, x, x.dtype.type(bound))
+    return np.where(x.real > -bound, inside, x.dtype.type(-bound))

@@ -12,7 +12,7 @@ FAULTS = [
         "only what is too large is clipped",
         "query|key|value",
         torch=("x.clamp(-self.clip, self.clip)", "x.clamp(max=self.clip)"),
-        reference=("ops.clip(x, self.clip)", "np.minimum(x, self.clip)"),
+        reference=("ops.bounded(x, self.clip)", "np.minimum(x, self.clip)"),
         keras=("ops.clip(x, -self.clip, self.clip)", "ops.minimum(x, self.clip)"),
     ),
     Fault(

@@ -62,7 +62,7 @@ FAULTS = [
         "the ramp's ends are not rounded",
         "angles",
         torch=("math.floor(first), math.ceil(last)", "first, last"),
-        reference=("math.floor(first), math.ceil(last)", "first, last"),
+        reference=("first // 1, -(-last // 1)", "first, last"),
         keras=("[math.floor(ends[0]), math.ceil(ends[1])]", "ends"),
     ),
     Fault(

@@ -33,7 +33,7 @@ class MultiHeadAttention(Mirror):
         use_bias: bool = True,
         output_bias: bool = True,
         qk_norm: str | None = None,
-        qk_norm_heads: str = "each",
+        qk_norm_over: str = "head",
         qk_norm_eps: float = 1e-6,
         rotary: str | None = None,
         rotary_width: int | None = None,
@@ -64,7 +64,7 @@ class MultiHeadAttention(Mirror):
         self.key = keras.layers.Dense(self.num_kv_heads * d, use_bias=use_bias, dtype=policy)
         self.value = keras.layers.Dense(self.num_kv_heads * e, use_bias=use_bias, dtype=policy)
         self.project = keras.layers.Dense(output_width or width, use_bias=output_bias, dtype=policy)
-        self.clip, self.qk_norm, self.over_all = clip, qk_norm, qk_norm_heads == "all"
+        self.clip, self.qk_norm, self.over_all = clip, qk_norm, qk_norm_over == "all"
         self.norm_widths = (num_heads * d, self.num_kv_heads * d) if self.over_all else (d, d)
         kind = keras.layers.LayerNormalization if qk_norm == "layer" else keras.layers.RMSNormalization
         self.query_norm = kind(epsilon=qk_norm_eps, dtype=policy) if qk_norm else None

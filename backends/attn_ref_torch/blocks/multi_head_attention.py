@@ -34,7 +34,7 @@ class MultiHeadAttention(Mirror):
         use_bias: bool = True,
         output_bias: bool = True,
         qk_norm: str | None = None,
-        qk_norm_heads: str = "each",
+        qk_norm_over: str = "head",
         qk_norm_eps: float = 1e-6,
         rotary: str | None = None,
         rotary_width: int | None = None,
@@ -61,7 +61,7 @@ class MultiHeadAttention(Mirror):
         self.key = nn.Linear(key_width, self.num_kv_heads * d, bias=use_bias)
         self.value = nn.Linear(value_width or key_width, self.num_kv_heads * e, bias=use_bias)
         self.project = nn.Linear(num_heads * e, output_width or width, bias=output_bias)
-        self.clip, self.qk_norm, self.over_all = clip, qk_norm, qk_norm_heads == "all"
+        self.clip, self.qk_norm, self.over_all = clip, qk_norm, qk_norm_over == "all"
         widths = (num_heads * d, self.num_kv_heads * d) if self.over_all else (d, d)
         norms: dict[str, type[nn.LayerNorm] | type[nn.RMSNorm]] = {"layer": nn.LayerNorm}
         kind = norms.get(qk_norm or "", nn.RMSNorm)

@@ -24,7 +24,7 @@ MAP = llama_map(
         **ALWAYS,
         "layer.norm_place": "inside",
         f"{ATTENTION}.qk_norm": "rms",
-        f"{ATTENTION}.qk_norm_heads": "all",
+        f"{ATTENTION}.qk_norm_over": "all",
     },
 )
 
