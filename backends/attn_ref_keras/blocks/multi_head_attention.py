@@ -80,7 +80,7 @@ class MultiHeadAttention(Mirror):
             if layer is not None:
                 layer.build((None, None, width))
                 if self.qk_norm == "rms_zero_centered":
-                    layer.scale.assign(ops.zeros_like(layer.scale))
+                    layer.scale.assign(ops.zeros((width,), layer.scale.dtype))
         for layer in (self.query_rotary, self.key_rotary, self.attention):
             if layer is not None:
                 layer.build(None)
