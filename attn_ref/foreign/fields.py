@@ -33,6 +33,8 @@ class FieldRules:
     raw: Mapping[str, tuple[str, int]] = field(default_factory=dict)
     #: field that is True -> canonical parameter that there is then
     present: Mapping[str, str] = field(default_factory=dict)
+    #: field -> canonical parameter -> the field's value where it is there, "" -> where none is; the first counts
+    kinds: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     #: field -> key of config.json
     config: Mapping[str, str] = field(default_factory=dict)
     #: field -> which of the numbers is meant, where config.json has a list
@@ -45,8 +47,6 @@ class FieldRules:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     #: field -> what the program of such files computes, which no file says
     always: Mapping[str, Any] = field(default_factory=dict)
-    #: field -> (canonical parameter, value if there is one, value if not), where nobody says it
-    kinds: Mapping[str, tuple[str, Any, Any]] = field(default_factory=dict)
     #: path of a block inside the block -> its name; then fields have dots (``attn_ref.foreign.nested``)
     blocks: Mapping[str, str] = field(default_factory=dict)
     #: what keys of config.json say, both ways, in place of ``config`` and ``values``
@@ -75,9 +75,11 @@ class FieldRules:
             for name, parameter in self.present.items():
                 found = parameter in specs
                 told[name] = Told(found, f"{parameter}, which is {'' if found else 'not '}there")
-            for name, (parameter, there, absent) in self.kinds.items():
-                found = parameter in specs
-                told[name] = Told(there if found else absent, f"{parameter}, which is {'' if found else 'not '}there")
+            for name, values in self.kinds.items():
+                if found := [parameter for parameter in values if parameter in specs]:
+                    told[name] = Told(values[found[0]], f"{found[0]}, which is there")
+                elif "" in values:
+                    told[name] = Told(values[""], f"{next(iter(values))}, which is not there")
         return told
 
     def from_config(self, config: Mapping[str, Any], path: Any) -> dict[str, Told]:

@@ -115,7 +115,7 @@ class Map:
             kind = type(block).__name__
             told = known.strays(block, self.beside)
             return [f"files of map {self.name} mean {means}; this {kind} has {got}" for means, got in told]
-        named = {*known.sizes, *block.counts, *known.present, *known.config, *self.beside}
+        named = {*known.sizes, *block.counts, *known.present, *known.kinds, *known.config, *self.beside}
         for option in fields(block):
             got, values = getattr(block, option.name), self.only.get(option.name)
             if values is None and option.name in known.values:

@@ -19,7 +19,8 @@ class Spot(NamedTuple):
     #: the module's path
     module: str
     #: "in": its first argument; "read": the same, which is used elsewhere too, so that no gradient belongs to it;
-    #: "out": its result, or the first of its results; "heads": that, cut into heads
+    #: "out": its result, or the first of its results; "heads": that, cut into heads; "flat" and "flat in": its
+    #: result and its first argument, with all but the first axis put together
     what: str
     tap: str
     labels: str

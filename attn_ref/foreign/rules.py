@@ -41,13 +41,18 @@ def cut(x: Any, axis: int, count: int) -> Any:
 
 #: a layout that puts axes of heads and features together -> which axis is cut again
 CUTS = {"heads": 1, "heads first": 0, "flat": 0}
-#: "conv": (out, in, spatial…) ↔ (spatial…, in, out); "batch": a first axis of 1, which canonical arrays have not
+#: "conv": (out, in, spatial…) ↔ (spatial…, in, out); "point": (out, in, 1, 1) ↔ (in, out); "batch": a first axis of 1,
+#: which canonical arrays have not
 LAYOUTS = Layouts({
     "none": Layout(lambda x: x, lambda x: x),
     "transpose": Layout(lambda x: x.T, lambda x: x.T),
     "conv": Layout(
         lambda x: x.transpose(*range(2, x.ndim), 1, 0) if x.ndim > 1 else x,
         lambda x: x.transpose(x.ndim - 1, x.ndim - 2, *range(x.ndim - 2)) if x.ndim > 1 else x,
+    ),
+    "point": Layout(
+        lambda x: x.reshape(x.shape[:2]).T if x.ndim > 2 and x.shape[2:] == (1,) * (x.ndim - 2) else x,
+        lambda x: x.T[..., None, None] if x.ndim == 2 else x,
     ),
     "batch": Layout(lambda x: x[0] if x.shape[:1] == (1,) else x, lambda x: x[None]),
     # several axes of heads and features: the first axis is kept, or the last; whoever writes gives the shape, or says
@@ -123,3 +128,14 @@ def norm(foreign: str, canonical: str) -> tuple[Rule, ...]:
 def conv(foreign: str, canonical: str) -> tuple[Rule, ...]:
     """The rules of a convolution that keeps ``weight`` as (out, in, spatial…) and ``bias``."""
     return Rule(f"{foreign}.weight", f"{canonical}.kernel", "conv"), Rule(f"{foreign}.bias", f"{canonical}.bias")
+
+
+def pointwise(foreign: str, canonical: str) -> tuple[Rule, ...]:
+    """The rules of a linear layer that is kept as a convolution of 1 × 1: ``weight`` (out, in, 1, 1) and ``bias``."""
+    return Rule(f"{foreign}.weight", f"{canonical}.kernel", "point"), Rule(f"{foreign}.bias", f"{canonical}.bias")
+
+
+def batch_norm(foreign: str, canonical: str) -> tuple[Rule, ...]:
+    """The rules of a batch norm of torch's."""
+    names = {"weight": "scale", "bias": "offset", "running_mean": "mean", "running_var": "variance"}
+    return tuple(Rule(f"{foreign}.{here}", f"{canonical}.{there}") for here, there in names.items())

@@ -26,6 +26,10 @@ def sample(block: Block, seed: int, known: Sequence[Collection[str]] = ()) -> di
     """
     free = [label for label in free_labels(block.inputs.values()) if label not in SIZES]
     wanted = {**SIZES, **(MORE_KEYS if known else {}), **dict(zip(free, OTHERS, strict=False))}
+    for name, spec in block.inputs.items():  # an input that is never given is another, and so are its sizes
+        if spec.default and any(name not in names for names in known):
+            pairs = zip(spec.axes, block.inputs[spec.default].axes, strict=True)
+            wanted |= {mine: wanted[other] for mine, other in pairs if other in wanted}
     limits = {label: getattr(block, field) for label, field in block.limits.items()}
 
     def size(label: str, *options: int) -> int:

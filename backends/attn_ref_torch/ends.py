@@ -33,6 +33,15 @@ def run_peer(peer: Peer, job: Job) -> Outcome:
     return Outcome(output, {}, f"{type(layer).__name__} of torch {version('torch')}, float64")
 
 
+def run_tapped(peer: Peer, job: Job) -> Outcome:
+    """A layer of timm's, by ``load_state_dict(strict=True)``, with the values inside that the block taps."""
+    layer = peer.make(job.block, "float64").eval()
+    layer.load_state_dict(state_of(job), strict=True)
+    made = backend("torch").run(Foreign(peer, job.block, layer).eval(), job.inputs)
+    by = f"{type(layer).__name__} of timm {version('timm')} on torch {version('torch')}, float64"
+    return Outcome(made.output, made.taps, by)
+
+
 def state_of(job: Job) -> dict[str, torch.Tensor]:
     """What the file holds."""
     if job.path.endswith(".safetensors"):

@@ -58,6 +58,8 @@ def listen(module: nn.Module, spot: Spot, heads: int) -> None:
     """Make a value of ``module`` a tap whenever it is called and someone listens."""
 
     def tapped(value: Any) -> Any:
+        if spot.what in ("flat", "flat in"):
+            return tap(spot.tap, value.flatten(1), spot.labels).reshape(value.shape)
         if spot.what != "heads":
             return tap(spot.tap, value, spot.labels)
         return tap(spot.tap, value.unflatten(-1, (heads, -1)).transpose(1, 2), spot.labels).transpose(1, 2).flatten(2)
@@ -73,7 +75,7 @@ def listen(module: nn.Module, spot: Spot, heads: int) -> None:
             return None
         return (tapped(result[0]), *result[1:]) if isinstance(result, tuple) else tapped(result)
 
-    if spot.what in ("in", "read"):
+    if spot.what in ("in", "read", "flat in"):
         module.register_forward_pre_hook(before)
     else:
         module.register_forward_hook(after)

@@ -1,0 +1,86 @@
+"""timm's ``EcaModule`` and ``CecaModule`` as a peer of ``EfficientChannelAttention``.
+
+Source: ``timm/layers/eca.py``. Both have one tensor, a kernel along the channels, of one name; that says neither how
+many channels there are nor which of the two it is of. The one with a bottleneck (``use_mlp``) has more names, which are
+refused, and so is a bias (``act_layer`` of ``CecaModule``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from attn_ref.blocks.efficient_channel_attention import EfficientChannelAttention
+from attn_ref.expresses import inexpressible
+from attn_ref.foreign.fields import FieldRules
+from attn_ref.foreign.job import Job, Outcome
+from attn_ref.foreign.map import Map
+from attn_ref.foreign.peer import Peer, Spot
+from attn_ref.foreign.rules import Rule
+
+ANYTHING = ("channels", "kernel_size", "circular")
+RULES = (Rule("conv.weight", "conv.kernel", "conv"),)
+
+
+def refuses(block: EfficientChannelAttention) -> list[str]:
+    """What it cannot mean."""
+    return inexpressible(block, ANYTHING, {})
+
+
+def make(block: EfficientChannelAttention, dtype: str) -> Any:
+    """A new layer with ``block``'s options; given no number of channels, it takes the size of the kernel."""
+    import torch
+
+    from attn_ref_torch import timm
+
+    layers = timm.module("layers.eca")
+    kind = layers.CecaModule if block.circular else layers.EcaModule
+    return kind(kernel_size=block.kernel_size, dtype=getattr(torch, dtype))
+
+
+def call(layer: Any, block: EfficientChannelAttention, given: Mapping[str, Any]) -> Any:
+    """The layer on canonical inputs, channels first."""
+    return layer(given["x"])
+
+
+def spots(block: EfficientChannelAttention) -> Iterator[Spot]:
+    """Where the taps are; the circular one has wrapped the means round before they reach a module."""
+    if not block.circular:
+        yield Spot("conv", "flat in", "squeezed", "b c")
+    yield Spot("conv", "flat", "mixed", "b c")
+    yield Spot("gate", "flat", "gate", "b c")
+
+
+PEER = Peer(
+    name="timm.EcaModule",
+    block="EfficientChannelAttention",
+    engine="torch",
+    needs=("torch", "timm"),
+    refuses=refuses,
+    inputs=("x",),
+    weights=lambda block: RULES,
+    make=make,
+    call=call,
+    spots=spots,
+)
+MAP = Map(
+    name="timm.EcaModule",
+    summary="timm's EcaModule, or with circular = True its CecaModule",
+    formats=("safetensors", "torch_pt"),
+    needs=("torch", "timm"),
+    extra="torch",
+    block="EfficientChannelAttention",
+    rules=RULES,
+    by_name=True,
+    refuses=refuses,
+    inputs=("x",),
+    fields=FieldRules(sizes={"kernel_size": ("conv.kernel", 0)}, asked=("circular",)),
+)
+MAPS = (MAP,)
+
+
+def run_file(job: Job) -> Outcome:
+    """Run the file of ``job``."""
+    from attn_ref_torch.ends import run_tapped
+
+    return run_tapped(PEER, job)
