@@ -47,7 +47,12 @@ def gelu_tanh(x: float) -> float:
     return 0.5 * x * (1.0 + math.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x**3)))
 
 
-ACTIVATIONS = {"relu": relu, "gelu": gelu, "gelu_tanh": gelu_tanh}
+def quick_gelu(x: float) -> float:
+    """x / (1 + exp(−1.702 x))."""
+    return x / (1.0 + math.exp(-1.702 * x)) if x > 0 else x * math.exp(1.702 * x) / (1.0 + math.exp(1.702 * x))
+
+
+ACTIVATIONS = {"relu": relu, "gelu": gelu, "gelu_tanh": gelu_tanh, "quick_gelu": quick_gelu}
 
 
 def softmax(x: list, keep: list | None = None) -> list:

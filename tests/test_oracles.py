@@ -247,7 +247,7 @@ def test_multi_head_attention_parameters() -> None:
 # feed-forward, encoder layer, text encoder ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("activation", ["relu", "gelu", "gelu_tanh"])
+@pytest.mark.parametrize("activation", ["relu", "gelu", "gelu_tanh", "quick_gelu"])
 def test_feed_forward(activation: str) -> None:
     block = ar.FeedForward(width=5, hidden_width=7, activation=activation)
     assert_is_oracle(block, oracles.feed_forward, x=real(B, T, 5, size=3))
@@ -345,6 +345,7 @@ OPS = {
     "erf": (ops.erf, each(math.erf), 6.0),
     "gelu": (ops.gelu, each(oracles.gelu), 40.0),
     "gelu_tanh": (ops.gelu_tanh, each(oracles.gelu_tanh), 40.0),
+    "quick_gelu": (ops.quick_gelu, each(oracles.quick_gelu), 40.0),
     "silu": (ops.silu, each(oracles.GATED["silu"]), 40.0),
     "relu": (ops.relu, each(oracles.relu), 40.0),
     "tanh": (ops.tanh, each(math.tanh), 20.0),

@@ -159,10 +159,15 @@ def test_the_command_reports(bert: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert json.loads(capsys.readouterr().out)["plan"]["to"]["map"] == "canonical"
     assert command("maps", "--json") == 0
     listed = {item["name"]: item for item in json.loads(capsys.readouterr().out)}
-    assert set(listed) >= {
-        "canonical", "google.BertModel", "google.ViT", "hf.BertModel", "hf.TFBertModel", "hf.ViTForImageClassification",
-        "hf.ViTModel", "keras", "keras.GroupedQueryAttention", "keras.MultiHeadAttention", "torch",
-        "torch.MultiheadAttention", "torch.TransformerEncoderLayer",
+    assert set(listed) == {
+        "canonical", "google.BertModel", "google.ViT", "hf.BertModel", "hf.Bloom", "hf.CLIPVisionModel",
+        "hf.CLIPVisionModelWithProjection", "hf.DeiTForImageClassification",
+        "hf.DeiTForImageClassificationWithTeacher", "hf.DeiTModel", "hf.Dinov2Model", "hf.Dinov2WithRegistersModel",
+        "hf.GPT2", "hf.GPTNeoX", "hf.Gemma2", "hf.Gemma3", "hf.Llama", "hf.MPT", "hf.Mistral", "hf.OLMo2", "hf.Phi3",
+        "hf.Qwen2", "hf.Qwen3", "hf.SiglipVisionModel", "hf.TFBertModel", "hf.ViTForImageClassification",
+        "hf.ViTModel", "keras", "keras.GroupedQueryAttention", "keras.MultiHeadAttention", "timm.Attention",
+        "timm.CbamModule", "timm.EcaModule", "timm.NonLocalAttn", "timm.SqueezeExcite", "timm.VisionTransformer",
+        "torch", "torch.MultiheadAttention", "torch.TransformerEncoderLayer",
     }  # fmt: skip
     assert command("maps") == 0
 

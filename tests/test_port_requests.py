@@ -80,7 +80,9 @@ def refused(capsys: pytest.CaptureFixture[str], texts: list[str], *arguments: An
 
 CONFIG = {
     "numbers that contradict": ({"hidden_size": 16}, ["width is 16 by hidden_size in config.json, and 12 by"]),
-    "an activation": ({"hidden_act": "silu"}, ['hidden_act is "silu"; gelu, gelu_new, gelu_pytorch_tanh, relu can be']),
+    "an activation": (
+        {"hidden_act": "silu"}, ['hidden_act is "silu"; gelu, gelu_new, gelu_pytorch_tanh, relu, quick_gelu can be']
+    ),
     "several at once": (
         {"position_embedding_type": "relative_key", "is_decoder": True, "model_type": "roberta"},
         ['model_type is "roberta"', 'position_embedding_type is "relative_key"; "absolute" can', "is_decoder is true"],

@@ -100,7 +100,15 @@ def test_options_that_do_not_fit_are_refused() -> None:
         ({"image_height": None}, "learned positions need image_height; give it, or positions = False"),
         ({"image_width": 10}, "patch = 4 does not divide image_width = 10"),
         ({"class_token": False, "pooling": "class"}, "pooling = 'class' needs class_token = True"),
-        ({"norm_first": None, "final_norm": False, "eps": 1e-3}, "eps needs a norm: norm_first or final_norm"),
+        (
+            {"norm_first": None, "final_norm": False, "eps": 1e-3},
+            "eps needs a norm: norm_first, embedding_norm, final_norm",
+        ),
+        ({"class_token": False, "distilled_token": True}, "distilled_token needs class_token, which is False"),
+        ({"pooling": "distilled"}, "pooling = 'distilled' needs distilled_token and num_classes"),
+        ({"pooling": "none", "pooled_norm": True}, "pooled_norm needs one vector; pooling = 'none' gives several"),
+        ({"class_token": False, "class_position": False}, "class_position = False needs class_token and positions"),
+        ({"num_classes": None, "head_bias": False}, "head_bias needs num_classes, which is None"),
         ({"norm_first": "pre"}, "norm_first should be True, False or None; got 'pre'"),
         ({"num_classes": 0}, "num_classes should be an integer above zero or None; got 0"),
     ]:

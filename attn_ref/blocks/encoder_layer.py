@@ -44,7 +44,7 @@ class EncoderLayer(Block):
     hidden_width: int = option(meaning="width inside the feed-forward network", above=0, witness=16)
     activation: str = same(
         FeedForward, "activation", draw=(),
-        meaning='of the feed-forward network: "relu", "gelu" (error function) or "gelu_tanh"',
+        meaning='of the feed-forward network: "relu", "gelu" (error function), "gelu_tanh" or "quick_gelu"',
     )  # fmt: skip
     norm_first: bool | None = option(
         default=False, meaning="False: post-norm; True: pre-norm; None: there are no norms", witness=True

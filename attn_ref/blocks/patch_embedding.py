@@ -36,16 +36,18 @@ class PatchEmbedding(Block):
     patch: int = option(meaning="side of a patch, in pixels", above=0, witness=2, draw=(1, 2, 3, 4))
     channels: int = option(meaning="channels of the image", above=0, witness=3, draw=(1, 3, 4))
     width: int = option(meaning="width of a token", above=0, witness=6, draw=(5, 8))
+    use_bias: bool = option(default=True, meaning="is there a bias?", witness=False, draw=(True, True, False))
 
     inputs = {"image": Input("b (H {patch}) (W {patch}) {channels}")}
     output_axes = "b t c"
     example = {"patch": 3, "channels": 2, "width": 8}
 
     def params(self) -> dict[str, Param]:
-        return conv("project", (self.patch, self.patch), self.channels, self.width)
+        return conv("project", (self.patch, self.patch), self.channels, self.width, bias=self.use_bias)
 
     def forward(self, w: Any, image: Any) -> np.ndarray:
-        patches = ops.conv(image, w["project.kernel"], w["project.bias"], stride=self.patch)
+        bias = w["project.bias"] if self.use_bias else None
+        patches = ops.conv(image, w["project.kernel"], bias, stride=self.patch)
         patches = tap("projected", patches, "b H W c")
         b, rows, columns, width = patches.shape
         return tap("tokens", patches.reshape(b, rows * columns, width), "b t c")

@@ -33,6 +33,8 @@ class FieldRules:
     raw: Mapping[str, tuple[str, int]] = field(default_factory=dict)
     #: field that is True -> canonical parameter that there is then
     present: Mapping[str, str] = field(default_factory=dict)
+    #: under which key of config.json the model's own one lies, where it is that of a model around it
+    inside: str = ""
     #: field -> canonical parameter -> the field's value where it is there, "" -> where none is; the first counts
     kinds: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     #: field -> key of config.json
@@ -84,6 +86,8 @@ class FieldRules:
 
     def from_config(self, config: Mapping[str, Any], path: Any) -> dict[str, Told]:
         """What a ``config.json`` tells. CheckpointError that lists what the block cannot express."""
+        if isinstance(inner := config.get(self.inside), Mapping):
+            config = {**inner, **config}
         lines = [
             f"{key} is {json.dumps(config[key])}; {' or '.join(map(json.dumps, values))} can be expressed"
             for key, values in self.allowed.items()

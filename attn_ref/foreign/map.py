@@ -50,6 +50,8 @@ class Map:
     derive: Callable[[Any], Iterable[Rule]] | None = None
     #: foreign name (``*`` for anything) -> why it is left out
     unused: Mapping[str, str] = field(default_factory=dict)
+    #: foreign names that such files always have: without them it is another map whose names they are
+    marks: tuple[str, ...] = ()
     #: what may stand before every name, ``{block}`` being the block's; the first is the default
     prefixes: tuple[str, ...] = ("",)
     #: name -> the name of a tensor that it is, in files that hold a shared one twice
@@ -66,6 +68,8 @@ class Map:
     by_name: bool = False
     #: of a block: what such files cannot mean, a line each; it takes the place of ``only``
     refuses: Callable[[Any], list[str]] | None = None
+    #: of a block: what else such files cannot mean, beside what ``only`` and the fields say
+    besides: Callable[[Any], list[str]] | None = None
     #: the inputs that what such files belong to has; None: all of the block's
     inputs: tuple[str, ...] | None = None
     #: how ``config.json`` and shapes give the block's fields
@@ -110,12 +114,13 @@ class Map:
             return []
         if self.refuses:
             return [f"files of map {self.name} cannot mean {line}" for line in self.refuses(block)]
-        known, lines = self.fields or FieldRules(), []
+        known, lines = self.fields or FieldRules(), list[str]()
+        if self.besides:
+            lines += [f"files of map {self.name} cannot mean {line}" for line in self.besides(block)]
         if known.blocks:
-            kind = type(block).__name__
-            told = known.strays(block, self.beside)
-            return [f"files of map {self.name} mean {means}; this {kind} has {got}" for means, got in told]
-        named = {*known.sizes, *block.counts, *known.present, *known.kinds, *known.config, *self.beside}
+            kind, told = type(block).__name__, known.strays(block, self.beside)
+            return lines + [f"files of map {self.name} mean {means}; this {kind} has {got}" for means, got in told]
+        named = {*known.sizes, *known.raw, *block.counts, *known.present, *known.kinds, *known.config, *self.beside}
         for option in fields(block):
             got, values = getattr(block, option.name), self.only.get(option.name)
             if values is None and option.name in known.values:

@@ -42,7 +42,7 @@ def cut(x: Any, axis: int, count: int) -> Any:
 #: a layout that puts axes of heads and features together -> which axis is cut again
 CUTS = {"heads": 1, "heads first": 0, "flat": 0}
 #: "conv": (out, in, spatial…) ↔ (spatial…, in, out); "point": (out, in, 1, 1) ↔ (in, out); "batch": a first axis of 1,
-#: which canonical arrays have not
+#: which canonical arrays have not; "row": (n,) ↔ (1, n)
 LAYOUTS = Layouts({
     "none": Layout(lambda x: x, lambda x: x),
     "transpose": Layout(lambda x: x.T, lambda x: x.T),
@@ -55,6 +55,7 @@ LAYOUTS = Layouts({
         lambda x: x.T[..., None, None] if x.ndim == 2 else x,
     ),
     "batch": Layout(lambda x: x[0] if x.shape[:1] == (1,) else x, lambda x: x[None]),
+    "row": Layout(lambda x: x[None] if x.ndim == 1 else x, lambda x: x[0] if x.shape[:1] == (1,) else x),
     # several axes of heads and features: the first axis is kept, or the last; whoever writes gives the shape, or says
     # behind the name how many heads there are: "heads 12"
     "heads": Layout(lambda x: x.reshape(x.shape[0], -1), lambda x: x),

@@ -44,8 +44,8 @@ class TextEncoder(Block):
     num_heads: int = option(meaning="attention heads of each", above=0, witness=2)
     hidden_width: int = option(meaning="width inside the feed-forward networks", above=0, witness=16, draw=(7, 16))
     activation: str = option(
-        default="gelu", meaning='"gelu" (error function), "gelu_tanh" or "relu"', choices=tuple(ops.ACTIVATIONS),
-        witness="relu", draw=("gelu", "relu", "gelu_tanh"),
+        default="gelu", meaning='"gelu" (error function), "gelu_tanh", "quick_gelu" or "relu"',
+        choices=tuple(ops.ACTIVATIONS), witness="relu", draw=("gelu", "relu", "gelu_tanh"),
     )  # fmt: skip
     eps: float = option(
         default=1e-12, meaning="added to the variance by every norm", above=0, witness=0.1, draw=(1e-12, 1e-5)

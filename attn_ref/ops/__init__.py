@@ -11,6 +11,7 @@ from attn_ref.ops.activation import (
     gelu,
     gelu_tanh,
     hard_sigmoid,
+    quick_gelu,
     relu,
     sigmoid,
     silu,
@@ -37,8 +38,8 @@ from attn_ref.ops.softmax import exp, masked, softmax
 
 __all__ = [
     "ACTIVATIONS", "GATED", "GATES", "batch_norm", "bias_slopes", "bounded", "conv", "cos", "distance_buckets",
-    "dropout", "embedding", "erf", "exp", "gelu", "gelu_tanh", "hard_sigmoid", "largest",
-    "layer_norm", "linear", "masked", "matmul", "max_pool", "mean", "merge_heads", "merge_pairs", "power",
-    "quotient", "relu", "repeat_heads", "rms_norm", "rotary_angles", "rotary_frequencies", "sigmoid", "silu", "sin",
-    "softmax", "split_heads", "split_pairs", "sqrt", "standardised", "tanh",
+    "dropout", "embedding", "erf", "exp", "gelu", "gelu_tanh", "hard_sigmoid", "largest", "layer_norm", "linear",
+    "masked", "matmul", "max_pool", "mean", "merge_heads", "merge_pairs", "power", "quick_gelu", "quotient", "relu",
+    "repeat_heads", "rms_norm", "rotary_angles", "rotary_frequencies", "sigmoid", "silu", "sin", "softmax",
+    "split_heads", "split_pairs", "sqrt", "standardised", "tanh",
 ]  # fmt: skip

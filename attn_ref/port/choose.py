@@ -43,6 +43,11 @@ def source_map(source: Checkpoint, name: str | None) -> Map:
         fitting = own or fitting
     if len(fitting) == 1:
         return fitting[0]
+    whole = [item for item in fitting if shares[item.name] == 1.0]
+    if len(whole) != 1 and (family := model_type(source)):
+        whole = [item for item in whole or fitting if family in types(item)]
+    if len(whole) == 1:  # the others lack names that it has
+        return whole[0]
     if fitting:
         raise CheckpointError(f"{source.path} fits the maps {', '.join(m.name for m in fitting)}; choose one by --from")
     standing = [item for item in known if not item.by_name]
@@ -125,8 +130,13 @@ def variant_of(item: Map, keys: Mapping[str, Any], block: str) -> Variant:
 
 
 def share(item: Map, source: Checkpoint) -> float:
-    """How many of the names ``item`` knows, from 0 to 1; what is of training and not of a model does not count."""
+    """How many of the names ``item`` knows, from 0 to 1; what is of training and not of a model does not count.
+
+    0 where a name is not there by which such files are told from those of other maps.
+    """
     variant = variant_of(item, source, item.block or "")
+    if any(item.spell(name, variant, item.block or "") not in source for name in item.marks):
+        return 0.0
     known = item.canonical(source, variant)
     names = [key for key in source if key in known or not reason(key, "")]
     hits = sum(key in known or item.reason(key, variant, item.block or "") is not None for key in names)
@@ -162,10 +172,13 @@ def describe(source: Checkpoint, from_map: Map, to_map: Map, settings: Mapping[s
     named = [from_map, to_map, *(item for item in maps.maps().values() if item.fields and not item.fields.blocks)]
     rules = next((m.fields for m in named if m.block == cls.__name__ and m.fields), None) or FieldRules()
     if rules is not from_map.fields:  # what only such files have
-        rules = replace(rules, raw={}, always={})
+        rules = replace(rules, raw={}, kinds={}, always={})
 
     recorded = {}
     if written == cls.__name__ and isinstance(fields := source.metadata.get("fields"), dict):
+        rules = replace(
+            rules, present={}
+        )  # Keras numbers what a layer holds: a name there may be of several parameters
         recorded = {key: Told(value, "the file's metadata") for key, value in fields.items()}
     path, config = source.config_path, {}
     if path and (rules.config or rules.entries) and not recorded:

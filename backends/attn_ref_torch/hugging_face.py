@@ -1,92 +1,82 @@
-"""Language models of transformers as one end of a conversion, in float64 throughout."""
+"""Vision models of transformers as the ends of the porter: loaded from a file, called, and listened to."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
-import torch
-import transformers
-from torch.overrides import TorchFunctionMode
-
-from attn_ref.engines import backend
 from attn_ref.foreign.job import Job, Outcome
-from attn_ref.foreign.map import Map
 from attn_ref.foreign.peer import Peer, Spot
-from attn_ref.models.language_model import LanguageModel
-from attn_ref_torch.foreign import Foreign
-from attn_ref_torch.peers.hf_bert import folder_of
+from attn_ref.models.vision_transformer import VisionTransformer
 
 
-class Wide(TorchFunctionMode):
-    """Where float32 is asked for, float64 is given.
+def loaded(kind: Any, path: Path, config_path: Path | None, config: Any, **options: Any) -> Any:
+    """The model in float64. ValueError if the file leaves a parameter without a value: transformers would draw one."""
+    import torch
 
-    These models go to float32 for norms, angles and softmax, for the sake of narrower dtypes; in one of float64 that
-    rounds what needs no rounding, and hides faults up to 1e-7.
-    """
+    from attn_ref_torch.peers.hf_bert import folder_of
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        func = torch.Tensor.double if func is torch.Tensor.float else func
-        return func(*map(wide, args), **{name: wide(value) for name, value in (kwargs or {}).items()})
-
-
-def wide(value: Any) -> Any:
-    """float64 for float32; anything else as it is."""
-    return torch.float64 if value is torch.float32 else value
-
-
-@contextmanager
-def in_float64() -> Iterator[None]:
-    """While it lasts, float32 is float64."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    try:
-        with Wide(), torch.no_grad():
-            yield
-    finally:
-        torch.set_default_dtype(before)
-
-
-def load(item: Map, path: Path, block: LanguageModel, config_path: Path | None) -> Any:
-    """The model of a file. ValueError if the files leave a parameter without a value: transformers would draw one."""
-    assert item.fields is not None
-    told = item.fields.to_config(block)
-    kind: Any = transformers.AutoModelForCausalLM if block.head else transformers.AutoModel
-    with folder_of(path, config_path, transformers.AutoConfig.for_model(**told)) as folder:
+    with folder_of(path, config_path, config) as folder:
         model, info = kind.from_pretrained(
-            folder,
-            dtype=torch.float64,
-            attn_implementation="eager",
-            output_loading_info=True,
-            local_files_only=True,
-        )
+            folder, dtype=torch.float64, attn_implementation="sdpa", output_loading_info=True, local_files_only=True,
+            **options,
+        )  # fmt: skip
     if wrong := [*info["missing_keys"], *info["mismatched_keys"]]:
         raise ValueError(f"transformers finds no value for {', '.join(map(str, wrong))}")
     return model.eval()
 
 
-def call(model: Any, block: LanguageModel, given: Mapping[str, Any]) -> Any:
-    """The model on canonical inputs."""
-    mask = given.get("padding_mask")
-    mask = torch.ones_like(given["token_ids"]) if mask is None else mask.long()
-    result = model(input_ids=given["token_ids"], attention_mask=mask, use_cache=False)
-    return result.logits if block.head else result.last_hidden_state
+def made(kind: Any, config: Any, dtype: str, **options: Any) -> Any:
+    """A new model, with torch's own attention: transformers' takes the softmax in float32."""
+    import torch
+
+    config._attn_implementation = "sdpa"
+    return kind(config, **options).to(getattr(torch, dtype))
 
 
-def run(
-    item: Map, spots: Callable[[Any], Iterable[Spot]], job: Job, exact: Callable[[Any], None] = lambda model: None
-) -> Outcome:
-    """Run the file of ``job`` and read the values at ``spots``; ``exact`` mends what its code rounds."""
-    block = cast(LanguageModel, job.block)  # the maps that name this function hold no other
-    peer = Peer(
-        name=item.name, block="LanguageModel", engine="torch", needs=item.needs, refuses=item.inexpressible,
-        inputs=tuple(item.inputs or ()), weights=item.rules_for, make=lambda *_: None, call=call, spots=spots,
-    )  # fmt: skip
-    with in_float64():
-        model = load(item, Path(job.path), block, Path(job.config) if job.config else None)
-        exact(model)
-        made = backend("torch").run(Foreign(peer, block, model).eval(), job.inputs)
+def outcome(peer: Peer, model: Any, job: Job) -> Outcome:
+    """What the model gives, and the values inside that the block taps."""
+    import torch
+    import transformers
+
+    from attn_ref.engines import backend
+    from attn_ref_torch.foreign import Foreign
+
+    run = backend("torch").run(Foreign(peer, job.block, model).eval(), job.inputs)
     by = f"transformers {transformers.__version__} {type(model).__name__} on torch {torch.__version__}, float64"
-    return Outcome(made.output, made.taps, by)
+    return Outcome(run.output, run.taps, by)
+
+
+def fields_of(block: VisionTransformer, activations: Mapping[str, str], **more: Any) -> dict[str, Any]:
+    """The arguments that the configurations of these models have in common."""
+    return {
+        "image_size": block.image_height,
+        "patch_size": block.patch,
+        "num_channels": block.channels,
+        "hidden_size": block.width,
+        "num_hidden_layers": block.num_layers,
+        "num_attention_heads": block.num_heads,
+        "hidden_act": activations[block.activation],
+        "layer_norm_eps": block.eps,
+        **more,
+    }
+
+
+def square(block: VisionTransformer) -> list[str]:
+    """That an image is as wide as it is high, a line where it is not: these models have one size for both."""
+    if block.image_height == block.image_width and block.image_height is not None:
+        return []
+    return [f"image_height = {block.image_height} beside image_width = {block.image_width} (only the same number)"]
+
+
+def normed(block: VisionTransformer, spots: Iterator[Spot]) -> Iterator[Spot]:
+    """The same spots; with layer scale a layer's norm is a block, whose last tap is its result."""
+    for spot in spots:
+        inner = block.layer_scale is not None and spot.tap.endswith(("attention_norm", "feed_forward_norm"))
+        yield spot._replace(tap=f"{spot.tap}.shifted") if inner else spot
+
+
+def of_block(job: Job) -> VisionTransformer:
+    """The block of a job of these maps, which hold no other."""
+    return cast(VisionTransformer, job.block)

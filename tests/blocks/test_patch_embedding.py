@@ -11,9 +11,9 @@ __all__ = ["CASES", "FAULTS", "oracle"]
 CASES = 16
 
 
-def oracle(w: dict, image: list, *, patch: int, channels: int, width: int) -> list:
+def oracle(w: dict, image: list, *, patch: int, channels: int, width: int, use_bias: bool = True) -> list:
     """Token i·W + j: Σ over u, v, k of image[p·i + u][p·j + v][k] · kernel[u][v][k], and the bias. Row by row."""
-    kernel, bias = w["project.kernel"], w["project.bias"]
+    kernel, bias = w["project.kernel"], w["project.bias"] if use_bias else [0.0] * width
     found = []
     for picture in image:
         found.append([])
@@ -48,8 +48,11 @@ FAULTS = [
     Fault(
         "bias of the patches dropped",
         "projected",
-        torch=("self.project(image)", "self.project(image) - self.project.bias[:, None, None]"),
-        keras=("self.project(image)", "self.project(image) - self.project.bias"),
+        torch=(
+            "self.project(image)",
+            "self.project(image) - (0 if self.project.bias is None else self.project.bias[:, None, None])",
+        ),
+        keras=("self.project(image)", "self.project(image) - (0 if self.project.bias is None else self.project.bias)"),
     ),
     Fault(
         "channels reversed, as between RGB and BGR",
@@ -67,7 +70,8 @@ FAULTS = [
         ),
         keras=(
             "self.project(image)",
-            "self.project.stateless_call([ops.flip(self.project.kernel, (0, 1)), self.project.bias], [], image)[0]",
+            "self.project.stateless_call([ops.flip(self.project.kernel, (0, 1)), "
+            "*self.project.trainable_variables[1:]], [], image)[0]",
         ),
     ),
 ]

@@ -51,6 +51,8 @@ class FeedForward(Mirror):
         # not ops.gelu: on TensorFlow its constants pass through float32, which is 5e-9 off in float64
         if self.activation == "relu":
             return ops.relu(x)
+        if self.activation == "quick_gelu":
+            return x * ops.sigmoid(1.702 * x)
         if self.activation == "gelu_tanh":  # (1 + tanh(z)) / 2 = sigmoid(2z), which every engine has in float64
             return x * ops.sigmoid(math.sqrt(8.0 / math.pi) * (x + 0.044715 * x * x * x))
         return 0.5 * x * (1.0 + ops.erf(x * math.sqrt(0.5)))

@@ -23,12 +23,15 @@ class PatchEmbedding(Mirror):
         patch: int,
         channels: int,
         width: int,
+        use_bias: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.block = Reference.from_options(locals())
         self.channels, self.width = channels, width
-        self.project = Conv2D(width, patch, strides=patch, padding="valid", dtype=self.dtype_policy)
+        self.project = Conv2D(
+            width, patch, strides=patch, padding="valid", use_bias=use_bias, dtype=self.dtype_policy
+        )  # fmt: skip
 
     def build(self, input_shape: Any) -> None:
         self.project.build((None, None, None, self.channels))

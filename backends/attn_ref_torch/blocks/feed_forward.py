@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -41,4 +42,6 @@ class FeedForward(Mirror):
     def activate(self, x: Tensor) -> Tensor:
         if self.activation == "relu":
             return F.relu(x)
+        if self.activation == "quick_gelu":
+            return x * torch.sigmoid(1.702 * x)
         return F.gelu(x, approximate="tanh" if self.activation == "gelu_tanh" else "none")

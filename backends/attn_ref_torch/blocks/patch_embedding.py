@@ -20,10 +20,11 @@ class PatchEmbedding(Mirror):
         patch: int,
         channels: int,
         width: int,
+        use_bias: bool = True,
     ) -> None:
         super().__init__()
         self.block = Reference.from_options(locals())
-        self.project = Conv2d(channels, width, kernel_size=patch, stride=patch)
+        self.project = Conv2d(channels, width, kernel_size=patch, stride=patch, bias=use_bias)
 
     def forward(self, image: Tensor) -> Tensor:
         check(self, image=image)

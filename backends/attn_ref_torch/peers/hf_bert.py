@@ -80,7 +80,13 @@ MAP = Map(
             "attention_dropout": "attention_probs_dropout_prob",
         },
         values={
-            "activation": {"gelu": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "relu": "relu"},
+            "activation": {
+                "gelu": "gelu",
+                "gelu_new": "gelu_tanh",
+                "gelu_pytorch_tanh": "gelu_tanh",
+                "relu": "relu",
+                "quick_gelu": "quick_gelu",
+            },
         },
         allowed={
             "model_type": ("bert",),
@@ -98,7 +104,7 @@ MAP = Map(
 
 MAPS = (MAP,)
 
-ACTIVATIONS = {"gelu": "gelu", "gelu_tanh": "gelu_pytorch_tanh", "relu": "relu"}
+ACTIVATIONS = {"gelu": "gelu", "gelu_tanh": "gelu_pytorch_tanh", "relu": "relu", "quick_gelu": "quick_gelu"}
 
 EMBEDDINGS = [
     ("embeddings.LayerNorm", "in", "embedded", "b t c"),

@@ -97,6 +97,6 @@ def exact(model: Any) -> None:
 
 def run_file(job: Job) -> Outcome:
     """Run the file of ``job``."""
-    from attn_ref_torch.hugging_face import run
+    from attn_ref_torch.hugging_face_language import run
 
     return run(MAP, spots, job, exact)

@@ -46,6 +46,6 @@ MAPS = (MAP,)
 
 def run_file(job: Job) -> Outcome:
     """Run the file of ``job``."""
-    from attn_ref_torch.hugging_face import run
+    from attn_ref_torch.hugging_face_language import run
 
     return run(MAP, spots_around, job)

@@ -95,6 +95,6 @@ spots = spots_of("gpt_neox", "layers", Spot("emb_dropout", "in", "embedded", "b 
 
 def run_file(job: Job) -> Outcome:
     """Run the file of ``job``."""
-    from attn_ref_torch.hugging_face import run
+    from attn_ref_torch.hugging_face_language import run
 
     return run(MAP, spots, job)

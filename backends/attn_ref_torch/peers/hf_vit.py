@@ -91,7 +91,9 @@ FIELDS = FieldRules(
     },
     parts={"patch": 0, "image_height": 0, "image_width": 1},
     values={
-        "activation": {"gelu": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "relu": "relu"},
+        "activation": {"gelu": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "relu": "relu",
+            "quick_gelu": "quick_gelu",
+        },
     },
     allowed={"model_type": ("vit",), "qkv_bias": (True,)},
     # what ViTConfig takes where config.json is silent, and what ViTModel gives

@@ -1,0 +1,92 @@
+"""Language models of transformers as one end of a conversion, in float64 throughout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+import transformers
+from torch.overrides import TorchFunctionMode
+
+from attn_ref.engines import backend
+from attn_ref.foreign.job import Job, Outcome
+from attn_ref.foreign.map import Map
+from attn_ref.foreign.peer import Peer, Spot
+from attn_ref.models.language_model import LanguageModel
+from attn_ref_torch.foreign import Foreign
+from attn_ref_torch.peers.hf_bert import folder_of
+
+
+class Wide(TorchFunctionMode):
+    """Where float32 is asked for, float64 is given.
+
+    These models go to float32 for norms, angles and softmax, for the sake of narrower dtypes; in one of float64 that
+    rounds what needs no rounding, and hides faults up to 1e-7.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        func = torch.Tensor.double if func is torch.Tensor.float else func
+        return func(*map(wide, args), **{name: wide(value) for name, value in (kwargs or {}).items()})
+
+
+def wide(value: Any) -> Any:
+    """float64 for float32; anything else as it is."""
+    return torch.float64 if value is torch.float32 else value
+
+
+@contextmanager
+def in_float64() -> Iterator[None]:
+    """While it lasts, float32 is float64."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        with Wide(), torch.no_grad():
+            yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def load(item: Map, path: Path, block: LanguageModel, config_path: Path | None) -> Any:
+    """The model of a file. ValueError if the files leave a parameter without a value: transformers would draw one."""
+    assert item.fields is not None
+    told = item.fields.to_config(block)
+    kind: Any = transformers.AutoModelForCausalLM if block.head else transformers.AutoModel
+    with folder_of(path, config_path, transformers.AutoConfig.for_model(**told)) as folder:
+        model, info = kind.from_pretrained(
+            folder,
+            dtype=torch.float64,
+            attn_implementation="eager",
+            output_loading_info=True,
+            local_files_only=True,
+        )
+    if wrong := [*info["missing_keys"], *info["mismatched_keys"]]:
+        raise ValueError(f"transformers finds no value for {', '.join(map(str, wrong))}")
+    return model.eval()
+
+
+def call(model: Any, block: LanguageModel, given: Mapping[str, Any]) -> Any:
+    """The model on canonical inputs."""
+    mask = given.get("padding_mask")
+    mask = torch.ones_like(given["token_ids"]) if mask is None else mask.long()
+    result = model(input_ids=given["token_ids"], attention_mask=mask, use_cache=False)
+    return result.logits if block.head else result.last_hidden_state
+
+
+def run(
+    item: Map, spots: Callable[[Any], Iterable[Spot]], job: Job, exact: Callable[[Any], None] = lambda model: None
+) -> Outcome:
+    """Run the file of ``job`` and read the values at ``spots``; ``exact`` mends what its code rounds."""
+    block = cast(LanguageModel, job.block)  # the maps that name this function hold no other
+    peer = Peer(
+        name=item.name, block="LanguageModel", engine="torch", needs=item.needs, refuses=item.inexpressible,
+        inputs=tuple(item.inputs or ()), weights=item.rules_for, make=lambda *_: None, call=call, spots=spots,
+    )  # fmt: skip
+    with in_float64():
+        model = load(item, Path(job.path), block, Path(job.config) if job.config else None)
+        exact(model)
+        made = backend("torch").run(Foreign(peer, block, model).eval(), job.inputs)
+    by = f"transformers {transformers.__version__} {type(model).__name__} on torch {torch.__version__}, float64"
+    return Outcome(made.output, made.taps, by)
