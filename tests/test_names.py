@@ -65,7 +65,9 @@ def test_several_blocks_that_fit_are_all_named() -> None:
         assert suggest(name, ar.blocks()) == every
     text = refused(AttributeError, getattr, ar, "Attention")
     assert [name for name in every if name not in text] == []
-    assert refused(ValueError, ar.block, "foo").startswith("unknown block 'foo'; the blocks are AttentionPooling, CBAM, ")
+    assert refused(ValueError, ar.block, "foo").startswith(
+        "unknown block 'foo'; the blocks are AttentionPooling, CBAM, "
+    )
 
 
 def test_attributes_of_the_package() -> None:

@@ -11,8 +11,8 @@ from attn_ref.wording import printable
 
 
 @click.command()
-@click.argument("source", metavar="SRC")
-@click.argument("target", metavar="DST")
+@click.argument("source", metavar="SRC", required=False)
+@click.argument("target", metavar="DST", required=False)
 @click.option("--from", "from_", metavar="MAP", help="Names and layout of SRC; needed where more than one map fits.")
 @click.option("--to", metavar="MAP", help="Names and layout of DST; needed where more than one map fits.")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="A field of the block: pooling=mean.")
@@ -22,20 +22,28 @@ from attn_ref.wording import printable
 @click.option("--plan", metavar="FILE", help="Print where every tensor goes, and write it as JSON.")
 @click.option("--verify", is_flag=True, help="Run both ends and compare every tap; write DST only if they agree.")
 @click.option("--example", metavar="FILE", help="Recorded inputs and outputs of the real model, which must agree.")
+@click.option("--certificate", metavar="FILE", help="With --verify: write hashes, plan, versions and proof as JSON.")
+@click.option("--check", "certified", metavar="FILE", help="Alone: do again what a certificate says. Does it hold?")
 @click.option("--json", "json_file", metavar="FILE", help="Write the report as JSON; '-' writes it to stdout alone.")
 def command(
-    source: str, target: str, from_: str | None, to: str | None, settings: tuple[str, ...], prefix: str | None,
-    drop: tuple[str, ...], shard_size: str | None, plan: str | None, verify: bool, example: str | None,
-    json_file: str | None,
+    source: str | None, target: str | None, from_: str | None, to: str | None, settings: tuple[str, ...],
+    prefix: str | None, drop: tuple[str, ...], shard_size: str | None, plan: str | None, verify: bool,
+    example: str | None, certificate: str | None, certified: str | None, json_file: str | None,
 ) -> int:  # fmt: skip
     """Move the weights in SRC to DST, under the names and layouts of another map (see: attn-ref maps).
 
     SRC is a file (.safetensors, .pt, .bin, .ckpt, .weights.h5, .keras, .h5, .npz, a TensorFlow checkpoint), the index
     of its shards, a folder with a model, or the name owner/model of one on the Hugging Face hub. DST is a file whose
-    ending chooses the format; it appears whole or not at all. Exit code 0: done; 1: the proof failed; 2: the request
-    cannot be met.
+    ending chooses the format; it appears whole or not at all. Exit code 0: done; 1: the proof failed, or a certificate
+    does not hold; 2: the request cannot be met.
     """
-    check_targets(json=json_file, plan=plan)
+    check_targets(json=json_file, plan=plan, certificate=certificate)
+    if certified is not None:
+        if source is not None or certificate is not None:
+            raise ValueError("--check takes a certificate and nothing else; it says itself which files it is of")
+        return check_certificate(certified, json_file)
+    if source is None or target is None:
+        raise ValueError("attn-ref port takes SRC and DST, or --check FILE")
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from attn_ref import port
@@ -54,7 +62,7 @@ def command(
 
         report = port.convert(
             source, target, from_=from_, to=to, set=parse(settings), prefix=prefix, drop=drop, shard_size=shard_size,
-            verify=verify, example=example, plan=plan, on_progress=on_progress,
+            verify=verify, example=example, plan=plan, certificate=certificate, on_progress=on_progress,
             reserved=[json_file] if json_file and json_file != "-" else [],
         )  # fmt: skip
     if json_file:
@@ -65,6 +73,26 @@ def command(
             print_moves(report.plan, out)
         print_report(report, out)
     return 0 if report.ok else 1
+
+
+def check_certificate(path: str, json_file: str | None) -> int:
+    """Do again what a certificate says, and print what came of it."""
+    from attn_ref.port.recheck import recheck
+
+    found = recheck(path)
+    if json_file:
+        write_json(found.to_json(), json_file)
+    if json_file != "-":
+        out = console()
+        for line in found.notes:
+            out.print(f"  {printable(line, 300)}", style="yellow", markup=False, soft_wrap=True)
+        for line in found.lines:
+            out.print(f"  {printable(line, 300)}", markup=False, soft_wrap=True)
+        if found.proof:
+            print_proof(found.plan, found.proof, out)
+        verdict = "the certificate holds" if found.ok else "the certificate does not hold"
+        out.print(f"{verdict}: {path}", markup=False, style="" if found.ok else "red", soft_wrap=True)
+    return 0 if found.ok else 1
 
 
 def print_moves(plan: Any, out: Any) -> None:

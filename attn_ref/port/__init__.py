@@ -16,5 +16,19 @@ from attn_ref.port.checkpoint import Checkpoint, CheckpointError, Spec
 from attn_ref.port.convert import Report, convert, load, plan
 from attn_ref.port.files import read, write
 from attn_ref.port.maps import maps
+from attn_ref.port.recheck import Recheck, recheck
 
-__all__ = ["Checkpoint", "CheckpointError", "Report", "Spec", "convert", "load", "maps", "plan", "read", "write"]
+__all__ = [
+    "Checkpoint",
+    "CheckpointError",
+    "Recheck",
+    "Report",
+    "Spec",
+    "convert",
+    "load",
+    "maps",
+    "plan",
+    "read",
+    "recheck",
+    "write",
+]

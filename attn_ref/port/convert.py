@@ -14,7 +14,8 @@ import numpy as np
 from attn_ref.block import Block
 from attn_ref.names import suggesting
 from attn_ref.places import arrive, beside, distinct, write_text, writing
-from attn_ref.port.checkpoint import Checkpoint
+from attn_ref.port.certificate import write_certificate
+from attn_ref.port.checkpoint import Checkpoint, CheckpointError
 from attn_ref.port.example import examine
 from attn_ref.port.files import read
 from attn_ref.port.formats import format_of
@@ -108,6 +109,7 @@ def convert(
     verify: bool = False,
     example: str | Path | None = None,
     plan: str | Path | None = None,
+    certificate: str | Path | None = None,
     reserved: Iterable[str | Path] = (),
     on_progress: Progress = lambda done, total, what: None,
 ) -> Report:
@@ -119,12 +121,16 @@ def convert(
     ``*`` for anything. With ``verify`` both ends are run, and with ``example``, a file of inputs and outputs that were
     recorded from the real model (``attn_ref.port.example``), the weights are held to it; ``target`` appears only if
     they agree, and ``report.ok`` says so. Safetensors of more than ``shard_size`` bytes (or ``"5GB"``) become shards
-    with an index. ``plan`` is a file for the plan, as JSON; ``reserved`` are files that the caller is going to write.
+    with an index. ``plan`` is a file for the plan, as JSON, and ``certificate`` one for what was done and proven, which
+    needs ``verify`` (``attn_ref.port.certificate``); ``reserved`` are files that the caller is going to write.
     None of them may be a file that is read, or another of them. Raises CheckpointError, another ValueError or OSError
     for a bad request, and MissingBackend if a framework that ``verify`` takes is not there; then nothing is written.
     """
+    if certificate is not None and not verify:
+        raise CheckpointError("a certificate says what was proven, so it needs --verify")
     with read(source) as checkpoint:
         outputs = {"the file to write": Path(target), "the plan": Path(plan) if plan is not None else None}
+        outputs |= {"the certificate": Path(certificate) if certificate is not None else None}
         outputs |= {f"the report {name}": Path(name) for name in reserved}
         read_too = [Path(example)] if example is not None else []
         distinct(outputs, [*checkpoint.files, *read_too])
@@ -138,7 +144,11 @@ def convert(
             write_text(plan, json.dumps(made.to_json(), indent=2, ensure_ascii=False) + "\n")
         shards = Shards(where, most) if most and where else None
         recorded = None if example is None else Path(example)
-        return carry_out(made, checkpoint, shards, verify=verify, example=recorded, on_progress=on_progress)
+        report = carry_out(made, checkpoint, shards, verify=verify, example=recorded, on_progress=on_progress)
+        if certificate is not None and report.ok and report.proof:
+            request = {"from": from_, "to": to, "set": dict(set or {}), "prefix": prefix, "drop": list(drop)}
+            write_certificate(Path(certificate), made, report.proof, checkpoint, request, recorded)
+        return report
 
 
 def carry_out(
