@@ -86,7 +86,7 @@ MAP = Map(
     prefixes=("", "vision_model."),
     beside=("dropout",),
     only={
-        "class_token": (True,), "positions": (True,), "norm_first": (True,), "final_norm": (True,),
+        **hf_vit.PLAIN, "class_token": (True,), "positions": (True,), "norm_first": (True,), "final_norm": (True,),
         "patch_bias": (False,), "embedding_norm": (True,), "pooling": ("class",),
     },
     besides=hugging_face.square,

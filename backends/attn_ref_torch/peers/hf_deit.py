@@ -126,19 +126,12 @@ def call(model: Any, block: VisionTransformer, given: Mapping[str, Any]) -> Any:
     return {"none": states, "class": states[:, 0], "mean": states[:, 2:].mean(dim=1)}[block.pooling]
 
 
-def refuses(block: VisionTransformer) -> list[str]:
-    """What it cannot mean."""
-    lines = map_of(block).inexpressible(block)
-    own = block.num_classes or block.pooling in ("none", "class", "mean")
-    return lines if own else [*lines, f"pooling = {block.pooling!r}"]
-
-
 PEER = Peer(
     name="hf.DeiTModel",
     block="VisionTransformer",
     engine="torch",
     needs=("torch", "transformers"),
-    refuses=refuses,
+    refuses=lambda block: map_of(block).inexpressible(block),
     inputs=("image",),
     weights=weights,
     make=make,

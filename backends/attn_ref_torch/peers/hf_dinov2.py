@@ -64,6 +64,9 @@ def besides(block: VisionTransformer) -> list[str]:
     return lines
 
 
+#: what may be as a file says
+SAID = ("layer_scale", "register_tokens")
+
 MAP = replace(
     hf_vit.MAP,
     name="hf.Dinov2Model",
@@ -77,15 +80,20 @@ MAP = replace(
             for leaf in ("weight", "bias")
         }
     },
+    only={
+        **{name: values for name, values in hf_vit.MAP.only.items() if name not in SAID},
+        "register_tokens": (0,), "num_classes": (None,),
+    },
     besides=besides,
     fields=FIELDS,
-)
+)  # fmt: skip
 REGISTERS = replace(
     MAP,
     name="hf.Dinov2WithRegistersModel",
     summary="Hugging Face Dinov2WithRegistersModel",
     rules=(*RULES, Rule("embeddings.register_tokens", "register_tokens", "batch")),
     marks=("embeddings.register_tokens",),
+    only={name: values for name, values in MAP.only.items() if name != "register_tokens"},
     fields=replace(
         FIELDS,
         raw={"register_tokens": ("register_tokens", 1)},
@@ -157,20 +165,13 @@ def call(model: Any, block: VisionTransformer, given: Mapping[str, Any]) -> Any:
     return {"none": states, "class": states[:, 0], "mean": patches.mean(dim=1)}[block.pooling]
 
 
-def refuses(block: VisionTransformer) -> list[str]:
-    """What it cannot mean."""
-    lines = map_of(block).inexpressible(block)
-    lines += [f"num_classes = {block.num_classes}"] if block.num_classes else []
-    return lines if block.pooling in ("none", "class", "mean") else [*lines, f"pooling = {block.pooling!r}"]
-
-
 #: how it is run as an end; few cases of a check would fit it
 END = Peer(
     name="hf.Dinov2Model",
     block="VisionTransformer",
     engine="torch",
     needs=("torch", "transformers"),
-    refuses=refuses,
+    refuses=lambda block: map_of(block).inexpressible(block),
     inputs=("image",),
     weights=weights,
     make=make,

@@ -59,7 +59,7 @@ MAP = replace(
     prefixes=("", "vision_model."),
     beside=("dropout",),
     only={
-        "class_token": (False,), "positions": (True,), "norm_first": (True,), "final_norm": (True,),
+        **hf_vit.PLAIN, "class_token": (False,), "positions": (True,), "norm_first": (True,), "final_norm": (True,),
         "pooling": ("attention",), "num_classes": (None,),
     },
     besides=hugging_face.square,

@@ -103,6 +103,12 @@ FIELDS = FieldRules(
     asked=("image_height", "image_width", "activation", "eps"),
 )  # fmt: skip
 
+#: what a ViT of the paper has not
+PLAIN: dict[str, tuple[Any, ...]] = {
+    "distilled_token": (False,), "register_tokens": (0,), "patch_bias": (True,), "class_position": (True,),
+    "embedding_norm": (False,), "layer_scale": (None,), "pooled_norm": (False,), "head_bias": (True,),
+}  # fmt: skip
+
 MAP = Map(
     name="hf.ViTModel",
     summary="Hugging Face ViTModel, without its pooler",
@@ -117,9 +123,12 @@ MAP = Map(
     },
     spellings=spellings(""),
     beside=("pooling",),
-    only={"class_token": (True,), "positions": (True,), "norm_first": (True,), "final_norm": (True,)},
+    only={
+        "class_token": (True,), "positions": (True,), "norm_first": (True,), "final_norm": (True,),
+        "pooling": ("none", "class", "mean"), **PLAIN,
+    },
     fields=FIELDS,
-)
+)  # fmt: skip
 
 #: the same model below "vit.", and a head
 CLASSIFIER = replace(
