@@ -19,6 +19,7 @@ from attn_ref.wording import printable
 @click.option("--prefix", metavar="P", help="The model is what lies below these names: --prefix model.encoder.")
 @click.option("--drop", multiple=True, metavar="PATTERN", help="Leave names out: --drop 'ema.*'.")
 @click.option("--shard-size", metavar="SIZE", help="Write safetensors larger than this in shards: 5GB.")
+@click.option("--with-head", is_flag=True, help="Write a classifier's head, which is left out, beside DST.")
 @click.option("--plan", metavar="FILE", help="Print where every tensor goes, and write it as JSON.")
 @click.option("--verify", is_flag=True, help="Run both ends and compare every tap; write DST only if they agree.")
 @click.option("--example", metavar="FILE", help="Recorded inputs and outputs of the real model, which must agree.")
@@ -27,7 +28,7 @@ from attn_ref.wording import printable
 @click.option("--json", "json_file", metavar="FILE", help="Write the report as JSON; '-' writes it to stdout alone.")
 def command(
     source: str | None, target: str | None, from_: str | None, to: str | None, settings: tuple[str, ...],
-    prefix: str | None, drop: tuple[str, ...], shard_size: str | None, plan: str | None, verify: bool,
+    prefix: str | None, drop: tuple[str, ...], shard_size: str | None, with_head: bool, plan: str | None, verify: bool,
     example: str | None, certificate: str | None, certified: str | None, json_file: str | None,
 ) -> int:  # fmt: skip
     """Move the weights in SRC to DST, under the names and layouts of another map (see: attn-ref maps).
@@ -62,8 +63,8 @@ def command(
 
         report = port.convert(
             source, target, from_=from_, to=to, set=parse(settings), prefix=prefix, drop=drop, shard_size=shard_size,
-            verify=verify, example=example, plan=plan, certificate=certificate, on_progress=on_progress,
-            reserved=[json_file] if json_file and json_file != "-" else [],
+            with_head=with_head, verify=verify, example=example, plan=plan, certificate=certificate,
+            on_progress=on_progress, reserved=[json_file] if json_file and json_file != "-" else [],
         )  # fmt: skip
     if json_file:
         write_json(report.to_json(), json_file)
@@ -120,6 +121,11 @@ def print_report(report: Any, out: Any) -> None:
         keys = [key for key, reason in plan.unused.items() if reason == why]
         names = keys[0] if len(keys) == 1 else f"{keys[0]} and {len(keys) - 1} more"
         out.print(f"  left out: {names}: {why}", markup=False, soft_wrap=True)
+    for head in plan.heads:
+        size = f"{head.name}, a linear layer {head.shape[1]} → {head.shape[0]}"
+        offered = f"{size}: --with-head writes it to {head.path.name}"
+        carried = f"{size}: written to {head.path.name}, which nothing has run"
+        out.print(f"  head: {printable(carried if report.heads else offered, 300)}", markup=False, soft_wrap=True)
     if defaults := [f"{k}={getattr(block, k)}" for k, by in plan.told.items() if by == "the map's default"]:
         out.print(
             f"  not said by any file, so taken as usual: {', '.join(defaults)}; --set changes it",

@@ -52,6 +52,8 @@ class Map:
     unused: Mapping[str, str] = field(default_factory=dict)
     #: foreign names that such files always have: without them it is another map whose names they are
     marks: tuple[str, ...] = ()
+    #: of these, the linear layers that come after the model and can be carried beside it, by what ``.weight`` is behind
+    heads: tuple[str, ...] = ()
     #: what may stand before every name, ``{block}`` being the block's; the first is the default
     prefixes: tuple[str, ...] = ("",)
     #: name -> the name of a tensor that it is, in files that hold a shared one twice

@@ -17,8 +17,9 @@ from attn_ref.places import arrive, beside, distinct, write_text, writing
 from attn_ref.port.certificate import write_certificate
 from attn_ref.port.checkpoint import Checkpoint, CheckpointError
 from attn_ref.port.example import examine
-from attn_ref.port.files import read
+from attn_ref.port.files import read, write
 from attn_ref.port.formats import format_of
+from attn_ref.port.heads import Head
 from attn_ref.port.plan import Plan, make_plan
 from attn_ref.port.proof import Proof
 from attn_ref.port.sharded import Shards, arrive_all, folder_beside, parse_size, places, write_shards
@@ -38,6 +39,8 @@ class Report:
     nbytes: int
     #: the file, or the shards and, last, their index
     files: tuple[Path, ...] = ()
+    #: the files of heads that were carried beside it
+    heads: tuple[Path, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -51,6 +54,7 @@ class Report:
             "tensors": len(self.plan.moves),
             "nbytes": self.nbytes,
             "files": [str(path) for path in self.files],
+            "heads": [str(path) for path in self.heads],
             "plan": self.plan.to_json(),
             "proof": self.proof.to_json() if self.proof else None,
         }
@@ -106,6 +110,7 @@ def convert(
     prefix: str | None = None,
     drop: Sequence[str] = (),
     shard_size: int | str | None = None,
+    with_head: bool = False,
     verify: bool = False,
     example: str | Path | None = None,
     plan: str | Path | None = None,
@@ -118,9 +123,10 @@ def convert(
     ``from_`` and ``to`` name maps (``attn-ref maps``) and are needed where more than one fits; ``set`` gives fields of
     the block that the file does not tell, or others (``{"pooling": "mean"}``). The model is what lies below ``prefix``,
     or below the wrappers that are known (``attn_ref.port.wrappers``); ``drop`` are patterns of names that are left out,
-    ``*`` for anything. With ``verify`` both ends are run, and with ``example``, a file of inputs and outputs that were
-    recorded from the real model (``attn_ref.port.example``), the weights are held to it; ``target`` appears only if
-    they agree, and ``report.ok`` says so. Safetensors of more than ``shard_size`` bytes (or ``"5GB"``) become shards
+    ``*`` for anything. ``with_head`` writes a classifier's head, which is left out, beside ``target``
+    (``attn_ref.port.heads``). With ``verify`` both ends are run, and with ``example``, a file of inputs and outputs
+    that were recorded from the real model (``attn_ref.port.example``), the weights are held to it; ``target`` appears
+    only if they agree, and ``report.ok`` says so. Safetensors of more than ``shard_size`` bytes (or ``"5GB"``) become shards
     with an index. ``plan`` is a file for the plan, as JSON, and ``certificate`` one for what was done and proven, which
     needs ``verify`` (``attn_ref.port.certificate``); ``reserved`` are files that the caller is going to write.
     None of them may be a file that is read, or another of them. Raises CheckpointError, another ValueError or OSError
@@ -140,11 +146,18 @@ def convert(
         )  # fmt: skip
         where = [] if most is None else places(made.target, made.tensors(checkpoint), most)
         distinct(outputs | {f"a shard, {path.name}": path for path in where}, [*checkpoint.files, *read_too])
+        carried = made.heads if with_head else ()
+        if with_head and not carried:
+            raise CheckpointError(f"{source}: map {made.from_map.name} leaves no head out that could be carried beside")
+        outputs |= {f"the head {head.name}": head.path for head in carried}
+        distinct(outputs, [*checkpoint.files, *read_too])
         if plan is not None:
             write_text(plan, json.dumps(made.to_json(), indent=2, ensure_ascii=False) + "\n")
         shards = Shards(where, most) if most and where else None
         recorded = None if example is None else Path(example)
-        report = carry_out(made, checkpoint, shards, verify=verify, example=recorded, on_progress=on_progress)
+        report = carry_out(
+            made, checkpoint, shards, verify=verify, example=recorded, heads=carried, on_progress=on_progress
+        )
         if certificate is not None and report.ok and report.proof:
             request = {"from": from_, "to": to, "set": dict(set or {}), "prefix": prefix, "drop": list(drop)}
             write_certificate(Path(certificate), made, report.proof, checkpoint, request, recorded)
@@ -152,7 +165,14 @@ def convert(
 
 
 def carry_out(
-    plan: Plan, source: Any, shards: Shards | None, *, verify: bool, example: Path | None, on_progress: Progress
+    plan: Plan,
+    source: Any,
+    shards: Shards | None,
+    *,
+    verify: bool,
+    example: Path | None,
+    heads: Sequence[Head],
+    on_progress: Progress,
 ) -> Report:
     """Do what ``plan`` says."""
     if verify:
@@ -173,9 +193,12 @@ def carry_out(
             proof.ends.append(end)
             proof.believed = undecided
         if proof is None or proof.ok:
+            for head in heads:
+                write(head.path, head.checkpoint(source))
             finish()
     written = tuple(shards.where) if shards else (plan.target,)
-    return Report(plan, proof, sum(spec.nbytes for spec in tensors.specs.values()), written)
+    nbytes = sum(spec.nbytes for spec in tensors.specs.values())
+    return Report(plan, proof, nbytes, written, tuple(head.path for head in heads))
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from attn_ref.places import refuse_place
 from attn_ref.port.checkpoint import FLOATS, Checkpoint, CheckpointError, Spec, quantised
 from attn_ref.port.choose import anchored, describe, fit, left_out, source_map, target_map
 from attn_ref.port.formats import format_of
+from attn_ref.port.heads import Head, heads
 from attn_ref.port.wrappers import opened
 
 #: who says a field, where no file does
@@ -74,6 +75,8 @@ class Plan:
     prefix: str = ""
     #: what was found out on the way and has to be said, a line each
     said: tuple[str, ...] = ()
+    #: heads among what is left out, which can be carried beside the target
+    heads: tuple[Head, ...] = ()
 
     def metadata(self) -> dict[str, Any]:
         """What the written file says about itself."""
@@ -168,6 +171,7 @@ def make_plan(
         raise CheckpointError(f"{title}: {count}\n  " + "\n  ".join(shortened(lines)))
     unused = inside.left | {inside.name(key): why for key, why in unused.items()}
     unused |= {key: f"{what}, no tensor" for key, what in source.left.items()}
+    found = tuple(heads(whole, from_map, to_map, target, unused))
     outward = {rule.canonical: rule for rule in to_map.rules_for(block)}
     moves, params = [], block.params()
     for rule in rules:
@@ -181,7 +185,7 @@ def make_plan(
     return Plan(
         source=source.path or Path(), target=target, from_map=from_map, from_variant=variant, to_map=to_map,
         to_variant=to_variant, block=block, told=told, moves=tuple(moves), unused=unused, config=config, origin=origin,
-        prefix=inside.prefix, said=(*whole.said, *inside.said),
+        prefix=inside.prefix, said=(*whole.said, *inside.said), heads=found,
     )  # fmt: skip
 
 

@@ -54,6 +54,7 @@ MAP = Map(
         "classifier.*": "a task's head, which comes after the encoder",
         "qa_outputs.*": "a task's head, which comes after the encoder",
     },
+    heads=("classifier", "qa_outputs"),
     prefixes=("", "bert."),
     spellings={"gamma, beta": {"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"}},
     beside=("pooling",),

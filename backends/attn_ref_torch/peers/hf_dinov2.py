@@ -72,7 +72,12 @@ MAP = replace(
     name="hf.Dinov2Model",
     summary="Hugging Face Dinov2Model",
     rules=RULES,
-    unused={"embeddings.mask_token": "takes the place of masked patches in pre-training only"},
+    unused={
+        "embeddings.mask_token": "takes the place of masked patches in pre-training only",
+        "classifier.*": "the classifier's head, of the class token and the mean of the patches beside one another",
+    },
+    heads=("classifier",),
+    prefixes=("", "dinov2.", "dinov2_with_registers."),
     spellings={
         "state_dict": {
             f"{HERE}.{here}.{leaf}": f"{HERE}.{there}.{leaf}"
