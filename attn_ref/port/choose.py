@@ -55,9 +55,10 @@ def source_map(source: Checkpoint, name: str | None) -> Map:
         return standing[0]
     if (family := model_type(source)) and not any(family in types(item) for item in known):
         raise CheckpointError(unknown(source, repr(family)))
-    tried = ", ".join(f"{name} knows {portion:.0%} of its names" for name, portion in shares.items())
+    tried = ", ".join(f"{name} knows {portion:.0%} of its names" for name, portion in shares.items() if portion)
+    tried = tried or ("none knows any of its names" if shares else "")
     generic = [item.name for item in known if not item.rules]
-    deeper = [f"those of {item.name} are below {w}: --prefix {w}" for item in known if (w := anchored(item, source))]
+    deeper = [f"those of {item.name} are below {w}: --prefix {w}" for item in known if (w := deeper_in(item, source))]
     ours = f"if it holds a block of attn_ref, say so: --from {' or '.join(generic)} --set block=NAME"
     ways = "; ".join([*deeper, *([ours] if generic else [])]) or "name one by --from"
     why = f"no map fits by itself ({tried or 'none has fixed names'})"
@@ -78,6 +79,13 @@ def anchored(item: Map, source: Checkpoint) -> str:
             found.update(key.removesuffix(rule.foreign) for key in source if key.endswith(rule.foreign))
     ((way, count), *_) = [*found.most_common(1), ("", 0)]
     return way if count > 1 and way[-1:] in (".", "/") else ""
+
+
+def deeper_in(item: Map, source: Checkpoint) -> str:
+    """What stands before the names of ``item`` in a file of which they are most of what is there; empty if nothing."""
+    way = anchored(item, source)
+    inside = {name[len(way) :]: name for name in source if name.startswith(way) and len(name) > len(way)}
+    return way if way and share(item, source.renamed(inside)) >= 0.5 else ""
 
 
 def unknown(source: Checkpoint, family: str) -> str:

@@ -126,11 +126,12 @@ def convert(
     ``*`` for anything. ``with_head`` writes a classifier's head, which is left out, beside ``target``
     (``attn_ref.port.heads``). With ``verify`` both ends are run, and with ``example``, a file of inputs and outputs
     that were recorded from the real model (``attn_ref.port.example``), the weights are held to it; ``target`` appears
-    only if they agree, and ``report.ok`` says so. Safetensors of more than ``shard_size`` bytes (or ``"5GB"``) become shards
-    with an index. ``plan`` is a file for the plan, as JSON, and ``certificate`` one for what was done and proven, which
-    needs ``verify`` (``attn_ref.port.certificate``); ``reserved`` are files that the caller is going to write.
-    None of them may be a file that is read, or another of them. Raises CheckpointError, another ValueError or OSError
-    for a bad request, and MissingBackend if a framework that ``verify`` takes is not there; then nothing is written.
+    only if they agree, and ``report.ok`` says so. Safetensors of more than ``shard_size`` bytes (or ``"5GB"``) become
+    shards with an index. ``plan`` is a file for the plan, as JSON, and ``certificate`` one for what was done and
+    proven, which needs ``verify`` (``attn_ref.port.certificate``); ``reserved`` are files that the caller is going to
+    write. None of them may be a file that is read, or another of them. Raises CheckpointError, another ValueError or
+    OSError for a bad request, and MissingBackend if a framework that ``verify`` takes is not there; then nothing is
+    written.
     """
     if certificate is not None and not verify:
         raise CheckpointError("a certificate says what was proven, so it needs --verify")

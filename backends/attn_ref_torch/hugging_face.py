@@ -11,8 +11,13 @@ from attn_ref.foreign.peer import Peer, Spot
 from attn_ref.models.vision_transformer import VisionTransformer
 
 
-def loaded(kind: Any, path: Path, config_path: Path | None, config: Any, **options: Any) -> Any:
-    """The model in float64. ValueError if the file leaves a parameter without a value: transformers would draw one."""
+def loaded(
+    kind: Any, path: Path, config_path: Path | None, config: Any, *, idle: tuple[str, ...] = (), **options: Any
+) -> Any:
+    """The model in float64. ValueError if the file leaves a parameter without a value: transformers would draw one.
+
+    ``idle`` are parameters that only training reads.
+    """
     import torch
 
     from attn_ref_torch.peers.hf_bert import folder_of
@@ -22,7 +27,8 @@ def loaded(kind: Any, path: Path, config_path: Path | None, config: Any, **optio
             folder, dtype=torch.float64, attn_implementation="sdpa", output_loading_info=True, local_files_only=True,
             **options,
         )  # fmt: skip
-    if wrong := [*info["missing_keys"], *info["mismatched_keys"]]:
+    missing = [name for name in info["missing_keys"] if name not in idle]
+    if wrong := [*missing, *info["mismatched_keys"]]:
         raise ValueError(f"transformers finds no value for {', '.join(map(str, wrong))}")
     return model.eval()
 
