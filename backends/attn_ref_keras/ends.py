@@ -16,7 +16,7 @@ def run_file(job: Job) -> Outcome:
 
     from attn_ref_keras.functional import functional
 
-    model = functional(job.block, "float64")
+    model = functional(job.block, "float64", inputs=tuple(job.inputs))
     layer = model.layers[-1]
     keras.saving.load_weights(model if job.prefix else layer, job.path)
     fused = keras.ops.convert_to_numpy(model({name: keras.ops.convert_to_tensor(x) for name, x in job.inputs.items()}))
