@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-#: the number that stands for what the layer was given
-INPUT = -1
+#: the number that stands for what the layer was given, and that of the first of the arrays that are known besides
+INPUT, KNOWN = -1, -2
 Numbers = frozenset[int]
 NONE: Numbers = frozenset()
 _on = False
+_known: Sequence[np.ndarray] = ()
 
 
 @contextmanager
-def following() -> Iterator[None]:
-    """While it lasts, traces tell which values came of which."""
-    global _on
-    before, _on = _on, True
+def following(known: Sequence[np.ndarray] = ()) -> Iterator[None]:
+    """While it lasts, traces tell which values came of which: of the arrays that are ``known`` too, as KNOWN - i."""
+    global _on, _known
+    before = _on, _known
+    _on, _known = True, known
     try:
         yield
     finally:
-        _on = before
+        _on, _known = before
 
 
 def wanted() -> bool:
@@ -31,12 +33,20 @@ def wanted() -> bool:
     return _on
 
 
+def telling() -> bool:
+    """Is it asked for which parameters and layers inside values are of, too?"""
+    return _on and len(_known) > 0
+
+
 class Flow:
     """The records that every value came of."""
 
     def __init__(self) -> None:
         #: shape and hash of the elements -> the records that have them; of what is not recorded, those it came of
-        self.sources: dict[Any, Numbers] = {}
+        self.known: dict[Any, Numbers] = {}
+        for i, x in enumerate(_known):  # several may have the same numbers
+            self.known[key(x)] = self.known.get(key(x), NONE) | {KNOWN - i}
+        self.sources: dict[Any, Numbers] = dict(self.known)
         #: record -> the records of what its operation took
         self.parents: dict[float, Numbers] = {}
         self.taken: set[int] = set()
@@ -53,7 +63,8 @@ class Flow:
         return found
 
     def record(self, number: int, value: np.ndarray, came: Numbers) -> None:
-        """A value was recorded."""
+        """A value was recorded; one that is read from where it is known, such as a variable, came of that."""
+        came = came or self.known.get(key(value), NONE)
         self.parents[number] = came
         self.sources[key(value)] = frozenset({number})
 

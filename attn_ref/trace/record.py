@@ -94,6 +94,8 @@ class Trace:
     faint: list[Faint] = field(default_factory=list)
     #: number of a record -> those of the records that its operation took, where that was asked for
     parents: dict[float, frozenset[int]] = field(default_factory=dict)
+    #: number of a record -> the layer inside that computed it, where values were followed and that is known
+    layers: dict[float, str] = field(default_factory=dict)
 
 
 #: by how much parameters of one number all over are moved, all alike; None: each by other numbers

@@ -29,6 +29,8 @@ class Store:
         self.told: set[tuple[int, tuple[int, ...]]] = set()
         #: which values came of which, where that is asked for
         self.flow = Flow() if wanted() and limit else None
+        #: number of a record -> the layer inside that computed it, where that is known
+        self.layers: dict[float, str] = {}
 
     def start(self, given: Iterable[Any]) -> None:
         """Note what the layer was given."""
@@ -50,8 +52,9 @@ class Store:
             self.flow.sources[key(value())] = came
 
     def add(
-        self, operation: str, value: np.ndarray, line: Line | None, narrow: bool = False, came: Numbers = NONE
-    ) -> None:
+        self, operation: str, value: np.ndarray, line: Line | None, narrow: bool = False, came: Numbers = NONE,
+        layer: str = "",
+    ) -> None:  # fmt: skip
         """Keep a copy of ``value``, which is in float64 here; ``narrow``: it was computed in less."""
         if value.size == 0 or self.limit == 0:
             return
@@ -60,6 +63,8 @@ class Store:
         number = len(self.records) + len(self.faint)
         if self.flow is not None:
             self.flow.record(number, value, came)
+        if layer:
+            self.layers[number] = layer
         if value.size > MOST or (value.nbytes > self.left and self.elements(value) is None):
             self.faint.append(Faint(number, operation, np.empty(0), line, value.shape, fingerprint(value)))
             return
@@ -87,7 +92,7 @@ class Store:
     def trace(self, output: Any, unused: list[str], parameters: dict[str, np.ndarray]) -> Trace:
         """All of it."""
         made = Trace(self.records, output, unused, parameters, self.narrow, faint=self.faint)
-        made.parents = self.flow.parents if self.flow else {}
+        made.parents, made.layers = self.flow.parents if self.flow else {}, self.layers
         if self.faint:
             said = f"{len(self.faint)} of {len(self.records) + len(self.faint)} values were too much to keep"
             made.notes.append(f"{said}: they are known by sums, and no weights are read off them")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
@@ -19,6 +20,7 @@ import keras
 import numpy as np
 
 from attn_ref.trace.copies import NOTHING, Double
+from attn_ref.trace.flow import telling
 from attn_ref.trace.record import Trace, stirred, users_line
 from attn_ref.trace.slope import STEP, Slope
 from attn_ref.trace.store import LIMIT, Store
@@ -93,9 +95,25 @@ class Copy:
         keras.config.set_dtype_policy("float64")
         try:
             with wide():
-                return type(self.layer).from_config(widened(self.layer.get_config()))
+                return self.anew()
         finally:
             keras.config.set_dtype_policy(before)
+
+    def anew(self) -> Any:
+        """One of its configuration; where its class does not take that, of the arguments that Keras remembers."""
+        kind = type(self.layer)
+        if forgets(self.layer):
+            raise TypeError(f"Keras does not keep the arguments of {kind.__name__}")
+        classes = {type(x).__name__: type(x) for x in self.layer._flatten_layers()}
+        try:
+            with keras.saving.custom_object_scope(classes), warnings.catch_warnings():
+                warnings.filterwarnings("ignore", r"`build\(\)` was called", UserWarning)
+                return kind.from_config(widened(self.layer.get_config()))
+        except TypeError:
+            remembered = getattr(getattr(self.layer, "_auto_config", None), "config", None)
+            if remembered is None or kind.__module__.startswith("keras."):
+                raise
+            return kind(**widened(remembered))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         with wide():
@@ -119,6 +137,19 @@ class Copy:
                 mine.assign(moved)
         self.loaded = True
         return self.made(*args, **kwargs)
+
+
+def forgets(layer: Any) -> bool:
+    """Is it a model whose configuration has the defaults of its class in the place of what it was given?
+
+    Keras remembers arguments when an object is made, but of a subclass of Model it is not told any.
+    """
+    kind = type(layer)
+    if not isinstance(layer, keras.Model) or kind.__module__.startswith("keras."):
+        return False
+    inherited = kind.get_config in (keras.Model.get_config, keras.layers.Layer.get_config)
+    asked = inspect.signature(kind.__init__).parameters.values()
+    return inherited and any(p.name != "self" and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL) for p in asked)
 
 
 def floats(x: Any) -> bool:
@@ -146,16 +177,23 @@ def trace(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any], limit: int
     store.start(x.numpy() for x in (*given, *named.values()) if hasattr(x, "numpy"))
     files = home(real)
     read: set[int] = set()
+    # what an operation takes as a whole, such as a compiled one, is read before: to read it is an operation too
+    held = {id_of(getattr(w.value, "handle", None)): w.value.numpy() for w in getattr(real, "weights", ())}
+    held.pop(0, None)
 
     def callback(op: Any, inputs: Any, attrs: Any, outputs: Any, *_: Any, **__: Any) -> None:
         name = op.decode() if isinstance(op, bytes) else str(op)
         read.update(id_of(x) for x in inputs)
         frame = sys._getframe(1)
         line = users_line(frame, files)
-        came = store.came(lambda: [x.numpy() for x in inputs if plain(x)])
+        layers = running(frame)
+        path = "/".join(x.name for x in layers) if telling() else ""
+        name = f"{name} in layer {layers[-1].name!r}" if layers else name
+        kept = [held[n] for n in map(id_of, inputs) if n in held]
+        came = store.came(lambda: [*(x.numpy() for x in inputs if plain(x)), *kept])
         for x in outputs:
             if hasattr(x, "numpy") and "float" in str(x.dtype.name):
-                store.add(within(frame, name), np.asarray(x.numpy(), np.float64), line, x.dtype.size < 8, came)
+                store.add(name, np.asarray(x.numpy(), np.float64), line, x.dtype.size < 8, came, path)
             elif plain(x):
                 store.carry(x.numpy, came)
 
@@ -165,7 +203,7 @@ def trace(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any], limit: int
     parameters = {name: np.array(keras.ops.convert_to_numpy(w), np.float64) for name, w in own.items()}
     handles = {name: id_of(getattr(getattr(w, "value", None), "handle", None)) for name, w in own.items()}
     unused = [name for name, number in handles.items() if number and number not in read]
-    store.narrow = store.narrow or not isinstance(layer, Copy | Double)
+    store.narrow = store.narrow or dtype != "float64"
     return store.trace(output, unused, parameters)
 
 
@@ -215,14 +253,16 @@ def id_of(x: Any) -> int:
     return int(getattr(x, "_id", 0) or 0)
 
 
-def within(frame: FrameType | None, operation: str) -> str:
-    """The operation, and the layer of Keras that asked for it."""
+def running(frame: FrameType | None) -> list[Any]:
+    """The layers of Keras that run, the outermost first."""
+    found: list[Any] = []
     while frame is not None:
-        found = frame.f_locals.get("self")
-        if frame.f_code.co_name == "__call__" and isinstance(found, keras.layers.Layer):
-            return f"{operation} in layer {found.name!r}"
+        if frame.f_code.co_name == "__call__":
+            one = frame.f_locals.get("self")
+            if isinstance(one, keras.layers.Layer) and (not found or found[-1] is not one):
+                found.append(one)
         frame = frame.f_back
-    return operation
+    return found[::-1]
 
 
 def home(layer: Any) -> set[str]:

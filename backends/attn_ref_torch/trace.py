@@ -11,8 +11,8 @@ import copy
 import inspect
 import sys
 import warnings
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import count
 from typing import Any
@@ -24,7 +24,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 from attn_ref.trace.copies import NOTHING, Double, within
-from attn_ref.trace.flow import Numbers
+from attn_ref.trace.flow import Numbers, telling
 from attn_ref.trace.record import Trace, leaves, stirred, users_line
 from attn_ref.trace.slope import STEP, Slope
 from attn_ref.trace.store import LIMIT, Store
@@ -45,6 +45,8 @@ class Recorder(TorchDispatchMode):
         self.count = 0
         #: memory that an operation wrote to -> the records that what it holds came of
         self.written: dict[int, Numbers] = {}
+        #: the modules inside that run now, by name, the outermost first
+        self.inside: list[str] = [""]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         given = [x for x in tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor)]
@@ -61,7 +63,7 @@ class Recorder(TorchDispatchMode):
                 if x.numel() and self.count in self.instead:
                     x = values[i] = put(self.instead[self.count], x, func._schema.is_mutable)
                 self.count += bool(x.numel())
-                self.store.add(name, in_numpy(x), line, x.dtype != torch.float64, came)
+                self.store.add(name, in_numpy(x), line, x.dtype != torch.float64, came, self.inside[-1])
             elif isinstance(x, torch.Tensor):
                 self.store.carry(partial(array, x), came)
         if func._schema.is_mutable and memory:
@@ -185,6 +187,8 @@ def trace(
         stack.enter_context(torch.jit.optimized_execution(False))
         if limit or instead:
             stack.enter_context(recorder)
+        if telling():
+            stack.enter_context(named_inside(layer, recorder.inside))
         output = layer(*given, **named)
     if not limit:
         return Trace([], output)
@@ -199,6 +203,25 @@ def trace(
             "torch.jit made it: its steps have no lines; give the module that it was made of to see them"
         )
     return found
+
+
+@contextmanager
+def named_inside(layer: Any, inside: list[str]) -> Iterator[None]:
+    """While it lasts, the names of the modules that run are the last of ``inside``."""
+    handles = []
+
+    def left(x: Any, args: Any, result: Any) -> None:
+        inside.pop()
+
+    for name, x in layer.named_modules() if isinstance(layer, torch.nn.Module) else ():
+        if not isinstance(x, torch.jit.ScriptModule):
+            handles.append(x.register_forward_pre_hook(lambda x, args, name=name: inside.append(name)))
+            handles.append(x.register_forward_hook(left, always_call=True))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def parts(layer: Any) -> list[Any]:
