@@ -35,6 +35,7 @@ from attn_ref.tap import Tapped, add, record, replace, scope, tap
 
 if TYPE_CHECKING:
     from attn_ref import port as port
+    from attn_ref.live.transfer import transfer as transfer
     from attn_ref.verbs.compare import compare as compare
     from attn_ref.verbs.conform import conform as conform
     from attn_ref.verbs.identify import identify as identify
@@ -44,7 +45,7 @@ __version__ = "0.1.0.dev0"
 __all__ = [
     "Block", "Decoding", "Input", "KVCache", "MissingBackend", "Param", "Tapped", "add", "attention", "backend",
     "backends", "block", "blocks", "check", "compare", "conform", "identify", "jvp", "port", "record", "replace",
-    "scope", "seed", "seeds", "selftest", "tap", "training",
+    "scope", "seed", "seeds", "selftest", "tap", "training", "transfer",
 ]  # fmt: skip
 
 
@@ -61,6 +62,8 @@ class NoSuchName(AttributeError):
 def __getattr__(name: str) -> Any:
     if name == "port":  # imported when first used: not needed to read or to run a block
         return import_module("attn_ref.port")
+    if name == "transfer":
+        return import_module("attn_ref.live.transfer").transfer
     if name in ("compare", "conform", "identify", "selftest"):
         return getattr(import_module(f"attn_ref.verbs.{name}"), name)
     if name[:1].isupper() and (found := find(name)):

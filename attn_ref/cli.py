@@ -27,6 +27,7 @@ COMMANDS = {
     "reproduce": "Run one case of a report again, and show every tap.",
     "selftest": "Measure the checker: plant every known trap in every mirror, and count what it catches.",
     "show": "Show what a block computes, its parameters and its taps.",
+    "transfer": "Give one live model the numbers of another, proven by running both.",
     "traps": "List the ways in which implementations deviate, with symptom, fix and evidence.",
 }
 

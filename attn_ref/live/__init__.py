@@ -1,0 +1,1 @@
+"""Live models: whose parameters are whose, proven by running both, and carried over."""
