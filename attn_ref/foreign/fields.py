@@ -78,8 +78,8 @@ class FieldRules:
                 found = parameter in specs
                 told[name] = Told(found, f"{parameter}, which is {'' if found else 'not '}there")
             for name, values in self.kinds.items():
-                if found := [parameter for parameter in values if parameter in specs]:
-                    told[name] = Told(values[found[0]], f"{found[0]}, which is there")
+                if there := [parameter for parameter in values if parameter in specs]:
+                    told[name] = Told(values[there[0]], f"{there[0]}, which is there")
                 elif "" in values:
                     told[name] = Told(values[""], f"{next(iter(values))}, which is not there")
         return told

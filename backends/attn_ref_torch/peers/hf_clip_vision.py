@@ -17,7 +17,7 @@ from attn_ref.foreign.map import Map
 from attn_ref.foreign.peer import Peer, Spot, of_layers
 from attn_ref.foreign.rules import Rule, linear, norm
 from attn_ref.models.vision_transformer import VisionTransformer
-from attn_ref_torch import hugging_face
+from attn_ref_torch import hugging_face_vision
 from attn_ref_torch.peers import hf_vit
 from attn_ref_torch.peers.hf_bert import ACTIVATIONS
 
@@ -89,7 +89,7 @@ MAP = Map(
         **hf_vit.PLAIN, "class_token": (True,), "positions": (True,), "norm_first": (True,), "final_norm": (True,),
         "patch_bias": (False,), "embedding_norm": (True,), "pooling": ("class",),
     },
-    besides=hugging_face.square,
+    besides=hugging_face_vision.square,
     fields=FIELDS,
 )  # fmt: skip
 PROJECTION = replace(
@@ -146,7 +146,7 @@ def config(block: VisionTransformer) -> Any:
     import transformers
 
     more: dict[str, Any] = {"projection_dim": block.num_classes} if block.num_classes else {}
-    fields = hugging_face.fields_of(
+    fields = hugging_face_vision.fields_of(
         block, ACTIVATIONS, intermediate_size=block.hidden_width, attention_dropout=block.attention_dropout, **more
     )
     return transformers.CLIPVisionConfig(**fields)
@@ -166,7 +166,7 @@ def weights(block: VisionTransformer) -> list[Rule]:
 
 def make(block: VisionTransformer, dtype: str) -> Any:
     """A new model."""
-    return hugging_face.made(kind_of(block), config(block), dtype)
+    return hugging_face_vision.made(kind_of(block), config(block), dtype)
 
 
 def call(model: Any, block: VisionTransformer, given: Mapping[str, Any]) -> Any:
@@ -192,6 +192,6 @@ END = Peer(
 
 def run_file(job: Job) -> Outcome:
     """Run the file of ``job`` and read the values that the block taps."""
-    block, path = hugging_face.of_block(job), Path(job.config) if job.config else None
-    model = hugging_face.loaded(kind_of(block), Path(job.path), path, config(block))
-    return hugging_face.outcome(END, model, job)
+    block, path = hugging_face_vision.of_block(job), Path(job.config) if job.config else None
+    model = hugging_face_vision.loaded(kind_of(block), Path(job.path), path, config(block))
+    return hugging_face_vision.outcome(END, model, job)

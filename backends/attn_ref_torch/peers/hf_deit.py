@@ -16,7 +16,7 @@ from attn_ref.foreign.map import Map, Variant
 from attn_ref.foreign.peer import Peer, Spot, of_layers
 from attn_ref.foreign.rules import Rule, linear
 from attn_ref.models.vision_transformer import VisionTransformer
-from attn_ref_torch import hugging_face
+from attn_ref_torch import hugging_face_vision
 from attn_ref_torch.peers import hf_vit
 from attn_ref_torch.peers.hf_bert import ACTIVATIONS
 
@@ -78,7 +78,7 @@ def map_of(block: VisionTransformer) -> Map:
 def spots(block: VisionTransformer) -> Iterator[Spot]:
     """Where the taps are; the mean of both heads is taken in none of the modules."""
     inner = "deit." if block.num_classes else ""
-    yield from (Spot(f"{inner}{module}", *spot) for module, *spot in hf_vit.MODEL)
+    yield from (Spot(f"{inner}{module}", what, tap, labels) for module, what, tap, labels in hf_vit.MODEL)
     yield from of_layers(f"{inner}layers", block.num_layers, hf_vit.LAYER)
     if map_of(block) is CLASSIFIER:
         yield Spot("classifier", "out", "logits", "b k")
@@ -89,7 +89,7 @@ def config(block: VisionTransformer) -> Any:
     import transformers
 
     more: dict[str, Any] = {"num_labels": block.num_classes} if block.num_classes else {}
-    fields = hugging_face.fields_of(
+    fields = hugging_face_vision.fields_of(
         block, ACTIVATIONS, intermediate_size=block.hidden_width, hidden_dropout_prob=block.dropout,
         attention_probs_dropout_prob=block.attention_dropout, **more,
     )  # fmt: skip
@@ -114,7 +114,7 @@ def kind_of(block: VisionTransformer) -> tuple[Any, dict[str, Any]]:
 def make(block: VisionTransformer, dtype: str) -> Any:
     """A new model."""
     kind, options = kind_of(block)
-    return hugging_face.made(kind, config(block), dtype, **options)
+    return hugging_face_vision.made(kind, config(block), dtype, **options)
 
 
 def call(model: Any, block: VisionTransformer, given: Mapping[str, Any]) -> Any:
@@ -142,9 +142,9 @@ PEER = Peer(
 
 def run_file(job: Job) -> Outcome:
     """Run the file of ``job`` and read the values that the block taps."""
-    block = hugging_face.of_block(job)
+    block = hugging_face_vision.of_block(job)
     kind, options = kind_of(block)
     options |= {"num_labels": block.num_classes} if block.num_classes else {}
     path = Path(job.config) if job.config else None
-    model = hugging_face.loaded(kind, Path(job.path), path, config(block), **options)
-    return hugging_face.outcome(PEER, model, job)
+    model = hugging_face_vision.loaded(kind, Path(job.path), path, config(block), **options)
+    return hugging_face_vision.outcome(PEER, model, job)

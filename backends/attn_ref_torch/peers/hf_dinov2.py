@@ -17,7 +17,7 @@ from attn_ref.foreign.map import Map, Variant
 from attn_ref.foreign.peer import Peer, Spot, of_layers
 from attn_ref.foreign.rules import Rule, conv, linear, norm
 from attn_ref.models.vision_transformer import VisionTransformer
-from attn_ref_torch import hugging_face
+from attn_ref_torch import hugging_face_vision
 from attn_ref_torch.peers import hf_vit
 from attn_ref_torch.peers.hf_bert import ACTIVATIONS
 
@@ -56,7 +56,7 @@ FIELDS = replace(
 
 def besides(block: VisionTransformer) -> list[str]:
     """What else such files cannot mean."""
-    lines = hugging_face.square(block)
+    lines = hugging_face_vision.square(block)
     if block.layer_scale is None:
         lines.append("layer_scale = None (only a number)")
     if block.hidden_width % block.width:
@@ -128,14 +128,14 @@ def spots(block: VisionTransformer) -> Iterator[Spot]:
     placed = "with_registers" if block.register_tokens else "positioned"
     for module, what, tap, labels in hf_vit.MODEL:
         yield Spot(module, what, placed if tap == "positioned" else tap, labels)
-    yield from hugging_face.normed(block, of_layers("encoder.layer", block.num_layers, LAYER))
+    yield from hugging_face_vision.normed(block, of_layers("encoder.layer", block.num_layers, LAYER))
 
 
 def config(block: VisionTransformer) -> Any:
     """The configuration of a DINOv2 that computes ``block``."""
     import transformers
 
-    fields = hugging_face.fields_of(
+    fields = hugging_face_vision.fields_of(
         block, ACTIVATIONS, mlp_ratio=block.hidden_width // block.width, hidden_dropout_prob=block.dropout,
         attention_probs_dropout_prob=block.attention_dropout, layerscale_value=block.layer_scale,
     )  # fmt: skip
@@ -160,7 +160,7 @@ def weights(block: VisionTransformer) -> Iterator[Rule]:
 
 def make(block: VisionTransformer, dtype: str) -> Any:
     """A new model."""
-    return hugging_face.made(kind_of(block), config(block), dtype)
+    return hugging_face_vision.made(kind_of(block), config(block), dtype)
 
 
 def call(model: Any, block: VisionTransformer, given: Mapping[str, Any]) -> Any:
@@ -187,7 +187,7 @@ END = Peer(
 
 def run_file(job: Job) -> Outcome:
     """Run the file of ``job`` and read the values that the block taps."""
-    block, path = hugging_face.of_block(job), Path(job.config) if job.config else None
+    block, path = hugging_face_vision.of_block(job), Path(job.config) if job.config else None
     idle = ("embeddings.mask_token",)
-    model = hugging_face.loaded(kind_of(block), Path(job.path), path, config(block), idle=idle)
-    return hugging_face.outcome(END, model, job)
+    model = hugging_face_vision.loaded(kind_of(block), Path(job.path), path, config(block), idle=idle)
+    return hugging_face_vision.outcome(END, model, job)

@@ -16,7 +16,7 @@ from attn_ref.foreign.job import Job, Outcome
 from attn_ref.foreign.peer import Peer, Spot, of_layers
 from attn_ref.foreign.rules import Rule, conv, linear, norm
 from attn_ref.models.vision_transformer import VisionTransformer
-from attn_ref_torch import hugging_face
+from attn_ref_torch import hugging_face_vision
 from attn_ref_torch.peers import hf_clip_vision, hf_vit, multihead_attention
 from attn_ref_torch.peers.hf_bert import ACTIVATIONS
 
@@ -62,7 +62,7 @@ MAP = replace(
         **hf_vit.PLAIN, "class_token": (False,), "positions": (True,), "norm_first": (True,), "final_norm": (True,),
         "pooling": ("attention",), "num_classes": (None,),
     },
-    besides=hugging_face.square,
+    besides=hugging_face_vision.square,
     fields=FIELDS,
 )  # fmt: skip
 MAPS = (MAP,)
@@ -83,7 +83,7 @@ def config(block: VisionTransformer) -> Any:
     """The configuration of a tower that computes ``block``."""
     import transformers
 
-    fields = hugging_face.fields_of(
+    fields = hugging_face_vision.fields_of(
         block, ACTIVATIONS, intermediate_size=block.hidden_width, attention_dropout=block.attention_dropout
     )
     return transformers.SiglipVisionConfig(**fields)
@@ -98,7 +98,7 @@ def make(block: VisionTransformer, dtype: str) -> Any:
     """A new model."""
     import transformers
 
-    return hugging_face.made(transformers.SiglipVisionModel, config(block), dtype)
+    return hugging_face_vision.made(transformers.SiglipVisionModel, config(block), dtype)
 
 
 def call(model: Any, block: VisionTransformer, given: Mapping[str, Any]) -> Any:
@@ -125,6 +125,6 @@ def run_file(job: Job) -> Outcome:
     """Run the file of ``job`` and read the values that the block taps."""
     import transformers
 
-    block, path = hugging_face.of_block(job), Path(job.config) if job.config else None
-    model = hugging_face.loaded(transformers.SiglipVisionModel, Path(job.path), path, config(block))
-    return hugging_face.outcome(END, model, job)
+    block, path = hugging_face_vision.of_block(job), Path(job.config) if job.config else None
+    model = hugging_face_vision.loaded(transformers.SiglipVisionModel, Path(job.path), path, config(block))
+    return hugging_face_vision.outcome(END, model, job)

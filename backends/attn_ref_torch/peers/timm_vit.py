@@ -20,7 +20,7 @@ from attn_ref.foreign.part import Part
 from attn_ref.foreign.peer import Peer, Spot, of_layers
 from attn_ref.foreign.rules import Rule, conv, linear, norm
 from attn_ref.models.vision_transformer import VisionTransformer
-from attn_ref_torch import hugging_face
+from attn_ref_torch import hugging_face_vision
 from attn_ref_torch.peers import timm_attention
 
 HERE, THERE = "blocks.{i}", "layers.{i}"
@@ -150,7 +150,7 @@ def spots(block: VisionTransformer) -> Iterator[Spot]:
     yield Spot("patch_embed", "out", "patch_embedding.tokens", "b t c")
     if block.embedding_norm:
         yield Spot("norm_pre", "out", "embedding_norm", "b t c")
-    yield from hugging_face.normed(block, of_layers("blocks", block.num_layers, LAYER))
+    yield from hugging_face_vision.normed(block, of_layers("blocks", block.num_layers, LAYER))
     if block.final_norm:
         yield Spot("norm", "out", "final_norm", "b t c")
     if block.pool:
