@@ -23,7 +23,7 @@ from attn_ref.trace.search import Search
 from attn_ref.weights import Weights
 
 #: what layers take of a tap at once, such as of angles
-FUNCTIONS = (np.cos, np.sin, np.exp, np.sqrt, np.square, np.tanh)
+FUNCTIONS = (np.cos, np.sin, np.exp, np.sqrt, np.square)
 #: operations that multiply with a parameter, and those that take a part of a value
 PRODUCTS = (
     "mm", "addmm", "matmul", "linear", "convolution", "dot_general", "einsum", "dot", "matmulv2", "biasadd", "add",

@@ -140,7 +140,7 @@ def mha(**options: Any) -> ar.MultiHeadAttention:
 LAYERS: list[tuple[Callable[[str], Any], ar.Block, dict[str, tuple[str, str, str]]]] = [
     (packed, mha(causal="top_left"), {
         "scale by the width": ("attention.scores", "scale-by-model-width", "/ jnp.sqrt(width)"),
-        "not causal": ("attention.masked", "causal-left-out", "scores = jnp.einsum"),
+        "not causal": ("attention.masked", "causal-left-out", "jax.nn.softmax(scores"),
         "mask upside down": ("attention.masked", "", "jnp.where(mask.T"),
         "softmax over queries": ("attention.weights", "softmax-over-queries", "jax.nn.softmax"),
         "heads merged in another order": ("merged", "merged-without-transposing", "merged = y.reshape"),
