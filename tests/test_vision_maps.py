@@ -239,3 +239,6 @@ def test_what_such_files_cannot_mean_is_refused(tmp_path: Path, capsys: pytest.C
     source = timm_file(tmp_path / "r.safetensors", reg_tokens=2)
     texts = ["wrong shape: pos_embed should be (1, 6, 12), got (1, 9, 12)"]
     refused(capsys, texts, "port", source, tmp_path / "x.npz", *told)
+    source = save("hf.SiglipVisionModel", tmp_path / "pooled")
+    texts = ["pooling is mean by --set, and attention by pool.probe, which is there"]
+    refused(capsys, texts, "port", source, tmp_path / "x.npz", "--set", "pooling=mean")

@@ -35,7 +35,7 @@ class FieldRules:
     present: Mapping[str, str] = field(default_factory=dict)
     #: under which key of config.json the model's own one lies, where it is that of a model around it
     inside: str = ""
-    #: field -> canonical parameter -> the field's value where it is there, "" -> where none is; the first counts
+    #: field -> canonical parameter -> the field's value where it is there; of several the first counts
     kinds: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     #: field -> key of config.json
     config: Mapping[str, str] = field(default_factory=dict)
@@ -49,6 +49,8 @@ class FieldRules:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     #: field -> what the program of such files computes, which no file says
     always: Mapping[str, Any] = field(default_factory=dict)
+    #: field -> (canonical parameter, value if there is one, value if not), where nobody says it
+    unsaid: Mapping[str, tuple[str, Any, Any]] = field(default_factory=dict)
     #: path of a block inside the block -> its name; then fields have dots (``attn_ref.foreign.nested``)
     blocks: Mapping[str, str] = field(default_factory=dict)
     #: what keys of config.json say, both ways, in place of ``config`` and ``values``
@@ -78,10 +80,11 @@ class FieldRules:
                 found = parameter in specs
                 told[name] = Told(found, f"{parameter}, which is {'' if found else 'not '}there")
             for name, values in self.kinds.items():
-                if there := [parameter for parameter in values if parameter in specs]:
-                    told[name] = Told(values[there[0]], f"{there[0]}, which is there")
-                elif "" in values:
-                    told[name] = Told(values[""], f"{next(iter(values))}, which is not there")
+                if parameter := next((parameter for parameter in values if parameter in specs), ""):
+                    told[name] = Told(values[parameter], f"{parameter}, which is there")
+            for name, (parameter, there, absent) in self.unsaid.items():
+                found = parameter in specs
+                told[name] = Told(there if found else absent, f"{parameter}, which is {'' if found else 'not '}there")
         return told
 
     def from_config(self, config: Mapping[str, Any], path: Any) -> dict[str, Told]:
@@ -138,13 +141,13 @@ class FieldRules:
         lines = [
             (f"{name} = {self.blocks[name]}", str(held[name]))
             for name in inside
-            if held[name] is not None and name not in self.kinds
+            if held[name] is not None and name not in self.unsaid
         ]
         if lines:
             return lines
         try:
             told = {name: value for name, (value, _) in self.from_config(self.to_config(block), "").items()}
-            told = {**{name: held[name] for name in (*self.kinds, *type(block).counts)}, **self.always, **told}
+            told = {**{name: held[name] for name in (*self.unsaid, *type(block).counts)}, **self.always, **told}
             other = flat(type(block).build(folded(told, self.blocks)), self.blocks)
         except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as error:
             return [("no such block", f"fields that no config.json can say: {' '.join(str(error).split())}")]

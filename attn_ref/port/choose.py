@@ -44,8 +44,6 @@ def source_map(source: Checkpoint, name: str | None) -> Map:
     if len(fitting) == 1:
         return fitting[0]
     whole = [item for item in fitting if shares[item.name] == 1.0]
-    if len(whole) != 1 and (family := model_type(source)):
-        whole = [item for item in whole or fitting if family in types(item)]
     if len(whole) == 1:  # the others lack names that it has
         return whole[0]
     if fitting:
@@ -184,16 +182,16 @@ def describe(source: Checkpoint, from_map: Map, to_map: Map, settings: Mapping[s
 
     recorded = {}
     if written == cls.__name__ and isinstance(fields := source.metadata.get("fields"), dict):
-        rules = replace(
-            rules, present={}
-        )  # Keras numbers what a layer holds: a name there may be of several parameters
+        rules = replace(rules, present={})  # Keras numbers what a layer holds, so a name may be of several parameters
         recorded = {key: Told(value, "the file's metadata") for key, value in fields.items()}
     path, config = source.config_path, {}
     if path and (rules.config or rules.entries) and not recorded:
         config = rules.from_config(load_json(path), path)
     given = {key: Told(value, "--set") for key, value in settings.items()}
     shapes = rules.from_shapes(cls, *canonical_specs(source, from_map, variant, cls, rules), source.specs)
-    shapes = {name: item for name, item in shapes.items() if name not in rules.kinds or name not in {**given, **config}}
+    shapes = {
+        name: item for name, item in shapes.items() if name not in rules.unsaid or name not in {**given, **config}
+    }
     if rules.blocks and not from_map.rules:  # names follow from the block, and the file says which it is
         shapes = {}
     try:

@@ -292,7 +292,7 @@ def llama_map(name: str, summary: str, model_type: str, **changes: Any) -> Map:
         outside=("lm_head.weight",),
         twins={"lm_head.weight": "embed_tokens.weight"},
         inputs=("token_ids", "padding_mask"),
-        fields=FieldRules(kinds={"head": {"head.kernel": "own", "": None}}, allowed=allowed, **told),
+        fields=FieldRules(unsaid={"head": ("head.kernel", "own", None)}, allowed=allowed, **told),
     )
 
 

@@ -51,7 +51,7 @@ NAMES = Map(
     twins={"lm_head.weight": "word_embeddings.weight"},
     fields=FieldRules(
         sizes={**SIZES, "embedding_norm.width": ("token.embedding", 1)},
-        kinds={"head": {"head.kernel": "own", "": None}},
+        unsaid={"head": ("head.kernel", "own", None)},
         blocks={**BLOCKS, "embedding_norm": "LayerNorm", "position_bias": "LinearPositionBias"},
         entries=(
             key("vocab_size", "vocab_size"),

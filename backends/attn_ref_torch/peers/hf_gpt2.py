@@ -63,7 +63,7 @@ MAP = Map(
     twins={"lm_head.weight": "wte.weight"},
     fields=FieldRules(
         sizes={**SIZES, "max_length": ("position.embedding", 0)},
-        kinds={"head": {"head.kernel": "own", "": None}},
+        unsaid={"head": ("head.kernel", "own", None)},
         blocks=BLOCKS,
         entries=(
             key("vocab_size", "vocab_size"),

@@ -55,7 +55,7 @@ NAMES = Map(
     spellings={"lm_head": {"embed_out.weight": "lm_head.weight"}},
     fields=FieldRules(
         sizes=SIZES,
-        kinds={"head": {"head.kernel": "own", "": None}},
+        unsaid={"head": ("head.kernel", "own", None)},
         blocks=BLOCKS,
         entries=(
             key("vocab_size", "vocab_size"),

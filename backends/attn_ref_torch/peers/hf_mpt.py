@@ -86,7 +86,7 @@ MAP = Map(
     twins={"lm_head.weight": "wte.weight"},
     fields=FieldRules(
         sizes=SIZES,
-        kinds={"head": {"head.kernel": "own", "": None}},
+        unsaid={"head": ("head.kernel", "own", None)},
         blocks={**BLOCKS, "position_bias": "LinearPositionBias"},
         entries=(
             key("vocab_size", "vocab_size"),
