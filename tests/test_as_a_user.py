@@ -53,7 +53,7 @@ def test_none_is_a_word() -> None:
 def test_list_lists_options_and_nothing_else(capsys) -> None:
     command("list", "--json")
     (row,) = [row for row in json.loads(capsys.readouterr().out)["blocks"] if row["name"] == "FeedForward"]
-    assert row["options"] == ["width", "hidden_width", "activation", "dropout"]
+    assert row["options"] == ["width", "hidden_width", "activation", "use_bias", "dropout"]
 
 
 def test_list_says_of_a_seed_system_which_block_options_and_traps_it_is(capsys) -> None:
