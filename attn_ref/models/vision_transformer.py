@@ -292,12 +292,12 @@ class VisionTransformer(Block):
             x = tap("with_registers", x, "b t c")
         x = ops.dropout(x, self.dropout, "b t c")
         if self.embedding_norm:
-            x = tap("embedding_norm", self.norm(w, "embedding_norm", x), "b t c")
+            x = tap("embedding_norm", self.layer_norm(w, "embedding_norm", x), "b t c")
 
         for i, layer in enumerate(self.layers):
             x = tap(f"layer_{i}", layer(w[f"layers.{i}"], x), "b t c")
         if self.final_norm:
-            x = tap("final_norm", self.norm(w, "final_norm", x), "b t c")
+            x = tap("final_norm", self.layer_norm(w, "final_norm", x), "b t c")
 
         if self.pooling == "distilled":
             logits = self.logits(w, "head", x[:, 0]), self.logits(w, "distilled_head", x[:, 1])
@@ -309,7 +309,7 @@ class VisionTransformer(Block):
         elif self.pool is not None:
             x = tap("pooled", self.pool(w["pool"], x[:, self.prefix :]), "b c")
         if self.pooled_norm:
-            x = tap("pooled_norm", self.norm(w, "pooled_norm", x), "b c")
+            x = tap("pooled_norm", self.layer_norm(w, "pooled_norm", x), "b c")
         if self.num_classes:
             x = tap("logits", self.logits(w, "head", x), "b t k" if self.pooling == "none" else "b k")
         return x
@@ -321,7 +321,7 @@ class VisionTransformer(Block):
         """The same ``tokens`` (n, c) before those of every example."""
         return np.concatenate([np.broadcast_to(tokens, (len(x), *tokens.shape)), x], axis=1)
 
-    def norm(self, w: Any, name: str, x: Any) -> Any:
+    def layer_norm(self, w: Any, name: str, x: Any) -> Any:
         return ops.layer_norm(x, w[f"{name}.scale"], w[f"{name}.offset"], eps=self.eps)
 
     def logits(self, w: Any, name: str, x: Any) -> Any:
