@@ -41,7 +41,7 @@ def test_it_says_what_was_done_and_proven(folder: Path) -> None:
     assert set(told["target"]["tensors"]) == {"expand.kernel", "expand.bias", "reduce.kernel", "reduce.bias"}
     assert told["versions"]["numpy"] == np.__version__
     assert [(end["taps"], end["first_difference"]) for end in told["proof"]["ends"]] == [(4, None)] * 2
-    assert set(told["fields"]["proven"]) == {"width", "hidden_width", "activation", "dropout"}
+    assert set(told["fields"]["proven"]) == {"width", "hidden_width", "activation", "use_bias", "dropout"}
     assert len(told["plan"]["moves"]) == 4
 
 
