@@ -23,7 +23,7 @@ from attn_ref.foreign.peer import Peer, Spot
 from attn_ref.foreign.rules import Rule, linear, norm
 
 ANYTHING = (
-    "width", "num_heads", "head_width", "output_width", "use_bias", "output_bias", "qk_norm", "qk_norm_eps", "dropout",
+    "width", "num_heads", "head_width", "output_width", "use_bias", "output_bias", "qk_norm_eps", "dropout",
 )  # fmt: skip
 INPUTS = ("query", "attention_mask", "bias")
 
@@ -36,6 +36,7 @@ def refuses(block: MultiHeadAttention) -> list[str]:
         "value_width": (block.value_in == block.width, "width"),
         "value_head_width": (block.e == block.d, "head_width"),
         "causal": (block.causal in (None, "top_left"), "None or 'top_left'"),
+        "qk_norm": (block.qk_norm in (None, "layer", "rms"), "None, 'layer' or 'rms'"),
     }
     return inexpressible(block, ANYTHING, rules)
 
