@@ -66,7 +66,7 @@ class FieldRules:
         own = {parameter: held[key] for parameter, key in keys.items()}
         for where, table in ((specs, self.sizes), (own, self.raw)):
             for name, (parameter, axis) in table.items():
-                if parameter in where and axis < len(where[parameter].shape):
+                if parameter in where and -len(where[parameter].shape) <= axis < len(where[parameter].shape):
                     told[name] = Told(where[parameter].shape[axis], f"the shape of {keys[parameter]}")
         for name, prefix in cls.counts.items() if self.sizes else ():
             start = len(prefix) + 1

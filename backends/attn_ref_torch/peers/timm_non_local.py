@@ -77,7 +77,7 @@ MAP = Map(
     refuses=refuses,
     inputs=("x",),
     fields=FieldRules(
-        sizes={"channels": ("theta.kernel", 2), "inner_width": ("theta.kernel", 3)},
+        sizes={"channels": ("theta.kernel", -2), "inner_width": ("theta.kernel", -1)},
         present={"batch_norm": "norm.scale", "use_bias": "theta.bias"},
         asked=("scale",),
     ),
