@@ -122,7 +122,8 @@ def misplaced(block: MultiHeadAttention, inputs: Mapping[str, np.ndarray]) -> bo
     lengths = {name: inputs[name if name in inputs else "query"].shape[1] for name in ("query", "key")}
     lengths["value"] = inputs["value"].shape[1] if "value" in inputs else lengths["key"]
     wide = {"query": block.d, "key": block.d, "value": block.e}
-    return block.use_bias and any(wide[name] == 1 and lengths[name] == block.num_heads > 1 for name in wide)
+    heads = {"query": block.num_heads, "key": block.kv_heads, "value": block.kv_heads}
+    return block.use_bias and any(wide[name] == 1 and lengths[name] == heads[name] > 1 for name in wide)
 
 
 PEER = Peer(
