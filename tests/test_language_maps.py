@@ -20,11 +20,16 @@ from attn_ref.foreign.nested import folded
 from attn_ref.port.believed import believed
 
 TARGETS = {"torch": "there.safetensors", "keras": "there.weights.h5"}
-WIDE = {"torch": "model.safetensors", "keras": "model.weights.h5"}
+#: every family goes to torch every day, and one with packed parts and one with two kinds of layers to Keras
+EVERYDAY = {"torch": set(FAMILIES), "keras": {"gpt2", "gemma2"}}
+WAYS = [
+    pytest.param(title, to, marks=[] if title in EVERYDAY[to] else [pytest.mark.deep])
+    for to in TARGETS
+    for title in FAMILIES
+]
 
 
-@pytest.mark.parametrize("title", FAMILIES)
-@pytest.mark.parametrize("to", TARGETS)
+@pytest.mark.parametrize(("title", "to"), WAYS)
 def test_it_arrives_and_comes_back(title: str, to: str, tmp_path: Path) -> None:
     """Both ends agree with the block at every tap, no name is left, and every bit comes back."""
     ar.backend("tensorflow")
@@ -236,7 +241,7 @@ def test_a_fault_of_a_map_is_told_at_its_tap(name: str, turn: Any, tap: str, tmp
     assert [end.first for end in ends] == [tap, tap]
 
 
-@pytest.mark.parametrize("engine", ["torch", pytest.param("tensorflow", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("engine", ["torch", pytest.param("tensorflow", marks=pytest.mark.deep)])
 def test_the_same_64_tokens_with_the_cache_and_without(engine: str, tmp_path: Path) -> None:
     torch, count, prompt = pytest.importorskip("torch"), 64, [[3, 1, 4, 1, 5]]
     made = model("mistral").double()
