@@ -16,11 +16,11 @@ from typing import Any
 from attn_ref.blocks.multi_head_attention import MultiHeadAttention
 from attn_ref.expresses import inexpressible
 from attn_ref.foreign.job import Job, Outcome
-from attn_ref.foreign.map import Map
 from attn_ref.foreign.multi_head_attention import FIELDS
 from attn_ref.foreign.part import Part
-from attn_ref.foreign.peer import Peer, Spot
+from attn_ref.foreign.peer import Spot
 from attn_ref.foreign.rules import Rule, linear, norm
+from attn_ref_torch.timm_layer import layer_map, peer
 
 ANYTHING = (
     "width", "num_heads", "head_width", "output_width", "use_bias", "output_bias", "qk_norm_eps", "dropout",
@@ -101,11 +101,9 @@ def spots(block: MultiHeadAttention) -> Iterator[Spot]:
     yield Spot("proj", "out", "projected", "b t c")
 
 
-PEER = Peer(
-    name="timm.Attention",
-    block="MultiHeadAttention",
-    engine="torch",
-    needs=("torch", "timm"),
+PEER = peer(
+    "timm.Attention",
+    "MultiHeadAttention",
     refuses=refuses,
     inputs=INPUTS,
     weights=weights,
@@ -113,16 +111,12 @@ PEER = Peer(
     call=call,
     spots=spots,
 )
-MAP = Map(
-    name="timm.Attention",
-    summary="timm's Attention, query, key and value packed",
-    formats=("safetensors", "torch_pt"),
-    needs=("torch", "timm"),
-    extra="torch",
-    block="MultiHeadAttention",
+MAP = layer_map(
+    "timm.Attention",
+    "timm's Attention, query, key and value packed",
+    "MultiHeadAttention",
     rules=rules(),
     derive=weights,
-    by_name=True,
     beside=("dropout", "causal"),
     refuses=refuses,
     inputs=INPUTS,

@@ -8,16 +8,15 @@ shape.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from typing import Any
 
 from attn_ref.blocks.cbam import CBAM
 from attn_ref.expresses import inexpressible
 from attn_ref.foreign.fields import FieldRules
 from attn_ref.foreign.job import Job, Outcome
-from attn_ref.foreign.map import Map
-from attn_ref.foreign.peer import Peer, Spot
+from attn_ref.foreign.peer import Spot
 from attn_ref.foreign.rules import Rule, batch_norm, pointwise
+from attn_ref_torch.timm_layer import COUNTS, layer_map, peer, present
 
 ANYTHING = ("channels", "reduction", "reduced_width", "use_bias", "kernel_size")
 RULES = (
@@ -41,9 +40,8 @@ def refuses(block: CBAM) -> list[str]:
     return inexpressible(block, ANYTHING, {"batch_norm": (block.batch_norm, "True")})
 
 
-def weights(block: CBAM) -> Iterator[Rule]:
-    """Its names."""
-    return (rule for rule in RULES if rule.canonical in block.params())
+#: its names
+weights = present(RULES)
 
 
 def make(block: CBAM, dtype: str) -> Any:
@@ -58,37 +56,23 @@ def make(block: CBAM, dtype: str) -> Any:
     )  # fmt: skip
 
 
-def call(layer: Any, block: CBAM, given: Mapping[str, Any]) -> Any:
-    """The layer on canonical inputs, channels first."""
-    return layer(given["x"])
-
-
-PEER = Peer(
-    name="timm.CbamModule",
-    block="CBAM",
-    engine="torch",
-    needs=("torch", "timm"),
+PEER = peer(
+    "timm.CbamModule",
+    "CBAM",
     refuses=refuses,
-    inputs=("x",),
     weights=weights,
     make=make,
-    call=call,
     spots=lambda block: SPOTS,
 )
-MAP = Map(
-    name="timm.CbamModule",
-    summary="timm's CbamModule",
-    formats=("safetensors", "torch_pt"),
-    needs=("torch", "timm"),
-    extra="torch",
-    block="CBAM",
+MAP = layer_map(
+    "timm.CbamModule",
+    "timm's CbamModule",
+    "CBAM",
     rules=RULES,
     derive=weights,
-    unused={"*.num_batches_tracked": "a count of steps, which a batch norm with a momentum never looks at"},
-    by_name=True,
+    unused=COUNTS,
     beside=("reduction",),  # the width itself is given, from the file
     refuses=refuses,
-    inputs=("x",),
     fields=FieldRules(
         sizes={
             "channels": ("channel_attention.reduce.kernel", 0),

@@ -7,16 +7,16 @@ refused, and so is a bias (``act_layer`` of ``CecaModule``).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from attn_ref.blocks.efficient_channel_attention import EfficientChannelAttention
 from attn_ref.expresses import inexpressible
 from attn_ref.foreign.fields import FieldRules
 from attn_ref.foreign.job import Job, Outcome
-from attn_ref.foreign.map import Map
-from attn_ref.foreign.peer import Peer, Spot
+from attn_ref.foreign.peer import Spot
 from attn_ref.foreign.rules import Rule
+from attn_ref_torch.timm_layer import layer_map, peer
 
 ANYTHING = ("channels", "kernel_size", "circular")
 RULES = (Rule("conv.weight", "conv.kernel", "conv"),)
@@ -38,11 +38,6 @@ def make(block: EfficientChannelAttention, dtype: str) -> Any:
     return kind(kernel_size=block.kernel_size, dtype=getattr(torch, dtype))
 
 
-def call(layer: Any, block: EfficientChannelAttention, given: Mapping[str, Any]) -> Any:
-    """The layer on canonical inputs, channels first."""
-    return layer(given["x"])
-
-
 def spots(block: EfficientChannelAttention) -> Iterator[Spot]:
     """Where the taps are; the circular one has wrapped the means round before they reach a module."""
     if not block.circular:
@@ -51,29 +46,20 @@ def spots(block: EfficientChannelAttention) -> Iterator[Spot]:
     yield Spot("gate", "flat", "gate", "b c")
 
 
-PEER = Peer(
-    name="timm.EcaModule",
-    block="EfficientChannelAttention",
-    engine="torch",
-    needs=("torch", "timm"),
+PEER = peer(
+    "timm.EcaModule",
+    "EfficientChannelAttention",
     refuses=refuses,
-    inputs=("x",),
     weights=lambda block: RULES,
     make=make,
-    call=call,
     spots=spots,
 )
-MAP = Map(
-    name="timm.EcaModule",
-    summary="timm's EcaModule, or with circular = True its CecaModule",
-    formats=("safetensors", "torch_pt"),
-    needs=("torch", "timm"),
-    extra="torch",
-    block="EfficientChannelAttention",
+MAP = layer_map(
+    "timm.EcaModule",
+    "timm's EcaModule, or with circular = True its CecaModule",
+    "EfficientChannelAttention",
     rules=RULES,
-    by_name=True,
     refuses=refuses,
-    inputs=("x",),
     fields=FieldRules(sizes={"kernel_size": ("conv.kernel", 0)}, asked=("circular",)),
 )
 MAPS = (MAP,)

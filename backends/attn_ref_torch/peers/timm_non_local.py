@@ -6,16 +6,15 @@ unless it is told not to (``use_scale``), which its file does not say.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from attn_ref.blocks.non_local import NonLocal
 from attn_ref.expresses import Rules, inexpressible
 from attn_ref.foreign.fields import FieldRules
 from attn_ref.foreign.job import Job, Outcome
-from attn_ref.foreign.map import Map
-from attn_ref.foreign.peer import Peer, Spot
+from attn_ref.foreign.peer import Spot
 from attn_ref.foreign.rules import batch_norm, conv
+from attn_ref_torch.timm_layer import COUNTS, layer_map, peer
 
 ANYTHING = ("channels", "inner_width")
 RULES = (
@@ -47,35 +46,21 @@ def make(block: NonLocal, dtype: str) -> Any:
     )  # fmt: skip
 
 
-def call(layer: Any, block: NonLocal, given: Mapping[str, Any]) -> Any:
-    """The layer on canonical inputs, channels first."""
-    return layer(given["x"])
-
-
-PEER = Peer(
-    name="timm.NonLocalAttn",
-    block="NonLocal",
-    engine="torch",
-    needs=("torch", "timm"),
+PEER = peer(
+    "timm.NonLocalAttn",
+    "NonLocal",
     refuses=refuses,
-    inputs=("x",),
     weights=lambda block: RULES,
     make=make,
-    call=call,
     spots=lambda block: SPOTS,
 )
-MAP = Map(
-    name="timm.NonLocalAttn",
-    summary="timm's NonLocalAttn",
-    formats=("safetensors", "torch_pt"),
-    needs=("torch", "timm"),
-    extra="torch",
-    block="NonLocal",
+MAP = layer_map(
+    "timm.NonLocalAttn",
+    "timm's NonLocalAttn",
+    "NonLocal",
     rules=RULES,
-    unused={"*.num_batches_tracked": "a count of steps, which a batch norm with a momentum never looks at"},
-    by_name=True,
+    unused=COUNTS,
     refuses=refuses,
-    inputs=("x",),
     fields=FieldRules(
         sizes={"channels": ("theta.kernel", -2), "inner_width": ("theta.kernel", -1)},
         present={"batch_norm": "norm.scale", "use_bias": "theta.bias"},

@@ -7,16 +7,15 @@ rounded to a multiple of 8, so it is read from the file. What its file does not 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from typing import Any
 
 from attn_ref.blocks.squeeze_excitation import SqueezeExcitation
 from attn_ref.expresses import inexpressible
 from attn_ref.foreign.fields import FieldRules
 from attn_ref.foreign.job import Job, Outcome
-from attn_ref.foreign.map import Map
-from attn_ref.foreign.peer import Peer, Spot
-from attn_ref.foreign.rules import Rule, pointwise
+from attn_ref.foreign.peer import Spot
+from attn_ref.foreign.rules import pointwise
+from attn_ref_torch.timm_layer import layer_map, peer, present
 
 #: fields of which it takes any value
 ANYTHING = ("channels", "reduction", "reduced_width", "use_bias", "gate")
@@ -38,9 +37,8 @@ def refuses_check(block: SqueezeExcitation) -> list[str]:
     return [*refuses(block), *(["gate = 'hard_sigmoid' in gradients"] if block.gate == "hard_sigmoid" else [])]
 
 
-def weights(block: SqueezeExcitation) -> Iterator[Rule]:
-    """Its names."""
-    return (rule for rule in RULES if rule.canonical in block.params())
+#: its names
+weights = present(RULES)
 
 
 def make(block: SqueezeExcitation, dtype: str) -> Any:
@@ -57,36 +55,22 @@ def make(block: SqueezeExcitation, dtype: str) -> Any:
     return layer
 
 
-def call(layer: Any, block: SqueezeExcitation, given: Mapping[str, Any]) -> Any:
-    """The layer on canonical inputs, channels first."""
-    return layer(given["x"])
-
-
-PEER = Peer(
-    name="timm.SqueezeExcite",
-    block="SqueezeExcitation",
-    engine="torch",
-    needs=("torch", "timm"),
+PEER = peer(
+    "timm.SqueezeExcite",
+    "SqueezeExcitation",
     refuses=refuses_check,
-    inputs=("x",),
     weights=weights,
     make=make,
-    call=call,
     spots=lambda block: SPOTS,
 )
-MAP = Map(
-    name="timm.SqueezeExcite",
-    summary="timm's SqueezeExcite, also called SEModule",
-    formats=("safetensors", "torch_pt"),
-    needs=("torch", "timm"),
-    extra="torch",
-    block="SqueezeExcitation",
+MAP = layer_map(
+    "timm.SqueezeExcite",
+    "timm's SqueezeExcite, also called SEModule",
+    "SqueezeExcitation",
     rules=RULES,
     derive=weights,
-    by_name=True,
     beside=("reduction",),  # the width itself is given, from the file
     refuses=refuses,
-    inputs=("x",),
     fields=FieldRules(
         sizes={"channels": ("reduce.kernel", 0), "reduced_width": ("reduce.kernel", 1)},
         present={"use_bias": "reduce.bias"},
