@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, cast
 
 import torch
 import transformers
 from torch.overrides import TorchFunctionMode
 
-from attn_ref.engines import backend
 from attn_ref.foreign.job import Job, Outcome
 from attn_ref.foreign.map import Map
 from attn_ref.foreign.peer import Peer, Spot
 from attn_ref.models.language_model import LanguageModel
-from attn_ref_torch.foreign import Foreign
-from attn_ref_torch.peers.hf_bert import folder_of
+from attn_ref_torch.hugging_face import outcome, pretrained
 
 
 class Wide(TorchFunctionMode):
@@ -49,22 +46,12 @@ def in_float64() -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
-def load(item: Map, path: Path, block: LanguageModel, config_path: Path | None) -> Any:
-    """The model of a file. ValueError if the files leave a parameter without a value: transformers would draw one."""
+def load(item: Map, job: Job, block: LanguageModel) -> Any:
+    """The model of a job's file."""
     assert item.fields is not None
-    told = item.fields.to_config(block)
+    config = transformers.AutoConfig.for_model(**item.fields.to_config(block))
     kind: Any = transformers.AutoModelForCausalLM if block.head else transformers.AutoModel
-    with folder_of(path, config_path, transformers.AutoConfig.for_model(**told)) as folder:
-        model, info = kind.from_pretrained(
-            folder,
-            dtype=torch.float64,
-            attn_implementation="eager",
-            output_loading_info=True,
-            local_files_only=True,
-        )
-    if wrong := [*info["missing_keys"], *info["mismatched_keys"]]:
-        raise ValueError(f"transformers finds no value for {', '.join(map(str, wrong))}")
-    return model.eval()
+    return pretrained(kind, job, config, attention="eager")
 
 
 def call(model: Any, block: LanguageModel, given: Mapping[str, Any]) -> Any:
@@ -85,8 +72,6 @@ def run(
         inputs=tuple(item.inputs or ()), weights=item.rules_for, make=lambda *_: None, call=call, spots=spots,
     )  # fmt: skip
     with in_float64():
-        model = load(item, Path(job.path), block, Path(job.config) if job.config else None)
+        model = load(item, job, block)
         exact(model)
-        made = backend("torch").run(Foreign(peer, block, model).eval(), job.inputs)
-    by = f"transformers {transformers.__version__} {type(model).__name__} on torch {torch.__version__}, float64"
-    return Outcome(made.output, made.taps, by)
+        return outcome(peer, block, model, job)

@@ -2,35 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
 from attn_ref.foreign.job import Job, Outcome
+from attn_ref.foreign.map import Map
 from attn_ref.foreign.peer import Peer, Spot
 from attn_ref.models.vision_transformer import VisionTransformer
+from attn_ref_torch.hugging_face import outcome, pretrained
 
 
-def loaded(
-    kind: Any, path: Path, config_path: Path | None, config: Any, *, idle: tuple[str, ...] = (), **options: Any
-) -> Any:
-    """The model in float64. ValueError if the file leaves a parameter without a value: transformers would draw one.
+def kind_of(told: Map) -> Any:
+    """The class that a map is called after."""
+    import transformers
 
-    ``idle`` are parameters that only training reads.
-    """
-    import torch
+    return getattr(transformers, told.name.removeprefix("hf."))
 
-    from attn_ref_torch.peers.hf_bert import folder_of
 
-    with folder_of(path, config_path, config) as folder:
-        model, info = kind.from_pretrained(
-            folder, dtype=torch.float64, attn_implementation="sdpa", output_loading_info=True, local_files_only=True,
-            **options,
-        )  # fmt: skip
-    missing = [name for name in info["missing_keys"] if name not in idle]
-    if wrong := [*missing, *info["mismatched_keys"]]:
-        raise ValueError(f"transformers finds no value for {', '.join(map(str, wrong))}")
-    return model.eval()
+def headless(block: VisionTransformer) -> dict[str, Any]:
+    """The option of a model without a head: it has no pooler either."""
+    return {} if block.num_classes else {"add_pooling_layer": False}
+
+
+def labels(block: VisionTransformer) -> dict[str, Any]:
+    """The options with which a file of such a model is loaded: how many classes there are, or that there is no head."""
+    return {"num_labels": block.num_classes} if block.num_classes else headless(block)
 
 
 def made(kind: Any, config: Any, dtype: str, **options: Any) -> Any:
@@ -41,17 +37,31 @@ def made(kind: Any, config: Any, dtype: str, **options: Any) -> Any:
     return kind(config, **options).to(getattr(torch, dtype))
 
 
-def outcome(peer: Peer, model: Any, job: Job) -> Outcome:
-    """What the model gives, and the values inside that the block taps."""
-    import torch
-    import transformers
+def peer(
+    name: str, map_of: Callable[[VisionTransformer], Map], *, weights: Any, make: Any, call: Any, spots: Any
+) -> Peer:
+    """A vision model of transformers; ``map_of`` its file's map says which blocks it refuses."""
+    return Peer(
+        name=name, block="VisionTransformer", engine="torch", needs=("torch", "transformers"),
+        refuses=lambda block: map_of(block).inexpressible(block), inputs=("image",), weights=weights, make=make,
+        call=call, spots=spots,
+    )  # fmt: skip
 
-    from attn_ref.engines import backend
-    from attn_ref_torch.foreign import Foreign
 
-    run = backend("torch").run(Foreign(peer, job.block, model).eval(), job.inputs)
-    by = f"transformers {transformers.__version__} {type(model).__name__} on torch {torch.__version__}, float64"
-    return Outcome(run.output, run.taps, by)
+def of_states(model: Any, block: VisionTransformer, given: Mapping[str, Any]) -> Any:
+    """The model on canonical inputs: its logits, or of its last states those that the block's pooling takes."""
+    result = model(pixel_values=given["image"])
+    if block.num_classes:
+        return result.logits
+    states = result.last_hidden_state
+    patches = states[:, block.prefix :]
+    return {"none": states, "class": states[:, 0], "mean": patches.mean(dim=1)}[block.pooling]
+
+
+def run(end: Peer, job: Job, kind: Any, config: Any, **options: Any) -> Outcome:
+    """Run the file of ``job`` and read the values that the block taps."""
+    model = pretrained(kind, job, config, attention="sdpa", **options)
+    return outcome(end, of_block(job), model, job)
 
 
 def fields_of(block: VisionTransformer, activations: Mapping[str, str], **more: Any) -> dict[str, Any]:

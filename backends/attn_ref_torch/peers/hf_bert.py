@@ -6,13 +6,8 @@ Source: ``transformers/models/bert/modeling_bert.py``; the names are those of it
 
 from __future__ import annotations
 
-import json
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -23,6 +18,7 @@ from attn_ref.foreign.map import Map
 from attn_ref.foreign.peer import Peer, Spot, of_layers
 from attn_ref.foreign.rules import Rule, linear, norm
 from attn_ref.models.text_encoder import TextEncoder
+from attn_ref_torch.hugging_face import ACTIVATIONS, outcome, pretrained
 
 HERE, THERE = "encoder.layer.{i}", "layers.{i}"
 
@@ -105,8 +101,6 @@ MAP = Map(
 
 MAPS = (MAP,)
 
-ACTIVATIONS = {"gelu": "gelu", "gelu_tanh": "gelu_pytorch_tanh", "relu": "relu", "quick_gelu": "quick_gelu"}
-
 EMBEDDINGS = [
     ("embeddings.LayerNorm", "in", "embedded", "b t c"),
     ("embeddings.LayerNorm", "out", "embedding_norm", "b t c"),
@@ -165,45 +159,6 @@ def make(block: TextEncoder, dtype: str) -> Any:
     return transformers.BertModel(told, add_pooling_layer=block.pooler).to(getattr(torch, dtype))
 
 
-def load(path: Path, block: TextEncoder, config_path: Path | None) -> Any:
-    """The model in float64. ValueError if the files leave a parameter without a value: transformers would draw one."""
-    import torch
-    import transformers
-
-    with folder_of(path, config_path, config(block)) as folder:
-        loaded: Any = transformers.BertModel.from_pretrained(
-            folder,
-            dtype=torch.float64,
-            attn_implementation="eager",
-            add_pooling_layer=block.pooler,
-            output_loading_info=True,
-            local_files_only=True,
-        )
-    model, info = loaded
-    if wrong := [*info["missing_keys"], *info["mismatched_keys"]]:
-        raise ValueError(f"transformers finds no value for {', '.join(map(str, wrong))}")
-    return model.eval()
-
-
-@contextmanager
-def folder_of(path: Path, config_path: Path | None, config: Any) -> Iterator[Path]:
-    """A folder as ``from_pretrained`` wants it: the weights, and ``config_path`` or else ``config``."""
-    with tempfile.TemporaryDirectory(prefix="attn_ref-") as name:
-        folder = Path(name)
-        if path.name.endswith(".index.json"):
-            (folder / "model.safetensors.index.json").symlink_to(path)
-            for shard in set(json.loads(path.read_text("utf-8"))["weight_map"].values()):
-                (folder / shard).symlink_to(path.parent / shard)
-        else:
-            target = "model.safetensors" if path.suffix == ".safetensors" else "pytorch_model.bin"
-            (folder / target).symlink_to(path)
-        if config_path:
-            shutil.copy(config_path, folder / "config.json")
-        else:
-            config.save_pretrained(folder)
-        yield folder
-
-
 def call(model: Any, block: TextEncoder, given: Mapping[str, Any]) -> Any:
     """The model on canonical inputs."""
     mask = given.get("padding_mask")
@@ -240,15 +195,10 @@ PEER = Peer(
 
 def run_file(job: Job) -> Outcome:
     """Run the file of ``job`` and read the values that the block taps. It takes no mean, so then there is no output."""
-    import torch
     import transformers
 
-    from attn_ref.engines import backend
-    from attn_ref_torch.foreign import Foreign
-
     block = cast(TextEncoder, job.block)  # the map that names this function holds no other
-    model = load(Path(job.path), block, Path(job.config) if job.config else None)
+    model = pretrained(transformers.BertModel, job, config(block), attention="eager", add_pooling_layer=block.pooler)
     seen = replace(block, pooling="none") if block.pooling == "mean" else block
-    run = backend("torch").run(Foreign(PEER, seen, model).eval(), job.inputs)
-    by = f"transformers {transformers.__version__} BertModel on torch {torch.__version__}, float64"
-    return Outcome(run.output if seen is block else None, run.taps, by)
+    made = outcome(PEER, seen, model, job)
+    return made if seen is block else replace(made, output=None)

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from attn_ref.foreign.fields import FieldRules
 from attn_ref.foreign.job import Job, Outcome
 from attn_ref.foreign.map import Map
-from attn_ref.foreign.peer import Peer, Spot, of_layers
+from attn_ref.foreign.peer import Spot, of_layers
 from attn_ref.foreign.rules import Rule, linear, norm
 from attn_ref.models.vision_transformer import VisionTransformer
 from attn_ref_torch import hugging_face_vision
+from attn_ref_torch.hugging_face import ACTIVATIONS
 from attn_ref_torch.peers import hf_vit
-from attn_ref_torch.peers.hf_bert import ACTIVATIONS
 
 HERE, THERE = "encoder.layers.{i}", "layers.{i}"
 
@@ -152,13 +151,6 @@ def config(block: VisionTransformer) -> Any:
     return transformers.CLIPVisionConfig(**fields)
 
 
-def kind_of(block: VisionTransformer) -> Any:
-    """The class of the model."""
-    import transformers
-
-    return getattr(transformers, map_of(block).name.removeprefix("hf."))
-
-
 def weights(block: VisionTransformer) -> list[Rule]:
     """Its names inside the model."""
     return map_of(block).rules_for(block)
@@ -166,7 +158,7 @@ def weights(block: VisionTransformer) -> list[Rule]:
 
 def make(block: VisionTransformer, dtype: str) -> Any:
     """A new model."""
-    return hugging_face_vision.made(kind_of(block), config(block), dtype)
+    return hugging_face_vision.made(hugging_face_vision.kind_of(map_of(block)), config(block), dtype)
 
 
 def call(model: Any, block: VisionTransformer, given: Mapping[str, Any]) -> Any:
@@ -176,22 +168,10 @@ def call(model: Any, block: VisionTransformer, given: Mapping[str, Any]) -> Any:
 
 
 #: how it is run as an end; few cases of a check would fit it
-END = Peer(
-    name="hf.CLIPVisionModel",
-    block="VisionTransformer",
-    engine="torch",
-    needs=("torch", "transformers"),
-    refuses=lambda block: map_of(block).inexpressible(block),
-    inputs=("image",),
-    weights=weights,
-    make=make,
-    call=call,
-    spots=spots,
-)
+END = hugging_face_vision.peer("hf.CLIPVisionModel", map_of, weights=weights, make=make, call=call, spots=spots)
 
 
 def run_file(job: Job) -> Outcome:
     """Run the file of ``job`` and read the values that the block taps."""
-    block, path = hugging_face_vision.of_block(job), Path(job.config) if job.config else None
-    model = hugging_face_vision.loaded(kind_of(block), Path(job.path), path, config(block))
-    return hugging_face_vision.outcome(END, model, job)
+    block = hugging_face_vision.of_block(job)
+    return hugging_face_vision.run(END, job, hugging_face_vision.kind_of(map_of(block)), config(block))

@@ -6,19 +6,18 @@ two heads, one for each of the two tokens; ``DeiTForImageClassification`` has on
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from attn_ref.foreign.job import Job, Outcome
 from attn_ref.foreign.map import Map, Variant
-from attn_ref.foreign.peer import Peer, Spot, of_layers
+from attn_ref.foreign.peer import Spot, of_layers
 from attn_ref.foreign.rules import Rule, linear
 from attn_ref.models.vision_transformer import VisionTransformer
 from attn_ref_torch import hugging_face_vision
+from attn_ref_torch.hugging_face import ACTIVATIONS
 from attn_ref_torch.peers import hf_vit
-from attn_ref_torch.peers.hf_bert import ACTIVATIONS
 
 
 def rules(prefix: str) -> tuple[Rule, ...]:
@@ -103,48 +102,21 @@ def weights(block: VisionTransformer) -> Iterator[Rule]:
         yield replace(rule, foreign=told.spell(rule.foreign, Variant(spelling="state_dict"), kind))
 
 
-def kind_of(block: VisionTransformer) -> tuple[Any, dict[str, Any]]:
-    """(the class of the model, its options)."""
-    import transformers
-
-    name = map_of(block).name.removeprefix("hf.")
-    return getattr(transformers, name), {} if block.num_classes else {"add_pooling_layer": False}
-
-
 def make(block: VisionTransformer, dtype: str) -> Any:
     """A new model."""
-    kind, options = kind_of(block)
-    return hugging_face_vision.made(kind, config(block), dtype, **options)
+    return hugging_face_vision.made(
+        hugging_face_vision.kind_of(map_of(block)), config(block), dtype, **hugging_face_vision.headless(block)
+    )
 
 
-def call(model: Any, block: VisionTransformer, given: Mapping[str, Any]) -> Any:
-    """The model on canonical inputs."""
-    result = model(pixel_values=given["image"])
-    if block.num_classes:
-        return result.logits
-    states = result.last_hidden_state
-    return {"none": states, "class": states[:, 0], "mean": states[:, 2:].mean(dim=1)}[block.pooling]
-
-
-PEER = Peer(
-    name="hf.DeiTModel",
-    block="VisionTransformer",
-    engine="torch",
-    needs=("torch", "transformers"),
-    refuses=lambda block: map_of(block).inexpressible(block),
-    inputs=("image",),
-    weights=weights,
-    make=make,
-    call=call,
-    spots=spots,
+PEER = hugging_face_vision.peer(
+    "hf.DeiTModel", map_of, weights=weights, make=make, call=hugging_face_vision.of_states, spots=spots
 )
 
 
 def run_file(job: Job) -> Outcome:
     """Run the file of ``job`` and read the values that the block taps."""
     block = hugging_face_vision.of_block(job)
-    kind, options = kind_of(block)
-    options |= {"num_labels": block.num_classes} if block.num_classes else {}
-    path = Path(job.config) if job.config else None
-    model = hugging_face_vision.loaded(kind, Path(job.path), path, config(block), **options)
-    return hugging_face_vision.outcome(PEER, model, job)
+    return hugging_face_vision.run(
+        PEER, job, hugging_face_vision.kind_of(map_of(block)), config(block), **hugging_face_vision.labels(block)
+    )

@@ -7,19 +7,18 @@ the positions are of are interpolated there, in float32; here the size is the po
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from attn_ref.foreign.job import Job, Outcome
 from attn_ref.foreign.map import Map, Variant
-from attn_ref.foreign.peer import Peer, Spot, of_layers
+from attn_ref.foreign.peer import Spot, of_layers
 from attn_ref.foreign.rules import Rule, conv, linear, norm
 from attn_ref.models.vision_transformer import VisionTransformer
 from attn_ref_torch import hugging_face_vision
+from attn_ref_torch.hugging_face import ACTIVATIONS
 from attn_ref_torch.peers import hf_vit
-from attn_ref_torch.peers.hf_bert import ACTIVATIONS
 
 HERE, THERE = "encoder.layer.{i}", "layers.{i}"
 #: a layer's linear maps in a file -> in the model's own state_dict
@@ -144,13 +143,6 @@ def config(block: VisionTransformer) -> Any:
     return transformers.Dinov2Config(**fields)
 
 
-def kind_of(block: VisionTransformer) -> Any:
-    """The class of the model."""
-    import transformers
-
-    return getattr(transformers, map_of(block).name.removeprefix("hf."))
-
-
 def weights(block: VisionTransformer) -> Iterator[Rule]:
     """Its names inside the model."""
     told, kind = map_of(block), type(block).__name__
@@ -160,34 +152,18 @@ def weights(block: VisionTransformer) -> Iterator[Rule]:
 
 def make(block: VisionTransformer, dtype: str) -> Any:
     """A new model."""
-    return hugging_face_vision.made(kind_of(block), config(block), dtype)
-
-
-def call(model: Any, block: VisionTransformer, given: Mapping[str, Any]) -> Any:
-    """The model on canonical inputs."""
-    states = model(pixel_values=given["image"]).last_hidden_state
-    patches = states[:, block.prefix :]
-    return {"none": states, "class": states[:, 0], "mean": patches.mean(dim=1)}[block.pooling]
+    return hugging_face_vision.made(hugging_face_vision.kind_of(map_of(block)), config(block), dtype)
 
 
 #: how it is run as an end; few cases of a check would fit it
-END = Peer(
-    name="hf.Dinov2Model",
-    block="VisionTransformer",
-    engine="torch",
-    needs=("torch", "transformers"),
-    refuses=lambda block: map_of(block).inexpressible(block),
-    inputs=("image",),
-    weights=weights,
-    make=make,
-    call=call,
-    spots=spots,
+END = hugging_face_vision.peer(
+    "hf.Dinov2Model", map_of, weights=weights, make=make, call=hugging_face_vision.of_states, spots=spots
 )
 
 
 def run_file(job: Job) -> Outcome:
     """Run the file of ``job`` and read the values that the block taps."""
-    block, path = hugging_face_vision.of_block(job), Path(job.config) if job.config else None
-    idle = ("embeddings.mask_token",)
-    model = hugging_face_vision.loaded(kind_of(block), Path(job.path), path, config(block), idle=idle)
-    return hugging_face_vision.outcome(END, model, job)
+    block = hugging_face_vision.of_block(job)
+    return hugging_face_vision.run(
+        END, job, hugging_face_vision.kind_of(map_of(block)), config(block), idle=("embeddings.mask_token",)
+    )

@@ -9,16 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from attn_ref.foreign.job import Job, Outcome
-from attn_ref.foreign.peer import Peer, Spot, of_layers
+from attn_ref.foreign.peer import Spot, of_layers
 from attn_ref.foreign.rules import Rule, conv, linear, norm
 from attn_ref.models.vision_transformer import VisionTransformer
 from attn_ref_torch import hugging_face_vision
+from attn_ref_torch.hugging_face import ACTIVATIONS
 from attn_ref_torch.peers import hf_clip_vision, hf_vit, multihead_attention
-from attn_ref_torch.peers.hf_bert import ACTIVATIONS
 
 
 def rules() -> Iterator[Rule]:
@@ -96,9 +95,7 @@ def weights(block: VisionTransformer) -> list[Rule]:
 
 def make(block: VisionTransformer, dtype: str) -> Any:
     """A new model."""
-    import transformers
-
-    return hugging_face_vision.made(transformers.SiglipVisionModel, config(block), dtype)
+    return hugging_face_vision.made(hugging_face_vision.kind_of(MAP), config(block), dtype)
 
 
 def call(model: Any, block: VisionTransformer, given: Mapping[str, Any]) -> Any:
@@ -107,24 +104,13 @@ def call(model: Any, block: VisionTransformer, given: Mapping[str, Any]) -> Any:
 
 
 #: how it is run as an end; few cases of a check would fit it
-END = Peer(
-    name="hf.SiglipVisionModel",
-    block="VisionTransformer",
-    engine="torch",
-    needs=("torch", "transformers"),
-    refuses=lambda block: MAP.inexpressible(block),
-    inputs=("image",),
-    weights=weights,
-    make=make,
-    call=call,
-    spots=spots,
+END = hugging_face_vision.peer(
+    "hf.SiglipVisionModel", lambda block: MAP, weights=weights, make=make, call=call, spots=spots
 )
 
 
 def run_file(job: Job) -> Outcome:
     """Run the file of ``job`` and read the values that the block taps."""
-    import transformers
-
-    block, path = hugging_face_vision.of_block(job), Path(job.config) if job.config else None
-    model = hugging_face_vision.loaded(transformers.SiglipVisionModel, Path(job.path), path, config(block))
-    return hugging_face_vision.outcome(END, model, job)
+    return hugging_face_vision.run(
+        END, job, hugging_face_vision.kind_of(MAP), config(hugging_face_vision.of_block(job))
+    )

@@ -9,18 +9,18 @@ and later.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from attn_ref.foreign.fields import FieldRules
 from attn_ref.foreign.job import Job, Outcome
 from attn_ref.foreign.map import Map, Variant
-from attn_ref.foreign.peer import Peer, Spot, of_layers
+from attn_ref.foreign.peer import Spot, of_layers
 from attn_ref.foreign.rules import Rule, conv, linear, norm
 from attn_ref.models.vision_transformer import VisionTransformer
-from attn_ref_torch.peers.hf_bert import ACTIVATIONS, folder_of
+from attn_ref_torch import hugging_face_vision
+from attn_ref_torch.hugging_face import ACTIVATIONS
 
 HERE, THERE = "encoder.layer.{i}", "layers.{i}"
 
@@ -209,70 +209,19 @@ def weights(block: VisionTransformer) -> Iterator[Rule]:
 
 def make(block: VisionTransformer, dtype: str) -> Any:
     """A new model."""
-    import torch
-    import transformers
-
-    told = config(block)
-    told._attn_implementation = "sdpa"
-    kind: Any = transformers.ViTForImageClassification if block.num_classes else transformers.ViTModel
-    model = kind(told) if block.num_classes else kind(told, add_pooling_layer=False)
-    return model.to(getattr(torch, dtype))
+    return hugging_face_vision.made(
+        hugging_face_vision.kind_of(map_of(block)), config(block), dtype, **hugging_face_vision.headless(block)
+    )
 
 
-def load(path: Path, block: VisionTransformer, config_path: Path | None) -> Any:
-    """The model in float64. ValueError if the files leave a parameter without a value: transformers would draw one."""
-    import torch
-    import transformers
-
-    kind: Any = transformers.ViTForImageClassification if block.num_classes else transformers.ViTModel
-    options = {"num_labels": block.num_classes} if block.num_classes else {"add_pooling_layer": False}
-    with folder_of(path, config_path, config(block)) as folder:
-        model, info = kind.from_pretrained(
-            folder,
-            dtype=torch.float64,
-            attn_implementation="sdpa",
-            output_loading_info=True,
-            local_files_only=True,
-            **options,
-        )
-    if wrong := [*info["missing_keys"], *info["mismatched_keys"]]:
-        raise ValueError(f"transformers finds no value for {', '.join(map(str, wrong))}")
-    return model.eval()
-
-
-def call(model: Any, block: VisionTransformer, given: Mapping[str, Any]) -> Any:
-    """The model on canonical inputs."""
-    result = model(pixel_values=given["image"])
-    if block.num_classes:
-        return result.logits
-    states = result.last_hidden_state
-    return {"none": states, "class": states[:, 0], "mean": states[:, 1:].mean(dim=1)}[block.pooling]
-
-
-PEER = Peer(
-    name="hf.ViTModel",
-    block="VisionTransformer",
-    engine="torch",
-    needs=("torch", "transformers"),
-    refuses=lambda block: map_of(block).inexpressible(block),
-    inputs=("image",),
-    weights=weights,
-    make=make,
-    call=call,
-    spots=spots,
+PEER = hugging_face_vision.peer(
+    "hf.ViTModel", map_of, weights=weights, make=make, call=hugging_face_vision.of_states, spots=spots
 )
 
 
 def run_file(job: Job) -> Outcome:
     """Run the file of ``job`` and read the values that the block taps."""
-    import torch
-    import transformers
-
-    from attn_ref.engines import backend
-    from attn_ref_torch.foreign import Foreign
-
-    block = cast(VisionTransformer, job.block)  # the maps that name this function hold no other
-    model = load(Path(job.path), block, Path(job.config) if job.config else None)
-    run = backend("torch").run(Foreign(PEER, block, model).eval(), job.inputs)
-    by = f"transformers {transformers.__version__} {type(model).__name__} on torch {torch.__version__}, float64"
-    return Outcome(run.output, run.taps, by)
+    block = hugging_face_vision.of_block(job)
+    return hugging_face_vision.run(
+        PEER, job, hugging_face_vision.kind_of(map_of(block)), config(block), **hugging_face_vision.labels(block)
+    )
