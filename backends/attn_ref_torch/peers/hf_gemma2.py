@@ -7,19 +7,8 @@ from __future__ import annotations
 
 from attn_ref.foreign.entry import key
 from attn_ref.foreign.job import Job, Outcome
-from attn_ref_torch.llama_like import (
-    ALWAYS,
-    ATTENTION,
-    FOUR,
-    entries,
-    follows,
-    llama_map,
-    rope,
-    rules,
-    scale,
-    spots_around,
-    windows,
-)
+from attn_ref_torch.llama_config import ATTENTION, entries, follows, rope, scale, windows
+from attn_ref_torch.llama_like import ALWAYS, FOUR, llama_map, rules, spots_around
 
 MAP = llama_map(
     "hf.Gemma2",

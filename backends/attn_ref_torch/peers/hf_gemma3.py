@@ -9,25 +9,20 @@ from typing import Any
 
 from attn_ref.foreign.entry import Entry, Values, key
 from attn_ref.foreign.job import Job, Outcome
-from attn_ref_torch.llama_like import (
-    ALWAYS,
+from attn_ref_torch.llama_config import (
     ATTENTION,
-    FOUR,
     FULL,
-    QK_NORM,
     SLIDING,
     alternating,
     entries,
     follows,
-    llama_map,
     parameters,
-    rules,
     scale,
-    spots_around,
     turned,
     turning,
     windows,
 )
+from attn_ref_torch.llama_like import ALWAYS, FOUR, QK_NORM, llama_map, rules, spots_around
 
 DEFAULT = {"full_attention": 1_000_000.0, "sliding_attention": 10_000.0}
 OLD = {"full_attention": "rope_theta", "sliding_attention": "rope_local_base_freq"}

@@ -26,7 +26,7 @@ from attn_ref_torch.gpt_like import (
     spots_of,
     thirds,
 )
-from attn_ref_torch.llama_like import rope, tied
+from attn_ref_torch.llama_config import rope, tied
 
 HERE, THERE = "layers.{i}", "layers.{i}"
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from attn_ref.foreign.entry import key
 from attn_ref.foreign.job import Job, Outcome
-from attn_ref_torch.llama_like import ATTENTION, FEED, entries, llama_map, rope, spots
+from attn_ref_torch.llama_config import ATTENTION, FEED, entries, rope
+from attn_ref_torch.llama_like import llama_map, spots
 
 MAP = llama_map(
     "hf.Llama",

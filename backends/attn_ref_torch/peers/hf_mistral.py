@@ -6,7 +6,8 @@ Source: ``transformers/models/mistral/modeling_mistral.py``.
 from __future__ import annotations
 
 from attn_ref.foreign.job import Job, Outcome
-from attn_ref_torch.llama_like import entries, llama_map, rope, spots, window
+from attn_ref_torch.llama_config import entries, rope, window
+from attn_ref_torch.llama_like import llama_map, spots
 
 MAP = llama_map(
     "hf.Mistral",

@@ -15,7 +15,8 @@ from attn_ref.foreign.part import Part
 from attn_ref.foreign.peer import Spot
 from attn_ref.foreign.rules import Rule
 from attn_ref_torch import llama_like
-from attn_ref_torch.llama_like import BEFORE, LAYER, entries, llama_map, rope, rules, window
+from attn_ref_torch.llama_config import entries, rope, window
+from attn_ref_torch.llama_like import BEFORE, LAYER, llama_map, rules
 
 PACKED = {"q_proj": 0, "k_proj": 1, "v_proj": 2}
 

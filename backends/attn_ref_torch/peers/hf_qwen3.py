@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from attn_ref.foreign.entry import key
 from attn_ref.foreign.job import Job, Outcome
-from attn_ref_torch.llama_like import ALWAYS, ATTENTION, QK_NORM, entries, llama_map, rope, rules, spots, windows
+from attn_ref_torch.llama_config import ATTENTION, entries, rope, windows
+from attn_ref_torch.llama_like import ALWAYS, QK_NORM, llama_map, rules, spots
 
 MAP = llama_map(
     "hf.Qwen3",
