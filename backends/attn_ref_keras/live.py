@@ -12,7 +12,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from attn_ref_keras.trace import Copy, by_name, double, lift, on, trace
+from attn_ref_keras.trace import lift, trace
+from attn_ref_keras.trace.copies import Copy, by_name, double, on
 
 #: endings of files that it writes
 ENDINGS = (".weights.h5",)
