@@ -78,6 +78,12 @@ def test_there_and_back_bit_for_bit(name: str, tmp_path: Path) -> None:
     assert same_but(left, source, tmp_path / "back.safetensors")
 
 
+def test_every_activation_has_a_name_of_transformers() -> None:
+    from attn_ref_torch.hugging_face import ACTIVATIONS
+
+    assert set(ACTIVATIONS) == set(ar.ops.ACTIVATIONS)
+
+
 @pytest.mark.deep
 @pytest.mark.parametrize("name", MODELS)
 def test_both_ends_agree_at_every_tap(name: str, tmp_path: Path) -> None:

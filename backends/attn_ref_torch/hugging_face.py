@@ -18,7 +18,7 @@ from attn_ref.foreign.job import Job, Outcome
 from attn_ref.foreign.peer import Peer
 
 #: a block's activation -> what transformers calls it
-ACTIVATIONS = {"gelu": "gelu", "gelu_tanh": "gelu_pytorch_tanh", "relu": "relu"}
+ACTIVATIONS = {"gelu": "gelu", "gelu_tanh": "gelu_pytorch_tanh", "relu": "relu", "quick_gelu": "quick_gelu"}
 
 
 @contextmanager
