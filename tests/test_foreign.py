@@ -6,10 +6,12 @@ import dataclasses
 import subprocess
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import tiny_bert
 
 import attn_ref as ar
 from attn_ref.check.cases import Case
@@ -19,6 +21,10 @@ from attn_ref.check.fitting import fitted
 from attn_ref.check.gaps import gaps_for
 from attn_ref.engines import backend, served
 from attn_ref.foreign import maps, peers
+from attn_ref.foreign.job import Job
+from attn_ref.foreign.map import Map
+from attn_ref.foreign.part import Part
+from attn_ref.foreign.rules import Rule
 
 NAMES = list(peers())
 
@@ -125,3 +131,33 @@ def test_a_request_that_cannot_be_met_is_told() -> None:
         ar.check("FeedForward", engines=["nn.MultiheadAttentio"])
     assert served("hf.BertModel").mirrors("TextEncoder")
     assert not served("hf.BertModel").mirrors("FeedForward")
+
+
+def test_a_part_without_a_rule_is_told() -> None:
+    """Two thirds of a packed tensor are not all of it."""
+    rules = [
+        Rule("qkv.weight", f"{name}.kernel", "transpose", Part(i, 1, 3)) for i, name in enumerate(("query", "key"))
+    ]
+    rest = ("value.kernel", "project.kernel")
+    torn = Map(
+        name="torn", summary="two of three", formats=("safetensors",), end="",
+        rules=(*rules, *(Rule(name, name) for name in rest)),
+    )  # fmt: skip
+    block = ar.MultiHeadAttention(width=4, num_heads=2, use_bias=False, output_bias=False)
+    with pytest.raises(ValueError, match=r"map torn has no rule for all of qkv\.weight of MultiHeadAttention"):
+        torn.rules_for(block)
+
+
+def test_a_parameter_that_a_file_lacks_is_told_and_not_drawn(tmp_path: Path) -> None:
+    transformers: Any = pytest.importorskip("transformers")
+    from attn_ref_torch.hugging_face import pretrained
+
+    lost = "encoder.layer.1.output.dense.weight"
+    folder = tiny_bert.change(
+        tiny_bert.save(tmp_path / "model"), tmp_path / "less",
+        lambda held: {name: x for name, x in held.items() if name != lost},
+    )  # fmt: skip
+    block: Any = None
+    job = Job(str(folder / "model.safetensors"), block, {}, "", "", str(folder / "config.json"))
+    with pytest.raises(ValueError, match=f"finds no value for {lost}"):
+        pretrained(transformers.BertModel, job, None, attention="eager")

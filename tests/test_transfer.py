@@ -144,6 +144,33 @@ def test_what_is_alike_is_settled_by_running() -> None:
     assert torch.allclose(target(torch.tensor(X)), source(torch.tensor(X)), atol=1e-6)
 
 
+class Halves(nn.Module):
+    """What is above 0 and what is below, each with a scale of its own; ``wrong``: where it computes something else."""
+
+    def __init__(self, wrong: str = "") -> None:
+        super().__init__()
+        self.wrong = wrong
+        self.above, self.below = nn.Parameter(torch.ones(6)), nn.Parameter(torch.linspace(1.5, 2.0, 6))
+
+    def forward(self, x: Any) -> Any:
+        above = torch.relu(x) * self.above
+        if self.wrong == "at ones" and bool((self.above == 1).all()):
+            above = 1.5 * above
+        below = torch.relu(-x) * self.below
+        return above - (1.5 * below if self.wrong == "below 0" else below)
+
+
+@pytest.mark.parametrize("wrong", ["below 0", "at ones"])
+def test_what_the_example_hides_is_found(wrong: str) -> None:
+    """No number of this example is below 0; and only with the real numbers is a scale all ones."""
+    source, target = Halves(), Halves(wrong)
+    example = np.abs(X) + 0.1 if wrong == "below 0" else X
+    before = numbers(target)
+    with pytest.raises(Differs):
+        ar.transfer(source, target, example)
+    assert same(numbers(target), before)
+
+
 def test_modes_and_random_states_are_as_before() -> None:
     pair = PAIRS["gpt"]
     source, target = of_torch(pair).train(), of_keras(pair)
