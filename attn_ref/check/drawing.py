@@ -37,22 +37,24 @@ BESIDE = (
     ("gradient", "float64", 10), ("training", "float64", 10),
     ("forward", "float32", 8), ("forward", "bfloat16", 8), ("forward", "float16", 8),
 )  # fmt: skip
+#: of a model one in so many of these: it is made of blocks, which have their own cases, and each of its takes long
+OF_A_MODEL = 4
 
 
 def kinds(
-    engine: str, modes: Sequence[str] | None, dtypes: Sequence[str] | None, cases: int | None
+    engine: str, modes: Sequence[str] | None, dtypes: Sequence[str] | None, cases: int | None, *, model: bool = False
 ) -> list[tuple[str, str, int | None]]:
-    """(mode, dtype, how many cases) of an engine's rows; None: as many as it takes."""
+    """(mode, dtype, how many cases) of an engine's rows for a block or a ``model``; None: as many as it takes."""
     if modes or dtypes:
         return [(mode, dtype, cases) for mode in modes or MODES[:1] for dtype in dtypes or DTYPES[:1]]
-    compiles = engine in served(engine).shapes
-    main = cases or (COMPILED if compiles else None)
+    compiles, share = engine in served(engine).shapes, OF_A_MODEL if model else 1
+    main = cases or (COMPILED // share if compiles else None)
     if served(engine).peer:  # whose dropout says nothing, and whose lower precisions are its own affair
         return [(MODES[0], DTYPES[0], main), (MODES[1], DTYPES[0], few(FEW, cases))]
     beside = [kind for kind in BESIDE if not compiles or kind[1] == "float64"]
     return [
         (MODES[0], DTYPES[0], main),
-        *((mode, dtype, few(1 if compiles else count, cases)) for mode, dtype, count in beside),
+        *((mode, dtype, few(1 if compiles else count // share, cases)) for mode, dtype, count in beside),
     ]
 
 

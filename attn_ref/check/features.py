@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from itertools import combinations
-from typing import Any
+from typing import Any, TypeVar
 
 from attn_ref.block import Block
 from attn_ref.check.cases import Case, Shaped
@@ -13,8 +13,18 @@ from attn_ref.inputs import bind, resolve
 
 #: (what varies, its level): ("causal", "bottom_right"), ("bias", "given"), ("t, s", "t < s")
 Feature = tuple[str, str]
+T = TypeVar("T")
 #: the features of the cases that were asked about, by the text of each without its seed
 KNOWN: dict[str, frozenset[Feature]] = {}
+
+
+def once(case: Case, name: str, make: Callable[[Case], T]) -> T:
+    """What ``make`` tells of a case, which keeps it: a plan asks for the same many times."""
+    kept = vars(case)
+    if name not in kept:
+        kept[name] = make(case)
+    found: T = kept[name]
+    return found
 
 
 def level(value: Any) -> str:
@@ -41,6 +51,10 @@ def dims_of(case: Case, block: Block) -> dict[str, int]:
 
 def relation(case: Case) -> str:
     """Of queries and keys: "t = 1", "t < s", "t = s" or "t > s"; empty where a block has not both."""
+    return once(case, "relation", _relation)
+
+
+def _relation(case: Case) -> str:
     dims = dims_of(case, case.build())
     if "t" not in dims:
         return ""
@@ -73,6 +87,10 @@ def _features(case: Case) -> frozenset[Feature]:
 
 def features(case: Case) -> frozenset[Feature]:
     """What is chosen in a case."""
+    return once(case, "features", _known)
+
+
+def _known(case: Case) -> frozenset[Feature]:
     text = replace(case, seed=0).to_json()
     if text not in KNOWN:
         KNOWN[text] = _features(case)

@@ -30,7 +30,7 @@ from attn_ref.engines import MissingBackend, backend, backends, served
 from attn_ref.interrupts import Deaf
 
 #: of a row's cases so many are held to the contract too, of a model fewer, since each takes long
-PROMISED, OF_A_MODEL = 12, 6
+PROMISED, OF_A_MODEL = 8, 3
 
 
 class Interrupted(KeyboardInterrupt):
@@ -71,19 +71,13 @@ def run(
         for c in chosen
         for engine in asked
         if not (peer := served(engine).peer) or peer.block == c.__name__
-        for mode, dtype, count in kinds(engine, modes, dtypes, cases)
+        for mode, dtype, count in kinds(engine, modes, dtypes, cases, model=is_model(c))
     ]
     if not rows:
         raise ValueError(f"{', '.join(asked)} computes none of {', '.join(c.__name__ for c in chosen)}")
     if not blocks:
         missing = [(name, why, engine) for name, why in broken().items() for engine in asked]
         rows += [Row(name, engine, MODES[0], DTYPES[0], asked=1, note=why) for name, why, engine in missing]
-    for row in rows:
-        if row.note:
-            continue
-        row.asked = row.asked or draw.all(row)
-        if not served(row.engine).mirrors(row.block):
-            row.skipped, row.note = row.asked, f"no mirror in {served(row.engine).__module__}"
     lanes: list[Lane] = []
     executors: dict[str, Executor] = {}
     started: dict[Any, Executor] = {}
@@ -98,6 +92,12 @@ def run(
                 started[engine, n] = start(engine)
                 executors[engine] = started[engine, 0]
                 lanes.append(Lane(engine, part, started[engine, n], steps))
+        for row in rows:  # while the engines start
+            if row.note:
+                continue
+            row.asked = row.asked or draw.all(row)
+            if not served(row.engine).mirrors(row.block):
+                row.skipped, row.note = row.asked, f"no mirror in {served(row.engine).__module__}"
         tell = progress or (lambda *_: None)
         carry_out(lanes, tell)
         done = sum(row.cases for row in rows)
