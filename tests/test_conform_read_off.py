@@ -109,6 +109,7 @@ def test_a_bias_of_its_own_is_read_off(more: Any, said: str) -> None:
     assert "test_conform_read_off.py" in note
 
 
+@pytest.mark.deep
 def test_a_mask_is_no_bias_of_its_own() -> None:
     def hidden(heads: int, t: int) -> Any:
         return torch.full((t, t), -10.0).triu(1)

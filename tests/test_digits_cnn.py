@@ -21,6 +21,7 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, str(EXAMPLE), *arguments], cwd=folder, capture_output=True, text=True)
 
 
+@pytest.mark.deep
 def test_a_little_training_arrives_everywhere(tmp_path: Path) -> None:
     """One epoch and 60 test digits, and running statistics that have moved; all else is as in the whole example.
 

@@ -106,6 +106,7 @@ def shard(path: Path, **arrays: np.ndarray) -> None:
                 file[f"{name}/vars/0"] = value
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("name", INDICES)
 def test_an_index_that_lies_about_its_shards(name: str, tmp_path: Path) -> None:
     ending = INDICES[name]
@@ -192,7 +193,9 @@ def test_dicts_in_dicts(kind: str, tmp_path: Path) -> None:
     assert len(str(caught.value)) < 5000
 
 
-@pytest.mark.parametrize("name", ["w.ckpt", "w.pth.tar", "w.bin", "shards"])
+@pytest.mark.parametrize(
+    "name", ["w.ckpt", *(pytest.param(x, marks=pytest.mark.deep) for x in ("w.pth.tar", "w.bin", "shards"))]
+)
 def test_a_pickle_that_runs_something_is_not_run(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """In a dict of a training run, beside tensors, of torch's zip format, of the older one, and as a bare pickle."""
     torch = pytest.importorskip("torch")
@@ -244,6 +247,7 @@ def test_what_stands_for_an_object_does_nothing(tmp_path: Path) -> None:
     assert place.exists()
 
 
+@pytest.mark.deep
 def test_a_torch_file_that_unpacks_to_more_than_it_has(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     torch.save({"state_dict": {"w": torch.zeros(80_000_000)}}, tmp_path / "whole.pt")
@@ -332,6 +336,7 @@ data.write_bytes(numbers); tried("whole")
 """
 
 
+@pytest.mark.deep
 def test_hostile_tensorflow_checkpoints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("tensorflow")
     plain = f"import sys; sys.path[:] = {sys.path!r}\n"

@@ -131,6 +131,7 @@ def test_a_written_file_that_is_wrong_is_caught(tmp_path: Path, monkeypatch: pyt
     assert not (tmp_path / "w.weights.h5").exists()
 
 
+@pytest.mark.deep
 def test_a_difference_too_small_for_a_chosen_bound_is_caught(
     bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -119,6 +119,7 @@ def test_what_googles_config_says_is_asked_for_without_it(google: Path, tmp_path
         ar.port.plan(tmp_path / "bert_model.ckpt", tmp_path / "w.npz")
 
 
+@pytest.mark.deep
 def test_variables_are_read_by_their_paths(google: Path) -> None:
     pytest.importorskip("ml_dtypes")
     with ar.port.read(google / "objects.index") as checkpoint:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +80,11 @@ FILES: dict[str, tuple[Callable[[Any, dict[str, Any]], Any], str, tuple[str, ...
 }
 
 
+def some(names: Iterable[str], *everyday: str) -> list[Any]:
+    """The names as parameters, those that are not ``everyday`` for the deep sweep: each is a port with its proof."""
+    return [pytest.param(name, marks=() if name in everyday else pytest.mark.deep) for name in names]
+
+
 def torch_file(bert: Path, folder: Path, name: str) -> Path:
     """A folder with the file ``name`` and the model's config.json."""
     import torch
@@ -91,7 +96,7 @@ def torch_file(bert: Path, folder: Path, name: str) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", some(FILES, "last.ckpt", "run.pt"))
 def test_a_wrapped_model_is_found_and_said(
     name: str, bert: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -107,6 +112,7 @@ def test_a_wrapped_model_is_found_and_said(
         assert {move.source for move in plan.moves} | plan.unused.keys() >= set(whole), "a tensor is not accounted for"
 
 
+@pytest.mark.deep
 def test_the_mean_is_taken_by_its_prefix(bert: Path, tmp_path: Path) -> None:
     source = torch_file(bert, tmp_path / "in", "run.pt")
     ar.port.convert(source, tmp_path / "w.safetensors", to=BERT, prefix="ema.")
@@ -135,6 +141,7 @@ def test_other_wrappers_are_offered_and_taken_by_name(
     assert "left out: student.queue and 1 more: not below teacher.trunk." in said
 
 
+@pytest.mark.deep
 def test_names_are_dropped_by_pattern(bert: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import torch
 
