@@ -20,6 +20,8 @@ TOLD = [
     ("Band", "masked after", "attention.masked"),  # a step that comes too late
     ("GptJ", "angles in degrees", "query_rotary.rotated"),  # a table
     ("NonLocalPooled", "rows and columns exchanged", "project"),  # a wrong order, behind which nothing is read off
+    ("NonLocalPooled", "norm lost", "normed"),  # the block without one step, which has no weights to be read off
+    ("NonLocalPooled", "another eps", "normed"),  # the same, which a kernel that is read off would take in
     ("GptJBlock", "network of the raw input", "feed_forward.expand"),  # another value is taken
     ("Gemma2Attention", "window off by one", "attention.masked"),  # a mask that is a table
     ("LengthFirst", "keys by the query's weight", "key"),  # one projection computed twice

@@ -34,11 +34,16 @@ def instead(search: Search, met: int) -> tuple[Attempt, Fault, Reason] | None:
     For deviations behind which nothing can be read off any more, such as the eps of a first norm.
     """
     best: tuple[Attempt, str, Any, Block] | None = None
+    others: list[tuple[str, Any, Block]] = []
     for name, value in alternatives(search.block):
+        with suppress(Exception):  # of options that do not go together
+            others.append((name, value, rebuilt(search.block, name, value)))
+    # first those with the same weights: a block without a norm takes it into the kernel before, whatever its eps
+    names = set(search.block.params())
+    for name, value, other in sorted(others, key=lambda one: set(one[2].params()) != names):
         try:
-            other = rebuilt(search.block, name, value)
             found = Search(other, search.inputs, search.trace, search.outputs, like=search)
-        except Exception:  # of options that do not go together
+        except Exception:  # as above
             continue
         attempt = found.best({}, 60)
         if attempt.met > max(met, best[0].met if best else 0):
@@ -52,15 +57,16 @@ def instead(search: Search, met: int) -> tuple[Attempt, Fault, Reason] | None:
     with suppress(Exception):  # it may have other weights
         ours = run(search.block, attempt.weights, search.inputs, {})
     theirs = attempt.values
-    tap = next((t for t in theirs if t not in ours or not alike(ours[t].value, theirs[t].value)), next(iter(theirs)))
+    differs = next((t for t in theirs if t not in ours or not alike(ours[t].value, theirs[t].value)), None)
+    tap = differs or next(reversed(theirs))
     record = attempt.taps.get(tap) or next((r for t, r in attempt.taps.items() if r and after(theirs, t, tap)), None)
-    seen, lost = tap, next((t for t in ours if t not in theirs), None)
-    if lost is not None and after(ours, tap, lost):  # a step of the block that the layer has not
+    lost = next((t for t in ours if t not in theirs), None)
+    if lost is not None and (differs is None or after(ours, tap, lost)):  # a step of the block that the layer has not
         kept = [r for t, r in attempt.taps.items() if r and after(ours, lost, t)]
         tap, record = lost, taker(search.trace, kept[-1]) if kept else record
     given = Given(search.block, attempt.weights, search.inputs, {})
     trap = of_option(owner(search.block, name), name.rpartition(".")[2], value)
-    if trap is None and (found_there := known_trap(given, seen, np.asarray(theirs[seen].value))):
+    if trap is None and differs and (found_there := known_trap(given, differs, np.asarray(theirs[differs].value))):
         trap, _ = found_there
     changes = ((name, value),)
     why = told(trap, changes) if trap else phrased(search.block, changes)
