@@ -453,21 +453,32 @@ def text_encoder(
     activation: str = "gelu",
     eps: float = 1e-12,
     pooling: str = "none",
+    num_segments: int | None = 2,
+    padding_id: int | None = None,
+    shared_layers: bool = False,
     **_: Any,
 ) -> list:
     """x₀ = N(T[token] + P[position] + S[segment]); post-norm layers that do not attend to padding; pooling."""
-    token, position, segment = (w[f"{name}.embedding"] for name in ("token", "position", "segment"))
+    token, position = w["token.embedding"], w["position.embedding"]
     x: list = []
     for b, ids in enumerate(token_ids):
         x.append([])
+        count = 0
         for i in range(len(ids)):
-            kind = segment_ids[b][i] if segment_ids else 0
-            vector = [token[ids[i]][c] + position[i][c] + segment[kind][c] for c in range(len(token[0]))]
-            x[b].append(normed(w, "embedding_norm", vector, eps))
+            row = i
+            if padding_id is not None:
+                count += ids[i] != padding_id
+                row = padding_id + (count if ids[i] != padding_id else 0)
+            vector = [token[ids[i]][c] + position[row][c] for c in range(len(token[0]))]
+            if num_segments is not None:
+                kind = segment_ids[b][i] if segment_ids else 0
+                vector = [value + more for value, more in zip(vector, w["segment.embedding"][kind], strict=True)]
+            vector = normed(w, "embedding_norm", vector, eps)
+            x[b].append(dense(w, "embedding_project", vector) if "embedding_project.kernel" in w else vector)
     real = padding_mask or [[True] * len(ids) for ids in token_ids]
     mask = [[[row]] for row in real]
     for n in range(num_layers):
-        own = below(w, f"layers.{n}")
+        own = below(w, "layer" if shared_layers else f"layers.{n}")
         x = encoder_layer(own, x, mask, num_heads=num_heads, activation=activation, eps=eps)
     if pooling == "mean":
         return [mean_of_real(sequence, real[b]) for b, sequence in enumerate(x)]

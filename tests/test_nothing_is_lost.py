@@ -212,6 +212,7 @@ def test_every_map_of_one_block_says_which_fields_it_expresses() -> None:
             *known.config,
             *item.only,
             *item.beside,
+            *(name for entry in known.entries for name in entry.fields),
         }
         required = {field.name for field in fields(cls) if field.default is field.default_factory}
         assert required <= named, f"{item.name} does not say {required - named}"
@@ -304,7 +305,13 @@ def test_hints_for_names_that_people_give(model: Path, capsys: pytest.CaptureFix
         ("port", model, out, "--to", "pytorch"): "the weights of pytorch are those of map torch;",
         ("port", model, out, "--to", "Keras"): "did you mean keras?",
         ("port", model, out, "--to", "safetensors"): "that is a format, which the ending of the file's name chooses",
-        ("port", model, out, "--from", "bert"): "did you mean google.BertModel, hf.BertModel or hf.TFBertModel?",
+        (
+            "port",
+            model,
+            out,
+            "--from",
+            "bert",
+        ): ("did you mean google.BertModel, hf.BertModel, hf.DistilBertModel or hf.TFBertModel?"),
         ("port", model, out, "--from", "hf.bertmodel"): "did you mean hf.BertModel?",
     }.items():
         assert command(*arguments) == 2

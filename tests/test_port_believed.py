@@ -20,7 +20,8 @@ SET = {"num_heads": 3, "activation": "gelu", "eps": 1e-12}
 
 
 def told(**changes: Any) -> list[str]:
-    return [part for name, value in {**SET, **changes}.items() for part in ("--set", f"{name}={value}")]
+    named = ["--from", "hf.BertModel"]  # without a config it may be another family's
+    return named + [part for name, value in {**SET, **changes}.items() for part in ("--set", f"{name}={value}")]
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +48,7 @@ def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def port(bert: Path, out: Path, **options: Any) -> ar.port.Report:
-    options["set"] = {**SET, **options.pop("set", {})}
+    options = {"from_": "hf.BertModel", **options, "set": {**SET, **options.pop("set", {})}}
     if "example" in options:
         options["example"] = bert.parent / options["example"]
     return ar.port.convert(bert, out, **options)
@@ -69,7 +70,7 @@ def test_where_a_config_says_it_nothing_is_believed(bert: Path, tmp_path: Path) 
     from attn_ref.port.believed import believed
 
     folder = Path(shutil.copytree(bert, tmp_path / "whole"))
-    assert set(believed(ar.port.plan(folder, tmp_path / "w.npz", set=SET))) == set(SET)
+    assert set(believed(ar.port.plan(folder, tmp_path / "w.npz", from_="hf.BertModel", set=SET))) == set(SET)
     shutil.copy(bert.parent / "config.json", folder)
     assert believed(ar.port.plan(folder, tmp_path / "w.npz", set={"pooling": "mean"})) == {}
 

@@ -84,8 +84,8 @@ CONFIG = {
         {"hidden_act": "silu"}, ['hidden_act is "silu"; gelu, gelu_new, gelu_pytorch_tanh, relu, quick_gelu can be']
     ),
     "several at once": (
-        {"position_embedding_type": "relative_key", "is_decoder": True, "model_type": "roberta"},
-        ['model_type is "roberta"', 'position_embedding_type is "relative_key"; "absolute" can', "is_decoder is true"],
+        {"position_embedding_type": "relative_key", "is_decoder": True, "add_cross_attention": True},
+        ["add_cross_attention is true", 'type is "relative_key"; "absolute" can', "is_decoder is true"],
     ),
     "a type": ({"num_attention_heads": "three"}, ["num_heads should be int; got 'three' by num_attention_heads"]),
     "a bad number": ({"num_attention_heads": 5}, ["num_heads = 5 does not divide width = 12"]),
@@ -105,10 +105,12 @@ def test_what_nothing_tells_is_asked_for_all_at_once(
     source = tiny_bert.change(bert, tmp_path / "alone")
     (source / "config.json").unlink()
     out, fields = tmp_path / "out.weights.h5", "num_heads, activation, eps"
-    refused(
-        capsys, [f"{fields} cannot be told from shapes", "--set num_heads=… --set activation=…"], "port", source, out
-    )
-    settings = ("--set", "num_heads=3", "--set", "activation=relu", "--set", "eps=1e-7")
+    texts = ["fits the maps hf.BertModel, hf.ElectraModel, hf.RobertaModel; choose one by --from"]
+    refused(capsys, texts, "port", source, out)
+    named = ("--from", "hf.BertModel")
+    texts = [f"{fields} cannot be told from shapes", "--set num_heads=… --set activation=…"]
+    refused(capsys, texts, "port", source, out, *named)
+    settings = (*named, "--set", "num_heads=3", "--set", "activation=relu", "--set", "eps=1e-7")
     assert command("port", source, out, *settings) == 0
     assert "activation=relu, eps=1e-07" in capsys.readouterr().out
     save_file(ar.MultiHeadAttention(width=6, num_heads=2).init(), tmp_path / "w.safetensors")
@@ -144,7 +146,7 @@ def test_places(bert: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     refused(capsys, ["no such file or folder"], "port", tmp_path / "nothing.safetensors", tmp_path / "w.npz")
     refused(
         capsys,
-        ["fits the maps canonical, hf.BertModel, ", ", torch; choose one by --to"],
+        ["fits the maps canonical, hf.AlbertModel, hf.BertModel, ", ", torch; choose one by --to"],
         "port",
         bert,
         tmp_path / "w.safetensors",

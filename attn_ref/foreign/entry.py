@@ -23,6 +23,8 @@ class Entry:
     keys: tuple[str, ...]
     read: Callable[[Values], Values]
     write: Callable[[Values], Values]
+    #: the fields that it says, of a block without blocks inside
+    fields: tuple[str, ...] = ()
 
 
 def key(
@@ -59,7 +61,7 @@ def key(
             value = back[value]
         return {name: value}
 
-    return Entry((name,), read, write)
+    return Entry((name,), read, write, fields)
 
 
 def said(value: Any) -> str:

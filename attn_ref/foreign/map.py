@@ -123,6 +123,7 @@ class Map:
             kind, told = type(block).__name__, known.strays(block, self.beside)
             return lines + [f"files of map {self.name} mean {means}; this {kind} has {got}" for means, got in told]
         named = {*known.sizes, *known.raw, *block.counts, *known.present, *known.kinds, *known.config, *self.beside}
+        named |= {name for entry in known.entries for name in entry.fields}
         for option in fields(block):
             got, values = getattr(block, option.name), self.only.get(option.name)
             if values is None and option.name in known.values:

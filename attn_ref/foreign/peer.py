@@ -22,6 +22,7 @@ class Spot(NamedTuple):
     #: "out": its result, or the first of its results; "heads": that, cut into heads; "flat" and "flat in": its
     #: result and its first argument, with all but the first axis put together
     what: str
+    #: its name; of a module that is called several times, ``{n}`` in it is how often it was called before
     tap: str
     labels: str
     #: into how many heads it is cut; 0: as many as the block says

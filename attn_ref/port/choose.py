@@ -36,6 +36,8 @@ def source_map(source: Checkpoint, name: str | None) -> Map:
         raise CheckpointError(unknown(source, f"{preset} of KerasHub"))
     shares = {item.name: share(item, source) for item in known if item.rules}
     fitting = [item for item in known if shares.get(item.name, 0.0) >= 0.5]
+    if not fitting and (family := model_type(source)):  # it says what it is, and what does not fit is told later
+        fitting = [item for item in known if shares.get(item.name) and family in types(item)]
     if len(fitting) > 1 and (family := model_type(source)):  # names that families share
         own = [item for item in fitting if family in types(item)]
         if not own and not any(family in types(item) for item in known):
@@ -192,6 +194,8 @@ def describe(source: Checkpoint, from_map: Map, to_map: Map, settings: Mapping[s
     shapes = {
         name: item for name, item in shapes.items() if name not in rules.unsaid or name not in {**given, **config}
     }
+    if rules is not from_map.fields:  # another family's may not hold of this block, and shapes are compared later
+        shapes = {name: item for name, item in shapes.items() if name not in {**given, **recorded}}
     if rules.blocks and not from_map.rules:  # names follow from the block, and the file says which it is
         shapes = {}
     try:

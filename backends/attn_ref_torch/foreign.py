@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from operator import attrgetter
 from typing import Any
@@ -25,10 +26,12 @@ class Foreign(nn.Module):
     def __init__(self, peer: Peer, block: Block, layer: nn.Module) -> None:
         super().__init__()
         self.peer, self.block, self.layer = peer, block, layer
+        self.calls: Counter[Spot] = Counter()
         for spot in peer.spots(block):
-            listen(layer.get_submodule(spot.module), spot, spot.heads or getattr(block, "num_heads", 1))
+            listen(layer.get_submodule(spot.module), spot, spot.heads or getattr(block, "num_heads", 1), self.calls)
 
     def forward(self, **given: torch.Tensor) -> torch.Tensor:
+        self.calls.clear()
         return self.peer.call(self.layer, self.block, given)
 
     def places(self) -> Iterator[tuple[str, nn.Parameter, Turn, Turn]]:
@@ -54,15 +57,17 @@ def turns(rule: Rule, parameter: nn.Parameter) -> tuple[Turn, Turn]:
     return lambda x: layout.inward(part.take(x)), inward
 
 
-def listen(module: nn.Module, spot: Spot, heads: int) -> None:
-    """Make a value of ``module`` a tap whenever it is called and someone listens."""
+def listen(module: nn.Module, spot: Spot, heads: int, calls: Counter[Spot]) -> None:
+    """Make a value of ``module`` a tap whenever it is called and someone listens; ``calls`` counts how often."""
 
     def tapped(value: Any) -> Any:
+        name = spot.tap.replace("{n}", str(calls[spot]))
+        calls[spot] += 1
         if spot.what in ("flat", "flat in"):
-            return tap(spot.tap, value.flatten(1), spot.labels).reshape(value.shape)
+            return tap(name, value.flatten(1), spot.labels).reshape(value.shape)
         if spot.what != "heads":
-            return tap(spot.tap, value, spot.labels)
-        return tap(spot.tap, value.unflatten(-1, (heads, -1)).transpose(1, 2), spot.labels).transpose(1, 2).flatten(2)
+            return tap(name, value, spot.labels)
+        return tap(name, value.unflatten(-1, (heads, -1)).transpose(1, 2), spot.labels).transpose(1, 2).flatten(2)
 
     def before(_: Any, given: tuple[Any, ...]) -> Any:
         if not probing() or (spot.what == "read" and differentiating()):

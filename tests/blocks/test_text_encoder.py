@@ -17,9 +17,23 @@ FAULTS = [
     Fault(
         "positions counted from the end",
         "embedded",
-        torch=("self.position(positions)", "self.position(positions.flip(0))"),
-        reference=('w["position.embedding"][:t]', 'w["position.embedding"][:t][::-1]'),
-        keras=("self.position(positions)", "self.position(ops.flip(positions))"),
+        torch=("device=token_ids.device)", "device=token_ids.device).flip(0)"),
+        reference=("np.arange(token_ids.shape[1])", "np.arange(token_ids.shape[1])[::-1]"),
+        keras=("ops.arange(ops.shape(token_ids)[1])", "ops.flip(ops.arange(ops.shape(token_ids)[1]))"),
+    ),
+    Fault(
+        "positions of real tokens are counted from padding_id",
+        "embedded",
+        torch=("real.cumsum(dim=1) * real", "(real.cumsum(dim=1) - 1) * real"),
+        reference=("real * real.cumsum(axis=1)", "real * (real.cumsum(axis=1) - 1)"),
+        keras=("ops.cumsum(real, axis=1) * real", "(ops.cumsum(real, axis=1) - 1) * real"),
+    ),
+    Fault(
+        "padding is counted too",
+        "embedded",
+        torch=("real.cumsum(dim=1)", "torch.ones_like(real).cumsum(dim=1)"),
+        reference=("real.cumsum(axis=1)", "np.ones_like(real).cumsum(axis=1)"),
+        keras=("ops.cumsum(real, axis=1)", "ops.cumsum(ops.ones_like(real), axis=1)"),
     ),
     Fault(
         "tokens times the root of the width",

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from attn_ref.models.text_encoder import TextEncoder as Reference
-from attn_ref.tap import tap
+from attn_ref.tap import scope, tap
 from attn_ref_torch.blocks.encoder_layer import EncoderLayer
 from attn_ref_torch.checks import check
 from attn_ref_torch.dropout import dropout
@@ -21,7 +21,7 @@ class TextEncoder(Mirror):
         *,
         vocab_size: int,
         max_length: int,
-        num_segments: int,
+        num_segments: int | None,
         width: int,
         num_layers: int,
         num_heads: int,
@@ -30,18 +30,23 @@ class TextEncoder(Mirror):
         eps: float = 1e-12,
         dropout: float = 0.0,
         attention_dropout: float = 0.0,
+        padding_id: int | None = None,
+        embedding_width: int | None = None,
+        shared_layers: bool = False,
         pooler: bool = False,
         pooling: str = "none",
     ) -> None:
         super().__init__()
         self.block = Reference.from_options(locals())
-        self.pooling = pooling
-        self.token = nn.Embedding(vocab_size, width)
-        self.position = nn.Embedding(max_length, width)
-        self.segment = nn.Embedding(num_segments, width)
-        self.embedding_norm = nn.LayerNorm(width, eps=eps)
+        self.pooling, self.padding_id, self.num_layers = pooling, padding_id, num_layers
+        narrow, rows = embedding_width or width, max_length if padding_id is None else max_length + padding_id + 1
+        self.token = nn.Embedding(vocab_size, narrow)
+        self.position = nn.Embedding(rows, narrow)
+        self.segment = nn.Embedding(num_segments, narrow) if num_segments else None
+        self.embedding_norm = nn.LayerNorm(narrow, eps=eps)
         self.drop = nn.Dropout(dropout)
-        self.layers = nn.ModuleList(
+        self.embedding_project = nn.Linear(narrow, width) if embedding_width else None
+        made = [
             EncoderLayer(
                 width=width,
                 num_heads=num_heads,
@@ -51,22 +56,36 @@ class TextEncoder(Mirror):
                 dropout=dropout,
                 attention_dropout=attention_dropout,
             )
-            for _ in range(num_layers)
-        )
+            for _ in range(1 if shared_layers else num_layers)
+        ]
+        self.layer = made[0] if shared_layers else None
+        self.layers = nn.ModuleList([] if shared_layers else made)
         self.pool = nn.Linear(width, width) if pooler else None
 
     def forward(
         self, token_ids: Tensor, padding_mask: Tensor | None = None, segment_ids: Tensor | None = None
     ) -> Tensor:
         check(self, token_ids=token_ids, padding_mask=padding_mask, segment_ids=segment_ids)
-        segment_ids = torch.zeros_like(token_ids) if segment_ids is None else segment_ids
         positions = torch.arange(token_ids.shape[1], device=token_ids.device)
-        x = tap("embedded", self.token(token_ids) + self.position(positions) + self.segment(segment_ids), "b t c")
-        x = dropout(self.drop, tap("embedding_norm", self.embedding_norm(x), "b t c"), "b t c")
+        if self.padding_id is not None:
+            real = (token_ids != self.padding_id).long()
+            positions = real.cumsum(dim=1) * real + self.padding_id
+        x = self.token(token_ids) + self.position(positions)
+        if self.segment is not None:
+            x = x + self.segment(torch.zeros_like(token_ids) if segment_ids is None else segment_ids)
+        x = tap("embedded", x, "b t u")
+        x = dropout(self.drop, tap("embedding_norm", self.embedding_norm(x), "b t u"), "b t u")
+        if self.embedding_project is not None:
+            x = tap("embedding_projected", self.embedding_project(x), "b t c")
 
         keys = None if padding_mask is None else padding_mask[:, None, None, :]
-        for i, layer in enumerate(self.layers):
-            x = tap(f"layer_{i}", layer(x, attention_mask=keys), "b t c")
+        for i in range(self.num_layers):
+            if self.layer is None:
+                x = self.layers[i](x, attention_mask=keys)
+            else:
+                with scope(f"layers.{i}"):
+                    x = self.layer(x, attention_mask=keys)
+            x = tap(f"layer_{i}", x, "b t c")
 
         if self.pool is not None:
             pooled = tap("pooler", torch.tanh(self.pool(x[:, 0])), "b c")
