@@ -47,7 +47,8 @@ class KVCache:
 class Decoding:
     """The caches of a model's self-attentions: a step computes the keys and values of its own tokens alone.
 
-    Attention has to have ``causal="bottom_right"``. ``concatenate`` is as in ``KVCache``; a step is not compiled.
+    Attention has to have ``causal="bottom_right"``. ``concatenate`` is as in ``KVCache``; a step is not compiled. Of a
+    model with an encoder, that runs in the first step alone, and its source is the one that counts.
 
     >>> import attn_ref as ar, numpy as np
     >>> block = ar.LanguageModel(**ar.LanguageModel.example)
@@ -65,13 +66,16 @@ class Decoding:
         self.caches: list[KVCache] = []
         #: which tokens are real, of all so far, where a step said so
         self.real: Any = None
+        #: what an encoder gave in the first step
+        self.memory: Any = None
         self.past = self.turn = 0
 
     @contextmanager
     def step(self) -> Iterator[None]:
         """What is called inside goes on behind the steps before. After an error the steps so far are as they were."""
         global _decoding
-        held, real = [(cache, cache.key, cache.value) for cache in self.caches], self.real
+        held = [(cache, cache.key, cache.value) for cache in self.caches]
+        real, memory = self.real, self.memory
         _decoding, self.turn = self, 0
         try:
             yield
@@ -79,7 +83,7 @@ class Decoding:
         except BaseException:
             for cache, key, value in held:
                 cache.key, cache.value = key, value
-            self.caches, self.real = [cache for cache, _, _ in held], real
+            self.caches, self.real, self.memory = [cache for cache, _, _ in held], real, memory
             raise
         finally:
             _decoding = None
@@ -111,6 +115,21 @@ def kept(key: Any, value: Any) -> tuple[Any, Any]:
     _decoding.turn += 1
     joined: tuple[Any, Any] = _decoding.caches[_decoding.turn - 1](key, value)
     return joined
+
+
+def remembered(encode: Callable[[], Any]) -> Any:
+    """What ``encode`` gives, without the caches of a step; in later steps of a decoding what it gave in the first."""
+    global _decoding
+    now = _decoding
+    if now is None:
+        return encode()
+    if now.memory is None:
+        _decoding = None
+        try:
+            now.memory = encode()
+        finally:
+            _decoding = now
+    return now.memory
 
 
 def seen(real: Any) -> Any:

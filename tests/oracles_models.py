@@ -63,3 +63,102 @@ def language_model(
     if softcap is None:
         return logits
     return [[[softcap * math.tanh(z / softcap) for z in vector] for vector in sequence] for sequence in logits]
+
+
+def conv_stem(w: dict, x: list, *, channels: int, width: int, kernel_size: int = 3, stride: int = 2) -> list:
+    """y[n][c] = GELU(Σ over u, k of x[r·n + u − side][k] · K[u][k][c] + b[c]), twice; x is 0 beyond its ends."""
+    side = kernel_size // 2
+
+    def convolved(name: str, frames: list, inner: int, step: int) -> list:
+        kernel, bias = w[f"{name}.kernel"], w[f"{name}.bias"]
+        found = []
+        for n in range((len(frames) + 2 * side - kernel_size) // step + 1):
+            row = []
+            for c in range(width):
+                terms = [bias[c]]
+                for u in range(kernel_size):
+                    i = step * n + u - side
+                    if 0 <= i < len(frames):
+                        terms += [frames[i][k] * kernel[u][k][c] for k in range(inner)]
+                z = math.fsum(terms)
+                row.append(z * (1.0 + math.erf(z / math.sqrt(2.0))) / 2.0)
+            found.append(row)
+        return found
+
+    return [convolved("second", convolved("first", frames, channels, 1), width, stride) for frames in x]
+
+
+def transformer_stack(
+    w: dict,
+    x: list,
+    memory: list | None = None,
+    padding_mask: list | None = None,
+    memory_mask: list | None = None,
+    *,
+    num_layers: int,
+    layer: dict,
+    position_offset: int = 0,
+    position_bias: dict | None = None,
+    embedding_norm: dict | None = None,
+    final_norm: dict | None = None,
+    **_: object,
+) -> list:
+    """N₀(x + P[offset + i]); layers that read a memory, if they have something to read it with; the last norm."""
+    table = w.get("position.embedding")
+    if table:
+        x = [
+            [[a + b for a, b in zip(row, table[position_offset + i], strict=True)] for i, row in enumerate(sequence)]
+            for sequence in x
+        ]
+    if embedding_norm:
+        x = NORMS[embedding_norm["block"]](below(w, "embedding_norm"), x, **embedding_norm["fields"])
+    given: dict = {"memory": memory} if layer["fields"].get("cross_attention") else {}
+    if padding_mask:
+        given["attention_mask"] = [[[row]] for row in padding_mask]
+    if memory_mask:
+        given["memory_mask"] = [[[row]] for row in memory_mask]
+    if position_bias:
+        where = list(range(len(x[0])))
+        given["bias"] = [BIASES[position_bias["block"]](below(w, "position_bias"), where, **position_bias["fields"])]
+    for n in range(num_layers):
+        x = transformer_layer(below(w, f"layers.{n}"), x, **given, **layer["fields"])
+    if final_norm:
+        x = NORMS[final_norm["block"]](below(w, "final_norm"), x, **final_norm["fields"])
+    return x
+
+
+def encoder_decoder(
+    w: dict,
+    source_ids: list | None = None,
+    features: list | None = None,
+    token_ids: list | None = None,
+    source_mask: list | None = None,
+    padding_mask: list | None = None,
+    *,
+    encoder: dict,
+    decoder: dict,
+    stem: dict | None = None,
+    embedding_scale: float = 1.0,
+    head: str | None = "own",
+    head_scale: float = 1.0,
+    head_bias: bool = False,
+    **_: object,
+) -> list:
+    """M = encoder(s T[source]) or of a stem; decoder(s T[token], M); logits a y W + b, W a kernel or T turned."""
+    tokens = w["token.embedding"]
+
+    def embedded(ids: list) -> list:
+        return [[[embedding_scale * value for value in tokens[token]] for token in row] for row in ids]
+
+    source = conv_stem(below(w, "stem"), features or [], **stem["fields"]) if stem else embedded(source_ids or [])
+    memory = transformer_stack(below(w, "encoder"), source, None, source_mask, **encoder["fields"])
+    x = embedded(token_ids or [])
+    x = transformer_stack(below(w, "decoder"), x, memory, padding_mask, source_mask, **decoder["fields"])
+    if head is None:
+        return x
+    kernel = w["head.kernel"] if head == "own" else [list(column) for column in zip(*tokens, strict=True)]
+    bias = w["logits_bias"] if head_bias else [0.0] * len(tokens)
+    return [
+        [[z + b for z, b in zip(linear([head_scale * v for v in row], kernel), bias, strict=True)] for row in sequence]
+        for sequence in x
+    ]

@@ -88,7 +88,7 @@ def test_it_arrives_and_comes_back(title: str, to: str, tmp_path: Path) -> None:
     assert {row.tap for row in here.rows} <= {row.tap for row in there.rows}
     print(f"{title} to {to}: {len(here.rows)} taps, {here.ratio:.2f} σ and {there.ratio:.2f} σ")
     with in_this_process():
-        back = ar.port.convert(target, tmp_path / "back.safetensors", to=name, verify=True)
+        back = ar.port.convert(target, tmp_path / "back.safetensors", to=name, verify=to == "keras")
     assert back.ok, back.to_json()["proof"]
     assert tiny_bert.same_bits(tiny_bert.tensors(source), tiny_bert.tensors(tmp_path / "back.safetensors"))
 

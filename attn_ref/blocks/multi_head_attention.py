@@ -68,6 +68,9 @@ class MultiHeadAttention(Block):
         default=None, meaning="width of one head's value; None: that of its key", above=0, witness=3
     )
     use_bias: bool = option(default=True, meaning="have the query, key and value projections a bias?", witness=False)
+    key_bias: bool = option(
+        default=True, meaning="has that of keys one too, which changes no weight?", needs="use_bias", witness=False
+    )
     output_bias: bool = option(default=True, meaning="has the output projection one?", witness=False)
     qk_norm: str | None = option(
         default=None, choices=("layer", "rms", "rms_zero_centered"), witness="layer",
@@ -191,7 +194,7 @@ class MultiHeadAttention(Block):
         return {
             **sinks,
             **dense("query", self.width, self.num_heads * self.d, bias=self.use_bias),
-            **dense("key", self.key_in, self.kv_heads * self.d, bias=self.use_bias),
+            **dense("key", self.key_in, self.kv_heads * self.d, bias=self.use_bias and self.key_bias),
             **dense("value", self.value_in, self.kv_heads * self.e, bias=self.use_bias),
             **dense("project", self.num_heads * self.e, self.output_width or self.width, bias=self.output_bias),
             **self.head_norm("query_norm", self.num_heads),
@@ -214,6 +217,7 @@ class MultiHeadAttention(Block):
         per_head = pick(1, 4, 5, 16) if rotary is None else pick(2, 4, 8, 16)
         head_width = pick(None, None, 3, 8) if rotary is None else pick(None, None, 6)
         d = head_width or per_head
+        use_bias = pick(True, False)
         ramped = RotaryEmbedding(width=d, scaling=4.0, ramp="turns", original_length=40) if d % 2 == 0 else None
         return cls(
             width=groups * repeats * per_head,
@@ -224,7 +228,8 @@ class MultiHeadAttention(Block):
             output_width=pick(None, 6, 10),
             head_width=head_width,
             value_head_width=pick(None, None, 2, 7, 16),
-            use_bias=pick(True, False),
+            use_bias=use_bias,
+            key_bias=pick(True, True, False) if use_bias else True,
             output_bias=pick(True, False),
             qk_norm=qk_norm,
             qk_norm_eps=1e-6 if qk_norm is None else pick(1e-12, 1e-6, 1e-5, 1e-3),
@@ -244,9 +249,8 @@ class MultiHeadAttention(Block):
         own = key is None
         key = query if key is None else key
         value = key if value is None else value
-        q, k, v = (
-            self.linear(w, name, x, self.use_bias) for name, x in (("query", query), ("key", key), ("value", value))
-        )
+        q, v = (self.linear(w, name, x, self.use_bias) for name, x in (("query", query), ("value", value)))
+        k = self.linear(w, "key", key, self.use_bias and self.key_bias)
         if self.clip is not None:
             q, k, v = (ops.bounded(x, self.clip) for x in (q, k, v))
         q = ops.split_heads(q, self.num_heads)

@@ -41,9 +41,9 @@ def sample(block: Block, seed: int, known: Sequence[Collection[str]] = ()) -> di
         inputs = {name: value for name, value in inputs.items() if name in names}
         if "attention_mask" in inputs:
             inputs["attention_mask"][..., 0] = True
-        if "padding_mask" in inputs:  # a query may see no key after it, and few before it
-            inputs["padding_mask"][:] = True
-            inputs["padding_mask"][1:, -1] = False
+        for mask in {"padding_mask", "source_mask"} & inputs.keys():  # a query may see few keys, and none behind it
+            inputs[mask][:] = True
+            inputs[mask][1:, -1] = False
     return inputs
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from attn_ref.backend import Slot
+from attn_ref.block import Block
 
 Turn = Callable[[np.ndarray], np.ndarray]
 
@@ -76,7 +77,7 @@ def places(layer: nn.Module) -> Iterator[tuple[str, torch.Tensor, Turn, Turn]]:
         for canonical, (name, outward, inward) in table.items():
             if name in own:
                 yield prefix + canonical, own.pop(name), outward, inward
-        if own and not hasattr(module, "block"):
+        if own and not isinstance(getattr(module, "block", None), Block):
             raise TypeError(f"no codec for {type(module).__name__} at {path!r}, which holds {', '.join(own)}")
         for name, parameter in own.items():  # a mirror's own parameters are laid out as the reference's
             yield prefix + name, parameter, same, same

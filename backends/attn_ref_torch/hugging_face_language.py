@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any
 
 import torch
 import transformers
@@ -13,7 +13,6 @@ from torch.overrides import TorchFunctionMode
 from attn_ref.foreign.job import Job, Outcome
 from attn_ref.foreign.map import Map
 from attn_ref.foreign.peer import Peer, Spot
-from attn_ref.models.language_model import LanguageModel
 from attn_ref_torch.hugging_face import outcome, pretrained
 
 
@@ -46,15 +45,15 @@ def in_float64() -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
-def load(item: Map, job: Job, block: LanguageModel) -> Any:
-    """The model of a job's file."""
+def load(item: Map, job: Job, auto: str) -> Any:
+    """The model of a job's file, by the class ``auto`` or without its head."""
     assert item.fields is not None
-    config = transformers.AutoConfig.for_model(**item.fields.to_config(block))
-    kind: Any = transformers.AutoModelForCausalLM if block.head else transformers.AutoModel
+    config = transformers.AutoConfig.for_model(**{"pad_token_id": None, **item.fields.to_config(job.block)})
+    kind: Any = getattr(transformers, auto if getattr(job.block, "head", None) else "AutoModel")
     return pretrained(kind, job, config, attention="eager")
 
 
-def call(model: Any, block: LanguageModel, given: Mapping[str, Any]) -> Any:
+def call(model: Any, block: Any, given: Mapping[str, Any]) -> Any:
     """The model on canonical inputs."""
     mask = given.get("padding_mask")
     mask = torch.ones_like(given["token_ids"]) if mask is None else mask.long()
@@ -63,15 +62,29 @@ def call(model: Any, block: LanguageModel, given: Mapping[str, Any]) -> Any:
 
 
 def run(
-    item: Map, spots: Callable[[Any], Iterable[Spot]], job: Job, exact: Callable[[Any], None] = lambda model: None
-) -> Outcome:
+    item: Map, spots: Callable[[Any], Iterable[Spot]], job: Job, exact: Callable[[Any], None] = lambda model: None, *,
+    call: Callable[..., Any] = call, auto: str = "AutoModelForCausalLM",
+) -> Outcome:  # fmt: skip
     """Run the file of ``job`` and read the values at ``spots``; ``exact`` mends what its code rounds."""
-    block = cast(LanguageModel, job.block)  # the maps that name this function hold no other
     peer = Peer(
-        name=item.name, block="LanguageModel", engine="torch", needs=item.needs, refuses=item.inexpressible,
+        name=item.name, block=str(item.block), engine="torch", needs=item.needs, refuses=item.inexpressible,
         inputs=tuple(item.inputs or ()), weights=item.rules_for, make=lambda *_: None, call=call, spots=spots,
     )  # fmt: skip
     with in_float64():
-        model = load(item, job, block)
+        model = load(item, job, auto)
         exact(model)
-        return outcome(peer, block, model, job)
+        return outcome(peer, job.block, model, job)
+
+
+def sequence_to_sequence(auto: str) -> dict[str, Any]:
+    """The options of ``run`` for a model with an encoder."""
+    return {"call": translate, "auto": auto}
+
+
+def translate(model: Any, block: Any, given: Mapping[str, Any]) -> Any:
+    """A model with an encoder on canonical inputs."""
+    masks = {"source_mask": "attention_mask", "padding_mask": "decoder_attention_mask"}
+    told = {theirs: given[ours].long() for ours, theirs in masks.items() if given.get(ours) is not None}
+    source = {"input_ids": given["source_ids"]} if block.stem is None else {"input_features": given["features"]}
+    result = model(**source, **told, decoder_input_ids=given["token_ids"], use_cache=False)
+    return result.logits if block.head else result.last_hidden_state

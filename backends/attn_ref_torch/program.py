@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from attn_ref.backend import Request
+from attn_ref.block import Block
 from attn_ref.inputs import channels_first, spatial
 from attn_ref.tap import Probe, Tapped, Zeros, exchanged, order_of, probe, scoped
 
@@ -81,7 +82,8 @@ def listening(layer: nn.Module) -> AbstractContextManager[None]:
 
 def scoped_calls(layer: nn.Module) -> dict[nn.Module, Callable[..., Any]]:
     """Every mirror inside ``layer``, and its forward in the scope of its path from the mirror around it."""
-    mirrors = [name for name, module in layer.named_modules() if name and hasattr(module, "block")]
+    modules = {name: module for name, module in layer.named_modules() if name}
+    mirrors = [name for name, module in modules.items() if isinstance(getattr(module, "block", None), Block)]
     calls = {}
     for name in mirrors:
         owner = max((other for other in mirrors if name.startswith(other + ".")), key=len, default="")

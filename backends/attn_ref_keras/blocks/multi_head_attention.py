@@ -31,6 +31,7 @@ class MultiHeadAttention(Mirror):
         head_width: int | None = None,
         value_head_width: int | None = None,
         use_bias: bool = True,
+        key_bias: bool = True,
         output_bias: bool = True,
         qk_norm: str | None = None,
         qk_norm_over: str = "head",
@@ -61,7 +62,7 @@ class MultiHeadAttention(Mirror):
         self.num_sinks, self.sinks = num_heads if use_sinks else 0, None
         policy = self.dtype_policy
         self.query = keras.layers.Dense(num_heads * d, use_bias=use_bias, dtype=policy)
-        self.key = keras.layers.Dense(self.num_kv_heads * d, use_bias=use_bias, dtype=policy)
+        self.key = keras.layers.Dense(self.num_kv_heads * d, use_bias=use_bias and key_bias, dtype=policy)
         self.value = keras.layers.Dense(self.num_kv_heads * e, use_bias=use_bias, dtype=policy)
         self.project = keras.layers.Dense(output_width or width, use_bias=output_bias, dtype=policy)
         self.clip, self.qk_norm, self.over_all = clip, qk_norm, qk_norm_over == "all"

@@ -32,6 +32,7 @@ class MultiHeadAttention(Mirror):
         head_width: int | None = None,
         value_head_width: int | None = None,
         use_bias: bool = True,
+        key_bias: bool = True,
         output_bias: bool = True,
         qk_norm: str | None = None,
         qk_norm_over: str = "head",
@@ -58,7 +59,7 @@ class MultiHeadAttention(Mirror):
         e = value_head_width or d
         key_width = key_width or width
         self.query = nn.Linear(width, num_heads * d, bias=use_bias)
-        self.key = nn.Linear(key_width, self.num_kv_heads * d, bias=use_bias)
+        self.key = nn.Linear(key_width, self.num_kv_heads * d, bias=use_bias and key_bias)
         self.value = nn.Linear(value_width or key_width, self.num_kv_heads * e, bias=use_bias)
         self.project = nn.Linear(num_heads * e, output_width or width, bias=output_bias)
         self.clip, self.qk_norm, self.over_all = clip, qk_norm, qk_norm_over == "all"

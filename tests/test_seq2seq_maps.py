@@ -1,0 +1,216 @@
+"""Maps of models with an encoder and a decoder: there and back bit for bit, both ends run, tap by tap."""
+
+from __future__ import annotations
+
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny_bert
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from language_families import in_this_process
+from test_port_requests import refused
+from test_text_maps import tensors
+from test_vision_maps import drawn
+
+import attn_ref as ar
+from attn_ref.foreign.nested import flat, folded
+
+pytestmark = pytest.mark.xdist_group("hugging face")
+
+T5 = {"vocab_size": 23, "d_model": 12, "d_kv": 5, "d_ff": 20, "num_layers": 2, "num_heads": 3,
+      "relative_attention_num_buckets": 8, "relative_attention_max_distance": 11}  # fmt: skip
+BART = {
+    "vocab_size": 23, "d_model": 12, "encoder_layers": 2, "decoder_layers": 1, "encoder_attention_heads": 2,
+    "decoder_attention_heads": 3, "encoder_ffn_dim": 20, "decoder_ffn_dim": 14, "max_position_embeddings": 15,
+}  # fmt: skip
+WHISPER = {
+    **{name: size for name, size in BART.items() if name != "max_position_embeddings"}, "num_mel_bins": 5,
+    "max_source_positions": 8, "max_target_positions": 15, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
+    "decoder_start_token_id": 3, "begin_suppress_tokens": None,
+}  # fmt: skip
+#: title -> map, model_type, what its configuration says, its class, fields that have to arrive
+MODELS: dict[str, tuple[str, str, dict[str, Any], str, dict[str, Any]]] = {
+    "t5": ("hf.T5", "t5", T5, "Seq2SeqLM", {"head": "tied", "head_scale": 12**-0.5}),
+    "t5, gated": (
+        "hf.T5Gated", "t5",
+        {**T5, "num_decoder_layers": 1, "feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}, "Seq2SeqLM",
+        {"head": "tied", "head_scale": 1.0, "encoder.layer.feed_forward.activation": "gelu_tanh"},
+    ),
+    "mt5": ("hf.T5Gated", "mt5", {**T5, "feed_forward_proj": "gated-silu"}, "Seq2SeqLM", {"head_scale": 1.0}),
+    "bart": ("hf.Bart", "bart", BART, "Seq2SeqLM", {"head": "tied", "head_bias": True, "decoder.position_offset": 2}),
+    "bart, without a head": (
+        "hf.Bart", "bart", {**BART, "scale_embedding": True}, "",
+        {"head": "tied", "head_bias": False, "embedding_scale": 12**0.5},  # its own head is the table
+    ),
+    "whisper": ("hf.Whisper", "whisper", WHISPER, "SpeechSeq2Seq", {"head": "tied", "stem.channels": 5}),
+}  # fmt: skip
+
+
+def model(title: str, *, seed: int = 0, **more: Any) -> Any:
+    """A small model of transformers, no bias of which is 0 and no scale 1."""
+    torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
+    transformers.logging.set_verbosity_error()
+    _, kind, told, auto, _ = MODELS[title]
+    config = transformers.AutoConfig.for_model(kind, **{**told, **more})
+    auto = f"AutoModelFor{auto}" if auto else "AutoModel"
+    made = drawn(getattr(transformers, auto).from_config(config, attn_implementation="eager"), seed)
+    if hasattr(made, "final_logits_bias"):
+        made.final_logits_bias.copy_(torch.randn(made.final_logits_bias.shape))
+    return made
+
+
+def save(folder: Path, title: str, **more: Any) -> Path:
+    model(title, **more).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("to", ["torch", pytest.param("keras", marks=pytest.mark.deep)])
+@pytest.mark.parametrize("title", MODELS)
+def test_it_arrives_and_comes_back(title: str, to: str, tmp_path: Path) -> None:
+    """Both ends agree with the block at every tap, no name is left, and every bit comes back."""
+    ar.backend("tensorflow")
+    name, _, _, _, fields = MODELS[title]
+    source = save(tmp_path / "source", title)
+    target = tmp_path / {"torch": "there.safetensors", "keras": "there.weights.h5"}[to]
+    with in_this_process():
+        report = ar.port.convert(source, target, to=to, verify=True)
+    assert report.proof
+    assert report.ok, report.to_json()["proof"]
+    assert report.plan.from_map.name == name
+    assert not report.plan.unused
+    assert not report.proof.believed
+    here, there = report.proof.ends
+    assert "ForConditionalGeneration" in here.by
+    assert {field: attrgetter(field)(report.plan.block) for field in fields} == fields
+    assert len(here.rows) >= 45
+    assert {row.tap for row in here.rows} <= {row.tap for row in there.rows}
+    print(f"{title} to {to}: {len(here.rows)} taps, {here.ratio:.2f} σ and {there.ratio:.2f} σ")
+    with in_this_process():
+        back = ar.port.convert(target, tmp_path / "back.safetensors", to=name, verify=to == "keras")
+    assert back.ok, back.to_json()["proof"]
+    assert tiny_bert.same_bits(tiny_bert.tensors(source), tiny_bert.tensors(tmp_path / "back.safetensors"))
+
+
+@pytest.mark.deep
+@settings(max_examples=40, deadline=None)
+@given(
+    title=st.sampled_from(sorted(MODELS)), heads=st.sampled_from((1, 2, 3)), head_width=st.sampled_from((4, 6)),
+    layers=st.integers(1, 3), others=st.integers(1, 2), hidden=st.integers(3, 21), vocab=st.integers(6, 30),
+    dtype=st.sampled_from(("float64", "float32", "bfloat16", "float16")), keras=st.booleans(),
+)  # fmt: skip
+def test_drawn_sizes_come_back_bit_for_bit(
+    title: str, heads: int, head_width: int, layers: int, others: int, hidden: int, vocab: int, dtype: str,
+    keras: bool, tmp_path_factory: pytest.TempPathFactory,
+) -> None:  # fmt: skip
+    torch = pytest.importorskip("torch")
+    folder, (name, kind, *_) = tmp_path_factory.mktemp("drawn"), MODELS[title]
+    told: dict[str, Any] = {"vocab_size": vocab, "d_model": heads * head_width}
+    if kind in ("t5", "mt5"):
+        told |= {"num_heads": heads, "d_kv": 3, "d_ff": hidden, "num_layers": layers, "num_decoder_layers": others}
+    else:
+        told |= {
+            "encoder_layers": layers, "decoder_layers": others, "encoder_attention_heads": heads,
+            "decoder_attention_heads": heads, "encoder_ffn_dim": hidden, "decoder_ffn_dim": hidden + 1,
+        }  # fmt: skip
+    model(title, **told).to(getattr(torch, dtype)).save_pretrained(folder / "source")
+    target = folder / ("there.weights.h5" if keras else "there.safetensors")
+    ar.port.convert(folder / "source", target, to="keras" if keras else "torch")
+    ar.port.convert(target, folder / "back.safetensors", to=name)
+    assert tensors(folder / "source" / "model.safetensors") == tensors(folder / "back.safetensors")
+
+
+def test_a_head_of_its_own_is_told_by_the_file(tmp_path: Path) -> None:
+    """transformers 5 says of every T5 that its head is tied; the published ones of v1.1 have another."""
+    from safetensors.torch import load_file, save_file
+
+    torch = pytest.importorskip("torch")
+    source = save(tmp_path / "source", "t5, gated")
+    state = load_file(source / "model.safetensors")
+    own = {**state, "lm_head.weight": torch.randn(state["shared.weight"].shape)}
+    save_file(own, source / "model.safetensors", {"format": "pt"})
+    with in_this_process():
+        report = ar.port.convert(source, tmp_path / "x.safetensors", to="torch", verify=True)
+    assert report.ok, report.proof
+    assert report.plan.block.fields()["head"] == "own"
+    ar.port.convert(tmp_path / "x.safetensors", tmp_path / "back.safetensors", to="hf.T5Gated")
+    assert tensors(tmp_path / "back.safetensors") == tensors(source / "model.safetensors")
+
+
+def of_config(title: str) -> tuple[Any, Any]:
+    """The map of a family and a block of it."""
+    name, kind, told, *_ = MODELS[title]
+    item = ar.port.maps()[name]
+    config = pytest.importorskip("transformers").AutoConfig.for_model(kind, **told).to_dict()
+    said = {field: value for field, (value, _) in item.fields.from_config(config, "").items()}
+    fields = folded({"head": "own", **item.fields.always, **said}, item.fields.blocks)
+    return item, ar.EncoderDecoder.build(fields)
+
+
+@pytest.mark.parametrize("title", MODELS)
+def test_no_field_of_any_part_is_lost(title: str) -> None:
+    """One with another value is refused, gives other parameters, or is said by another config."""
+    item, plain = of_config(title)
+    assert item.inexpressible(plain) == []
+    told, shapes = item.fields.to_config(plain), {name: p.shape for name, p in plain.params().items()}
+    parts = {"": plain, **{f"{path}.": attrgetter(path)(plain) for path in item.fields.blocks}}
+    tried = 0
+    for path, part in parts.items():
+        for name, value in type(part).witnesses.items():
+            try:
+                other = plain.build({**plain.fields(), f"{path}{name}": value})
+            except (ValueError, TypeError, AttributeError):  # of fields that do not go together
+                continue
+            tried += 1
+            kept = {name: p.shape for name, p in other.params().items()} == shapes
+            refused = bool(item.inexpressible(other))
+            same = flat(other, item.fields.blocks) == flat(plain, item.fields.blocks)
+            assert refused or not kept or same or item.fields.to_config(other) != told, f"{path}{name}"
+    assert tried > 20
+
+
+def test_what_cannot_be_expressed_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = save(tmp_path / "dropped", "bart", encoder_layerdrop=0.5, activation_function="mish")
+    texts = ["encoder_layerdrop is 0.5; 0.0 can be expressed", 'activation_function is "mish"; "gelu" or']
+    refused(capsys, texts, "port", source, tmp_path / "x.npz")
+    source = save(tmp_path / "gate", "mt5", feed_forward_proj="gated-mish")
+    refused(capsys, ['feed_forward_proj is "gated-mish"; "gated-gelu" or'], "port", source, tmp_path / "x.npz")
+    source = save(tmp_path / "whisper", "whisper")
+    texts = ["files of map hf.Bart mean stem = None"]
+    refused(capsys, texts, "port", source, tmp_path / "x.safetensors", "--to", "hf.Bart")
+
+
+@pytest.mark.parametrize("title", ["t5", "bart", "whisper"])
+def test_the_same_16_tokens_with_the_cache_and_without(title: str, tmp_path: Path) -> None:
+    torch, count = pytest.importorskip("torch"), 11
+    made = model(title).double()
+    source: dict[str, Any] = {"source_ids": torch.tensor([[3, 1, 4, 1, 5, 9, 2]])}
+    theirs: dict[str, Any] = {"input_ids": source["source_ids"]}
+    if title == "whisper":
+        heard = torch.randn(1, 5, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+        source, theirs = {"features": heard}, {"input_features": heard}
+    want = [[0]]
+    with torch.no_grad():  # transformers' own step by step: the whole again each time
+        for _ in range(count):
+            logits = made(**theirs, decoder_input_ids=torch.tensor(want), use_cache=False).logits
+            want = [[*want[0], int(logits[0, -1].argmax())]]
+    save(tmp_path / "source", title)
+    block, w = ar.port.load(tmp_path / "source")
+    backend = ar.backend("torch")
+    layer = backend.load(backend.build(block), {name: value.astype(np.float64) for name, value in w.items()}).eval()
+
+    def after(ids: list[list[int]]) -> int:
+        with torch.no_grad():
+            return int(layer(**source, token_ids=torch.tensor(ids))[0, -1].argmax())
+
+    whole, cached, decoding, new = [0], [0], ar.Decoding(torch.cat), [[0]]
+    for _ in range(count):
+        whole.append(after([whole]))
+        with decoding.step():
+            cached.append(after(new))
+        new = [[cached[-1]]]
+    assert [whole] == want
+    assert cached == whole
