@@ -345,6 +345,7 @@ def transformer_layer(
     cross_attention: dict | None = None,
     norm: dict | None = None,
     norm_place: str = "before",
+    attention_normed: bool = True,
     parallel: str | None = None,
     skip_scale: float = 1.0,
     residual_scale: float = 1.0,
@@ -363,7 +364,7 @@ def transformer_layer(
         return known[part["block"]](below(w, name), *given, **more, **part["fields"])
 
     def n(name: str, x: list) -> list:
-        return run(norm, name, x) if norm else x
+        return run(norm, name, x) if norm and (attention_normed or not name.startswith("attention")) else x
 
     def weighed(name: str, y: list) -> list:
         factor = w.get(f"{name}_scale", [1.0] * len(y[0][0]))

@@ -27,6 +27,7 @@ def language_model(
     position_bias: dict | None = None,
     embedding_scale: float = 1.0,
     embedding_norm: dict | None = None,
+    first_norm: bool = True,
     final_norm: dict | None = None,
     head: str | None = "own",
     softcap: float | None = None,
@@ -52,7 +53,8 @@ def language_model(
     for n in range(num_layers):
         part = other_layer if letters[n] == "o" else layer
         assert part is not None
-        x = transformer_layer(below(w, f"layers.{n}"), x, **given, **part["fields"])
+        bare = {"attention_normed": False} if n == 0 and not first_norm else {}
+        x = transformer_layer(below(w, f"layers.{n}"), x, **given, **{**part["fields"], **bare})
     if final_norm:
         x = NORMS[final_norm["block"]](below(w, "final_norm"), x, **final_norm["fields"])
     if head is None:

@@ -280,7 +280,7 @@ def test_the_same_64_tokens_with_the_cache_and_without(engine: str, tmp_path: Pa
 def test_every_map_of_a_language_model_is_tried() -> None:
     tried = {kind for kind, _ in FAMILIES.values()}
     known = {name for item in ar.port.maps().values() if item.block == "LanguageModel" for name in types(item)}
-    assert known == tried
+    assert known - {"modernbert", "clip_text_model"} == tried, "those encoders: test_text_maps.py"
 
 
 def types(item: Any) -> tuple[str, ...]:

@@ -311,7 +311,7 @@ def test_hints_for_names_that_people_give(model: Path, capsys: pytest.CaptureFix
             out,
             "--from",
             "bert",
-        ): ("did you mean google.BertModel, hf.BertModel, hf.DistilBertModel or hf.TFBertModel?"),
+        ): ("did you mean google.BertModel, hf.BertModel, hf.DistilBertModel, hf.ModernBert or hf.TFBertModel?"),
         ("port", model, out, "--from", "hf.bertmodel"): "did you mean hf.BertModel?",
     }.items():
         assert command(*arguments) == 2

@@ -161,10 +161,10 @@ def test_the_command_reports(bert: Path, tmp_path: Path, capsys: pytest.CaptureF
     listed = {item["name"]: item for item in json.loads(capsys.readouterr().out)}
     assert set(listed) == {
         "canonical", "google.BertModel", "google.ViT", "hf.AlbertModel", "hf.Bart", "hf.BertModel", "hf.Bloom",
-        "hf.CLIPVisionModel", "hf.CLIPVisionModelWithProjection", "hf.DeiTForImageClassification",
+        "hf.CLIPTextModel", "hf.CLIPVisionModel", "hf.CLIPVisionModelWithProjection", "hf.DeiTForImageClassification",
         "hf.DeiTForImageClassificationWithTeacher", "hf.DeiTModel", "hf.Dinov2Model", "hf.Dinov2WithRegistersModel",
         "hf.DistilBertModel", "hf.ElectraModel", "hf.GPT2", "hf.GPTNeoX", "hf.Gemma2", "hf.Gemma3", "hf.Llama",
-        "hf.MPT", "hf.Mistral", "hf.OLMo2", "hf.Phi3", "hf.Qwen2", "hf.Qwen3", "hf.RobertaModel",
+        "hf.MPT", "hf.Mistral", "hf.ModernBert", "hf.OLMo2", "hf.Phi3", "hf.Qwen2", "hf.Qwen3", "hf.RobertaModel",
         "hf.SiglipVisionModel", "hf.T5", "hf.T5Gated", "hf.TFBertModel", "hf.ViTForImageClassification",
         "hf.ViTModel", "hf.Whisper", "keras", "keras.GroupedQueryAttention", "keras.MultiHeadAttention",
         "timm.Attention", "timm.CbamModule", "timm.EcaModule", "timm.NonLocalAttn", "timm.SqueezeExcite",

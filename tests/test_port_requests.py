@@ -146,7 +146,7 @@ def test_places(bert: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     refused(capsys, ["no such file or folder"], "port", tmp_path / "nothing.safetensors", tmp_path / "w.npz")
     refused(
         capsys,
-        ["fits the maps canonical, hf.AlbertModel, hf.BertModel, ", ", torch; choose one by --to"],
+        ["fits the maps canonical, hf.AlbertModel, hf.Bart, hf.BertModel, ", ", torch; choose one by --to"],
         "port",
         bert,
         tmp_path / "w.safetensors",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,17 @@ from test_port_requests import refused
 from test_vision_maps import drawn
 
 import attn_ref as ar
+from attn_ref.foreign.nested import folded
 
 pytestmark = pytest.mark.xdist_group("hugging face")
 
 SIZES = {
     "vocab_size": 17, "hidden_size": 12, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 20,
     "max_position_embeddings": 16, "type_vocab_size": 2,
+}  # fmt: skip
+MODERN = {
+    "vocab_size": 17, "hidden_size": 12, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 20,
+    "pad_token_id": 0,
 }  # fmt: skip
 #: title -> map, model_type, what its configuration says, options of the model, fields that have to arrive
 MODELS: dict[str, tuple[str, str, dict[str, Any], dict[str, Any], dict[str, Any]]] = {
@@ -47,6 +53,23 @@ MODELS: dict[str, tuple[str, str, dict[str, Any], dict[str, Any], dict[str, Any]
     "albert, as wide": (
         "hf.AlbertModel", "albert", {**SIZES, "embedding_size": 12, "hidden_act": "relu"}, {"add_pooling_layer": False},
         {"embedding_width": 12, "pooler": False},
+    ),
+    "modernbert": (
+        "hf.ModernBert", "modernbert",
+        {**MODERN, "num_hidden_layers": 5, "local_attention": 6, "global_attn_every_n_layers": 2}, {},
+        {"pattern": "lo", "other_layer.attention.window_right": 3, "layer.attention.rotary_base": 160000.0,
+         "first_norm": False, "head": None},
+    ),
+    "modernbert, windows alone": (
+        "hf.ModernBert", "modernbert",
+        {**MODERN, "local_attention": 4, "layer_types": ["sliding_attention"] * 2, "norm_bias": True, "mlp_bias": True,
+         "attention_bias": True, "hidden_activation": "gelu_pytorch_tanh"}, {},
+        {"layer.attention.window_left": 2, "layer.attention.rotary_base": 10000.0, "final_norm.use_offset": True},
+    ),
+    "clip": (
+        "hf.CLIPTextModel", "clip_text_model",
+        {**MODERN, "max_position_embeddings": 14, "eos_token_id": 3, "bos_token_id": 2}, {},
+        {"layer.feed_forward.activation": "quick_gelu", "max_length": 14, "layer.attention.causal": "bottom_right"},
     ),
 }  # fmt: skip
 
@@ -83,8 +106,8 @@ def test_it_arrives_and_comes_back(title: str, to: str, tmp_path: Path) -> None:
     here, there = report.proof.ends
     assert type(model(title)).__name__ in here.by
     block: Any = report.plan.block
-    assert {field: getattr(block, field) for field in fields} == fields
-    assert len(here.rows) >= 2 + 13 * block.num_layers
+    assert {field: attrgetter(field)(block) for field in fields} == fields
+    assert len(here.rows) >= (13 if block.as_data()["block"] == "TextEncoder" else 8) * block.num_layers + 2
     assert {row.tap for row in here.rows} <= {row.tap for row in there.rows}
     print(f"{title} to {to}: {len(here.rows)} taps, {here.ratio:.2f} σ and {there.ratio:.2f} σ")
     with in_this_process():
@@ -112,6 +135,8 @@ def test_drawn_sizes_come_back_bit_for_bit(
     }  # fmt: skip
     if title == "distilbert":
         told = {"hidden_dim": hidden, **{key: value for key, value in told.items() if key != "intermediate_size"}}
+    if name == "hf.ModernBert":
+        told = {**told, "layer_types": None, "hidden_size": 2 * heads * head_width, "local_attention": 2 * head_width}
     made = model(title, **told).to(getattr(torch, dtype))
     made.save_pretrained(folder / "source")
     target = folder / ("there.weights.h5" if keras else "there.safetensors")
@@ -165,6 +190,8 @@ def test_what_cannot_be_expressed_is_refused(tmp_path: Path, capsys: pytest.Capt
     refused(capsys, ['hidden_act is "mish"; gelu, gelu_new'], "port", source, tmp_path / "x.npz")
     source = save(tmp_path / "decoder", "roberta", is_decoder=True)
     refused(capsys, ["is_decoder is true; false can be expressed"], "port", source, tmp_path / "x.npz")
+    source = save(tmp_path / "dropped", "modernbert", attention_dropout=0.5)
+    refused(capsys, ["attention_dropout is 0.5; 0.0 can be expressed"], "port", source, tmp_path / "x.npz")
     source = save(tmp_path / "albert", "albert")
     target = tmp_path / "x.safetensors"
     texts = ["files of map hf.BertModel mean shared_layers = False; this TextEncoder has True", "embedding_width"]
@@ -174,6 +201,53 @@ def test_what_cannot_be_expressed_is_refused(tmp_path: Path, capsys: pytest.Capt
     texts = ["files of map hf.BertModel mean padding_id = None; this TextEncoder has 1"]
     refused(capsys, texts, "port", save(tmp_path / "roberta", "roberta"), target, "--to", "hf.BertModel")
     assert not target.exists()
+
+
+def of_config(title: str) -> tuple[Any, Any]:
+    """The map of a family that is told by entries, and a block of it."""
+    name, kind, told, *_ = MODELS[title]
+    item = ar.port.maps()[name]
+    config = pytest.importorskip("transformers").AutoConfig.for_model(kind, **told).to_dict()
+    said = {field: value for field, (value, _) in item.fields.from_config(config, "").items()}
+    return item, ar.LanguageModel.build(folded({**item.fields.always, **said}, item.fields.blocks))
+
+
+@pytest.mark.parametrize("title", ["modernbert", "modernbert, windows alone", "clip"])
+def test_no_field_of_any_part_is_lost(title: str) -> None:
+    """One with another value is refused, gives other parameters, or is said by another config."""
+    item, plain = of_config(title)
+    assert item.inexpressible(plain) == []
+    told, shapes = item.fields.to_config(plain), {name: p.shape for name, p in plain.params().items()}
+    parts = {"": plain, **{f"{path}.": attrgetter(path)(plain) for path in item.fields.blocks}}
+    tried = 0
+    for path, part in parts.items():
+        for name, value in type(part).witnesses.items():
+            try:
+                other = plain.build({**plain.fields(), f"{path}{name}": value})
+            except (ValueError, TypeError, AttributeError):  # of fields that do not go together
+                continue
+            tried += 1
+            kept = {name: p.shape for name, p in other.params().items()} == shapes
+            refused = bool(item.inexpressible(other))
+            assert refused or not kept or other == plain or item.fields.to_config(other) != told, f"{path}{name}"
+    assert tried > 20
+
+
+def test_the_text_tower_of_a_whole_clip_is_taken_by_its_name(tmp_path: Path) -> None:
+    transformers: Any = pytest.importorskip("transformers")
+    text = transformers.CLIPTextConfig(**MODELS["clip"][2], projection_dim=5)
+    vision = transformers.CLIPVisionConfig(
+        image_size=8, patch_size=4, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=9
+    )
+    told = transformers.CLIPConfig(text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=5)
+    drawn(transformers.CLIPModel(told)).save_pretrained(tmp_path / "source")
+    with in_this_process():
+        report = ar.port.convert(
+            tmp_path / "source", tmp_path / "x.safetensors", from_="hf.CLIPTextModel", to="torch", verify=True
+        )
+    assert report.ok, report.proof
+    assert {"the vision tower", "the loss of both towers"} <= set(report.plan.unused.values())
+    assert (report.plan.block.width, report.plan.block.num_layers) == (12, 2)
 
 
 @pytest.mark.parametrize("title", ["roberta", "electra", "albert", "distilbert"])

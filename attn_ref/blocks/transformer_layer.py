@@ -83,6 +83,9 @@ class TransformerLayer(Block):
         meaning='where norms are: "before" the sub-layer, "after" the residual, "inside": after the sub-layer, '
         '"around": before and after the sub-layer',
     )  # fmt: skip
+    attention_normed: bool = option(
+        default=True, meaning="has attention norms of its own, as the others have?", needs="norm", witness=False
+    )
     parallel: str | None = option(
         default=None, choices=("own", "shared"), witness="own",
         meaning='do attention and feed-forward read the same: None: one after the other; "own": yes, through a norm '
@@ -147,6 +150,10 @@ class TransformerLayer(Block):
         self.require(
             self.parallel != "shared" or self.norm is not None, "parallel = 'shared' needs norm, which is None"
         )
+        self.require(
+            self.parallel != "shared" or self.attention_normed,
+            "parallel = 'shared' is through the norm of attention, which attention_normed = False leaves out",
+        )
 
     @property
     def num_heads(self) -> int:
@@ -171,7 +178,8 @@ class TransformerLayer(Block):
         if self.norm is None:
             return []
         places = ("norm", "post_norm") if self.norm_place == "around" else ("norm",)
-        named = ["attention"] if self.parallel == "shared" else self.sub_layers
+        named = ["attention"] if self.parallel == "shared" else list(self.sub_layers)
+        named = named if self.attention_normed else [name for name in named if name != "attention"]
         return [f"{name}_{place}" for name in named for place in places]
 
     def params(self) -> dict[str, Param]:
@@ -205,6 +213,7 @@ class TransformerLayer(Block):
         return cls(
             width=width, attention=attention, cross_attention=cross, feed_forward=feed_forward, norm=norm,
             norm_place=pick("before", "after", "inside", "around") if norm and free else "before", parallel=parallel,
+            attention_normed=pick(True, True, False) if norm and parallel != "shared" else True,
             **cls.drawn(pick),
         )  # fmt: skip
 
@@ -248,7 +257,7 @@ class TransformerLayer(Block):
 
     def normed(self, w: Any, name: str, x: Any) -> Any:
         part = self.norm
-        return x if part is None else part(w[name], x)
+        return x if part is None or name not in self.norms else part(w[name], x)
 
 
 def widths(part: Block) -> tuple[Any, ...]:

@@ -90,7 +90,7 @@ class FieldRules:
     def from_config(self, config: Mapping[str, Any], path: Any) -> dict[str, Told]:
         """What a ``config.json`` tells. CheckpointError that lists what the block cannot express."""
         if isinstance(inner := config.get(self.inside), Mapping):
-            config = {**inner, **config}
+            config = {**inner, **config, **({"model_type": inner["model_type"]} if "model_type" in inner else {})}
         lines = [
             f"{key} is {json.dumps(config[key])}; {' or '.join(map(json.dumps, values))} can be expressed"
             for key, values in self.allowed.items()

@@ -14,7 +14,8 @@ the attention in them: ``causal="bottom_right"`` for a decoder, which ``attn_ref
 Differences: GPT-2 has learned positions, BLOOM a linear bias and a norm of the embeddings; Llama, Mistral and Qwen
 turn queries and keys, and have no P. Gemma multiplies embeddings by √c, which Hugging Face rounds to the model's dtype.
 Gemma 2 and GPT-OSS alternate windows and full attention, "ol"; in Gemma 3 every sixth layer is full, "oooool". Llama
-has a head of its own; GPT-2, Gemma and BLOOM have a tied one.
+has a head of its own; GPT-2, Gemma and BLOOM have a tied one. ModernBERT is such a model without a head, whose queries
+see keys on both sides; its embeddings are normed, and the first layer's attention has no norm of its own.
 
 Source: Radford et al. 2019, "Language Models are Unsupervised Multitask Learners"; Touvron et al. 2023, "LLaMA"; soft
 capping, alternation: Gemma Team 2024, "Gemma 2"; tied head: Press and Wolf 2017, "Using the Output Embedding".
@@ -102,6 +103,10 @@ class LanguageModel(Block):
         default=None, meaning="a block for norm, of the embeddings; None: there is none", role="norm",
         witness=LayerNorm(width=8),
     )  # fmt: skip
+    first_norm: bool = option(
+        default=True, needs="embedding_norm", witness={"embedding_norm": LayerNorm(width=8), "first_norm": False},
+        meaning="has the attention of the first layer a norm, though the embeddings are normed already?",
+    )  # fmt: skip
     final_norm: Block | None = option(
         default=None, meaning="a block for norm, behind the last layer; None: there is none", role="norm", witness=None
     )
@@ -143,6 +148,11 @@ class LanguageModel(Block):
             ("o" in self.pattern) == (self.other_layer is not None),
             f'an "o" in pattern and other_layer need each other; got {self.pattern!r} and {self.other_layer}',
         )
+        first = self.layer if self.pattern[0] == "l" else self.other_layer
+        self.require(
+            self.first_norm or (isinstance(first, TransformerLayer) and first.norm is not None),
+            f"first_norm = False needs a TransformerLayer with a norm; got {first}",
+        )
         for name in ("layer", "other_layer"):
             part, bias = getattr(self, name), self.position_bias
             self.require(
@@ -158,7 +168,11 @@ class LanguageModel(Block):
     def layers(self) -> tuple[Block, ...]:
         kinds = {"l": self.layer, "o": self.other_layer}
         found = (kinds[self.pattern[i % len(self.pattern)]] for i in range(self.num_layers))
-        return tuple(part for part in found if part)
+        first, *rest = (part for part in found if part)
+        if not self.first_norm:
+            assert isinstance(first, TransformerLayer)
+            first = replace(first, attention_normed=False)
+        return (first, *rest)
 
     def params(self) -> dict[str, Param]:
         table = Param((self.vocab_size, self.width))
@@ -182,6 +196,7 @@ class LanguageModel(Block):
         own: Any = plain.attention
         near = replace(plain, attention=replace(own, rotary=None, window_left=1))
         other, drawn = pick(None, None, near), cls.drawn(pick)
+        embedding_norm = pick(None, None, LayerNorm(width=width))
         return cls(
             vocab_size=pick(5, 17),
             width=width,
@@ -189,7 +204,8 @@ class LanguageModel(Block):
             other_layer=other,
             pattern="l" if other is None else pick("ol", "lo", "o", "oool"),
             position_bias=pick(None, None, LinearPositionBias(num_heads=2)),
-            embedding_norm=pick(None, None, LayerNorm(width=width)),
+            embedding_norm=embedding_norm,
+            first_norm=pick(True, False) if embedding_norm else True,
             final_norm=pick(RMSNorm(width=width), LayerNorm(width=width, use_offset=False), None),
             softcap=pick(None, 1.5) if drawn["head"] else None,
             **drawn,

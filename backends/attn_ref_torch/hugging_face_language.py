@@ -45,11 +45,11 @@ def in_float64() -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
-def load(item: Map, job: Job, auto: str) -> Any:
-    """The model of a job's file, by the class ``auto`` or without its head."""
+def load(item: Map, job: Job, classes: tuple[str, str]) -> Any:
+    """The model of a job's file; ``classes``: with its head, and without."""
     assert item.fields is not None
     config = transformers.AutoConfig.for_model(**{"pad_token_id": None, **item.fields.to_config(job.block)})
-    kind: Any = getattr(transformers, auto if getattr(job.block, "head", None) else "AutoModel")
+    kind: Any = getattr(transformers, classes[0 if getattr(job.block, "head", None) else 1])
     return pretrained(kind, job, config, attention="eager")
 
 
@@ -63,7 +63,7 @@ def call(model: Any, block: Any, given: Mapping[str, Any]) -> Any:
 
 def run(
     item: Map, spots: Callable[[Any], Iterable[Spot]], job: Job, exact: Callable[[Any], None] = lambda model: None, *,
-    call: Callable[..., Any] = call, auto: str = "AutoModelForCausalLM",
+    call: Callable[..., Any] = call, classes: tuple[str, str] = ("AutoModelForCausalLM", "AutoModel"),
 ) -> Outcome:  # fmt: skip
     """Run the file of ``job`` and read the values at ``spots``; ``exact`` mends what its code rounds."""
     peer = Peer(
@@ -71,14 +71,14 @@ def run(
         inputs=tuple(item.inputs or ()), weights=item.rules_for, make=lambda *_: None, call=call, spots=spots,
     )  # fmt: skip
     with in_float64():
-        model = load(item, job, auto)
+        model = load(item, job, classes)
         exact(model)
         return outcome(peer, job.block, model, job)
 
 
 def sequence_to_sequence(auto: str) -> dict[str, Any]:
     """The options of ``run`` for a model with an encoder."""
-    return {"call": translate, "auto": auto}
+    return {"call": translate, "classes": (auto, "AutoModel")}
 
 
 def translate(model: Any, block: Any, given: Mapping[str, Any]) -> Any:

@@ -232,3 +232,31 @@ def windows(*, switch: bool = False, period: int = 0) -> Entry:
         return told | ({"use_sliding_window": window is not None, "max_window_layers": 0} if switch else {})
 
     return Entry(keys, read, write)
+
+
+def angles(default: Mapping[str, float], old: Mapping[str, str], period: int) -> Entry:
+    """Rotary parameters of either kind of layers, the full ones and those with windows.
+
+    ``default``: the base of each kind where nothing says it; ``old``: the key that said it in older files. Of those,
+    what is said of no kind is the full layers'. ``period`` is as in ``alternating``.
+    """
+
+    def read(config: Values) -> Values:
+        told, types = parameters(config) or {}, alternating(config, period)
+        nested = any(kind in told for kind in default)
+        found: dict[str, Any] = {}
+        for kind in sorted({FULL, SLIDING} & set(types)):
+            own = (told.get(kind) or {}) if nested else told if kind == FULL else {}
+            base = own.get("rope_theta", config.get(old[kind], default[kind]))
+            at = f"other_{ATTENTION}" if kind == SLIDING and FULL in types else ATTENTION
+            found |= turning(config, own, float(base or 0.0), 1.0, at)
+        return found
+
+    def write(held: Values) -> Values:
+        other = f"other_{ATTENTION}"
+        same = {name.removeprefix("other_"): value for name, value in held.items() if name.startswith(f"{other}.")}
+        first, second = turned(held), turned({**held, **same})
+        only = held[f"{ATTENTION}.window_left"] is not None
+        return {"rope_parameters": {FULL: second if only else first, SLIDING: first if only else second}}
+
+    return Entry(("rope_parameters", "rope_scaling", *old.values()), read, write)

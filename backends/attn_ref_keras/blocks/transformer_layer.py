@@ -27,6 +27,7 @@ class TransformerLayer(Mirror):
         feed_forward: Block,
         norm: Block | None = None,
         norm_place: str = "before",
+        attention_normed: bool = True,
         parallel: str | None = None,
         skip_scale: float = 1.0,
         residual_scale: float = 1.0,

@@ -33,6 +33,7 @@ class LanguageModel(Mirror):
         position_bias: Block | None = None,
         embedding_scale: float = 1.0,
         embedding_norm: Block | None = None,
+        first_norm: bool = True,
         final_norm: Block | None = None,
         head: str | None = "own",
         softcap: float | None = None,

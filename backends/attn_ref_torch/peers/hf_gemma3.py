@@ -5,52 +5,19 @@ Source: ``transformers/models/gemma3/modeling_gemma3.py``.
 
 from __future__ import annotations
 
-from typing import Any
-
-from attn_ref.foreign.entry import Entry, Values, key
+from attn_ref.foreign.entry import key
 from attn_ref.foreign.job import Job, Outcome
 from attn_ref_torch.llama_config import (
     ATTENTION,
     FULL,
     SLIDING,
-    alternating,
+    angles,
     entries,
     follows,
-    parameters,
     scale,
-    turned,
-    turning,
     windows,
 )
 from attn_ref_torch.llama_like import ALWAYS, FOUR, QK_NORM, llama_map, rules, spots_around
-
-DEFAULT = {"full_attention": 1_000_000.0, "sliding_attention": 10_000.0}
-OLD = {"full_attention": "rope_theta", "sliding_attention": "rope_local_base_freq"}
-
-
-def angles() -> Entry:
-    """Rotary parameters of either kind of layers: the full ones, and those with windows."""
-
-    def read(config: Values) -> Values:
-        told, types = parameters(config) or {}, alternating(config, 6)
-        nested = any(kind in told for kind in DEFAULT)
-        found: dict[str, Any] = {}
-        for kind in sorted({FULL, SLIDING} & set(types)):
-            own = (told.get(kind) or {}) if nested else told if kind == FULL else {}
-            base = own.get("rope_theta", config.get(OLD[kind], DEFAULT[kind]))
-            at = f"other_{ATTENTION}" if kind == SLIDING and FULL in types else ATTENTION
-            found |= turning(config, own, float(base or 0.0), 1.0, at)
-        return found
-
-    def write(held: Values) -> Values:
-        other = f"other_{ATTENTION}"
-        same = {name.removeprefix("other_"): value for name, value in held.items() if name.startswith(f"{other}.")}
-        first, second = turned(held), turned({**held, **same})
-        only = held[f"{ATTENTION}.window_left"] is not None
-        return {"rope_parameters": {FULL: second if only else first, SLIDING: first if only else second}}
-
-    return Entry(("rope_parameters", "rope_scaling", *OLD.values()), read, write)
-
 
 MAP = llama_map(
     "hf.Gemma3",
@@ -60,7 +27,7 @@ MAP = llama_map(
     entries=(
         *entries("hidden_activation", hidden_act="gelu_pytorch_tanh", tie_word_embeddings=True),
         windows(period=6),
-        angles(),
+        angles({FULL: 1_000_000.0, SLIDING: 10_000.0}, {FULL: "rope_theta", SLIDING: "rope_local_base_freq"}, 6),
         scale(),
         follows("embedding_scale", lambda config: float(config["hidden_size"]) ** 0.5, "hidden_size"),
         key("head_dim", f"{ATTENTION}.head_width", default=256),
