@@ -19,6 +19,8 @@ from dataclasses import MISSING, dataclass
 from functools import cache
 from typing import Any
 
+#: several numbers, as a type is written
+NUMBERS = "tuple[float,...]"
 #: no witness
 NONE_GIVEN: Any = object()
 
@@ -52,6 +54,8 @@ class Option:
             return type(value).__name__.replace("NoneType", "None") in types
         if isinstance(value, str):
             return "str" in types and (not self.choices or value in self.choices)
+        if isinstance(value, tuple):
+            return NUMBERS in types and len(value) > 0 and all(self.fits(x, frozenset({"float"})) for x in value)
         if not isinstance(value, int | float) or not math.isfinite(value):
             return False
         if not types & ({"int", "float"} if isinstance(value, int) else {"float"}):
@@ -74,6 +78,7 @@ class Option:
             *named,
             *[self.number("an integer" if "int" in types else "a number")] * bool(types & {"int", "float"}),
         ]
+        found += [f"a tuple of which each is {self.number('a number')}"] * (NUMBERS in types)
         found += ["True", "False"] * ("bool" in types) + ["None"] * ("None" in types)
         last = ", or " if self.least is not None and len(found) == 2 else " or "
         return found[0] if len(found) == 1 else f"{', '.join(found[:-1])}{last}{found[-1]}"

@@ -21,6 +21,11 @@ SIZES = {
 }  # fmt: skip
 GPT2 = {"vocab_size": 41, "n_positions": 16, "n_embd": 12, "n_layer": 2, "n_head": 3}
 
+#: heads have three pairs; the tokens of a proof are 13
+LONG = {
+    "rope_type": "longrope", "rope_theta": 100.0, "short_factor": [1.0, 1.25, 1.5], "long_factor": [1.5, 2.0, 4.0],
+}  # fmt: skip
+
 #: title -> (model_type, what its config says)
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "gpt2": ("gpt2", GPT2),
@@ -48,6 +53,15 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "gpt-neox, in a row": ("gpt_neox", {**SIZES, "hidden_size": 32, "use_parallel_residual": False}),
     "phi3": ("phi3", {**SIZES, "sliding_window": 6, "pad_token_id": 0}),
+    "phi3, long": (
+        "phi3",
+        {**SIZES, "pad_token_id": 0, "original_max_position_embeddings": 9, "rope_parameters": LONG},
+    ),
+    "phi3, short": (
+        "phi3",
+        {**SIZES, "pad_token_id": 0, "original_max_position_embeddings": 20,
+         "rope_parameters": {**LONG, "attention_factor": 1.25}},
+    ),
     "gemma2": (
         "gemma2",
         {**SIZES, "num_hidden_layers": 3, "head_dim": 8, "sliding_window": 4, "query_pre_attn_scalar": 10},

@@ -28,6 +28,8 @@ def rotary_embedding(
     base: float = 10000.0,
     scaling: float = 1.0,
     attention_factor: float = 1.0,
+    factors: Any = None,
+    long_factors: Any = None,
     **ramp: Any,
 ) -> list:
     """A pair is a complex number, and is multiplied by a e^(i p θ), θ = base^(−2i/r), divided as the ramp says."""
@@ -39,12 +41,20 @@ def rotary_embedding(
         row = positions if rank(positions) == 1 else positions[0 if len(positions) == 1 else b]
         return row[0 if len(row) == 1 else t]
 
+    if long_factors:
+        places = [position(b, t) for b, heads in enumerate(x) for t in range(len(heads[0]))]
+        given = places if positions is None else flattened(positions)
+        if max(given, default=0) >= ramp["original_length"]:
+            factors = long_factors
+
     def turned(vector: list, p: int) -> list:
         y = list(vector)
         for i in range(r // 2):
             first, second = (i, i + r // 2) if pairing == "half" else (2 * i, 2 * i + 1)
             frequency = math.pow(base, -2 * i / r)
             divided = share(frequency, i, r // 2, base, **ramp)
+            if factors:
+                frequency, divided = frequency / factors[i], 1.0
             turn = p * frequency * (divided / scaling + (1 - divided))
             z = complex(vector[first], vector[second]) * cmath.exp(1j * turn) * attention_factor
             y[first], y[second] = z.real, z.imag
@@ -54,6 +64,11 @@ def rotary_embedding(
         [[turned(vector, position(b, t)) for t, vector in enumerate(sequence)] for sequence in heads]
         for b, heads in enumerate(x)
     ]
+
+
+def flattened(positions: Any) -> list:
+    """The numbers of a list, or of a list of lists."""
+    return [p for row in positions for p in row] if rank(positions) == 2 else list(positions)
 
 
 def share(

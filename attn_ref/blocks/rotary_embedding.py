@@ -20,9 +20,13 @@ both: f (u + (1 − u) / scaling). u rises from 0 to 1 in proportion to the turn
 of the pair between the two that make so many turns ("pairs", type "yarn"; "whole_pairs", with those numbers rounded
 outwards, as YaRN's own code does). ``attention_factor`` is then YaRN's, of cosine and sine, so its square is on scores.
 
+With ``factors`` each pair has a divisor of its own, so that any frequencies can be given; where a position is
+``original_length`` or beyond, ``long_factors`` are in their place for all ("longrope").
+
 Source: Su et al. 2021, "RoFormer: Enhanced Transformer with Rotary Position Embedding", section 3.2.2, equation 34;
 ``scaling``: Chen et al. 2023, "Extending Context Window of Large Language Models via Positional Interpolation"; ramps:
-Peng et al. 2023, "YaRN", section 3.2, and Llama Team 2024, "The Llama 3 Herd of Models", by its published code.
+Peng et al. 2023, "YaRN", section 3.2, and Llama Team 2024, "The Llama 3 Herd of Models", by its published code;
+divisors: Ding et al. 2024, "LongRoPE", by the code of Phi-3.
 
 >>> import attn_ref as ar, numpy as np
 >>> ar.RotaryEmbedding(width=8)({}, np.ones((1, 2, 3, 8))).shape
@@ -68,7 +72,8 @@ class RotaryEmbedding(Block):
         'pair, "pairs" or "whole_pairs"',
     )  # fmt: skip
     original_length: int | None = option(
-        default=None, meaning="the length over which turns are counted", above=0, needs="ramp",
+        default=None, above=0,
+        meaning="the length over which turns are counted, and from which on long_factors hold",
         witness={"scaling": 4.0, "ramp": "turns", "original_length": 80},
     )  # fmt: skip
     slow_turns: float = option(
@@ -78,6 +83,15 @@ class RotaryEmbedding(Block):
     fast_turns: float = option(
         default=32.0, meaning="one with more is not", above=0, needs="ramp",
         witness={"scaling": 4.0, "ramp": "turns", "original_length": 40, "fast_turns": 4.0},
+    )  # fmt: skip
+    factors: tuple[float, ...] | None = option(
+        default=None, meaning="what the frequency of each pair is divided by; None: by nothing", above=0,
+        witness=(1.0, 2.0, 3.0, 4.0),
+    )  # fmt: skip
+    long_factors: tuple[float, ...] | None = option(
+        default=None, above=0, needs="factors",
+        meaning="the same where a position is original_length or beyond; None: factors hold there too",
+        witness={"factors": (1.0,) * 4, "long_factors": (1.0, 2.0, 3.0, 4.0), "original_length": 2},
     )  # fmt: skip
     attention_factor: float = option(
         default=1.0, meaning="what cosine and sine are multiplied by", above=0, witness=1.5, draw=(1.0, 1.0, 1.25)
@@ -102,12 +116,29 @@ class RotaryEmbedding(Block):
             f"ramp = {self.ramp!r} needs original_length, which is None",
         )
         self.require(
+            self.long_factors is None or self.original_length is not None,
+            "long_factors needs original_length, which is None",
+        )
+        self.require(
+            self.original_length is None or not (self.ramp is None and self.long_factors is None),
+            "original_length needs ramp or long_factors, which are None",
+        )
+        self.require(
+            self.ramp is None or self.factors is None, "ramp and factors both say what pairs are divided by; give one"
+        )
+        self.require(
             self.ramp is None or self.slow_turns < self.fast_turns,
             f"slow_turns = {self.slow_turns} should be less than fast_turns = {self.fast_turns}",
         )
         self.require(
             self.ramp in (None, "turns") or self.base > 1, f"ramp = {self.ramp!r} needs a base above 1; got {self.base}"
         )
+        for name in ("factors", "long_factors"):
+            own = getattr(self, name)
+            self.require(
+                own is None or len(own) == self.r // 2,
+                f"{name} should have a number for each of {self.r // 2} pairs; got {own}",
+            )
         self.require(self.r <= self.width, f"rotary_width = {self.r} is more than width = {self.width}")
 
     @property
@@ -121,18 +152,26 @@ class RotaryEmbedding(Block):
         own = cls.drawn(pick)
         if ramp:
             own |= {"scaling": pick(4.0, 2.5), "slow_turns": pick(1.0, 0.25), "fast_turns": pick(32.0, 4.0)}
+        near = tuple(1.0 + i / 2.0 for i in range(turning // 2))
+        factors = None if ramp else pick(None, None, near)
+        far = pick(None, tuple(2.0 + i for i in range(turning // 2))) if factors else None
         return cls(
             width=turning + rest,
             rotary_width=turning if rest else None,
             ramp=ramp,
-            original_length=pick(40, 300) if ramp else None,
+            original_length=pick(40, 300) if ramp else pick(3, 300) if far else None,
+            factors=factors,
+            long_factors=far,
             **own,
         )
 
     def forward(self, w: Any, x: Any, positions: Any = None) -> np.ndarray:
         positions = np.arange(x.shape[2]) if positions is None else positions
         positions = np.atleast_2d(positions)
-        if self.ramp is None:
+        if self.factors is not None:
+            f = ops.quotient(ops.rotary_frequencies(self.r, base=self.base), self.divisors(positions))
+            angles = ops.quotient(positions[..., None], self.scaling) * f
+        elif self.ramp is None:
             angles = ops.rotary_angles(positions, self.r, base=self.base, scaling=self.scaling)
         else:
             f = ops.rotary_frequencies(self.r, base=self.base)
@@ -146,6 +185,11 @@ class RotaryEmbedding(Block):
         a, b = ops.split_pairs(x[..., : self.r], self.pairing)
         turned = ops.merge_pairs(a * cos - b * sin, a * sin + b * cos, self.pairing)
         return tap("rotated", np.concatenate([turned, x[..., self.r :]], axis=-1), "b h t d")
+
+    def divisors(self, positions: Any) -> Any:
+        """What the frequency of each pair is divided by: one number each, for all positions alike."""
+        far = self.long_factors is not None and bool((positions >= self.original_length).any())
+        return np.array(self.long_factors if far else self.factors)
 
     def undivided(self, frequencies: Any) -> Any:
         """u of every pair, from 0 to 1."""

@@ -105,6 +105,7 @@ class Case:
         try:
             data = json.loads(text)
             data["shapes"] = {name: tuple(shape) for name, shape in data["shapes"].items()}
+            data["fields"] = {name: tuple(x) if isinstance(x, list) else x for name, x in data["fields"].items()}
             return cls(**data)
         except (TypeError, KeyError, AttributeError, json.JSONDecodeError) as error:
             raise ValueError(f"not a case: {error}; a case is the JSON line that a report gives") from error

@@ -97,8 +97,10 @@ def turning(config: Values, told: Mapping[str, Any], base: float, part: float, a
         factor = float(told["factor"]) if kind == "linear" else 1.0
         plain = {"rotary": "half", "rotary_base": base, "rotary_scaling": factor, "rotary_width": own}
         return {f"{at}.{name}": value for name, value in plain.items()}
+    if kind in ("longrope", "su"):
+        return {f"{at}.rotary": None, f"{at}.rotation": longrope(config, told, base, width, own)}
     if kind not in RAMPS:
-        words = ", ".join(map(said, ("default", "linear", *RAMPS)))
+        words = ", ".join(map(said, ("default", "linear", *RAMPS, "longrope")))
         raise ValueError(f"rope_type is {said(kind)}; {words} can be expressed")
     ramp, slow, fast = RAMPS[kind]
     turns = [float(told[name] if default is None else told.get(name) or default) for name, default in (slow, fast)]
@@ -112,6 +114,22 @@ def turning(config: Values, told: Mapping[str, Any], base: float, part: float, a
         attention_factor=factor_of(told, factor) if kind == "yarn" else 1.0,
     )  # fmt: skip
     return {f"{at}.rotary": None, f"{at}.rotation": rotation}
+
+
+def longrope(
+    config: Values, told: Mapping[str, Any], base: float, width: int, features: int | None
+) -> RotaryEmbedding:  # fmt: skip
+    """Phi-3's: a divisor for each pair, and others where a position is beyond the length of before."""
+    length = config.get("original_max_position_embeddings") or told["original_max_position_embeddings"]
+    grown = told.get("attention_factor")
+    if grown is None:
+        factor = told.get("factor") or config["max_position_embeddings"] / length
+        grown = math.sqrt(1.0 + math.log(factor) / math.log(length)) if factor > 1.0 else 1.0
+    return RotaryEmbedding(
+        width=width, rotary_width=features, base=base, original_length=length,
+        attention_factor=float(grown),
+        factors=tuple(map(float, told["short_factor"])), long_factors=tuple(map(float, told["long_factor"])),
+    )  # fmt: skip
 
 
 def factor_of(told: Mapping[str, Any], factor: float) -> float:
@@ -133,6 +151,12 @@ def turned(held: Values, at: str = ATTENTION) -> dict[str, Any]:
         factor = held[f"{at}.rotary_scaling"]
         kind: dict[str, Any] = {"rope_type": "default"} if factor == 1.0 else {"rope_type": "linear", "factor": factor}
         return {**kind, "rope_theta": held[f"{at}.rotary_base"]}
+    if rotation.factors is not None:
+        return {
+            "rope_type": "longrope", "rope_theta": rotation.base, "short_factor": list(rotation.factors),
+            "long_factor": list(rotation.long_factors), "attention_factor": rotation.attention_factor,
+            "original_max_position_embeddings": rotation.original_length,
+        }  # fmt: skip
     told = {
         "rope_theta": rotation.base, "factor": rotation.scaling,
         "original_max_position_embeddings": rotation.original_length,

@@ -52,6 +52,13 @@ FAULTS = [
         keras=("[..., None] / self.scaling", "[..., None]"),
     ),
     Fault(
+        "long factors not taken",
+        "angles",
+        torch=("(positions >= self.original_length).any()", "(positions < 0).any()"),
+        reference=("(positions >= self.original_length).any()", "(positions < 0).any()"),
+        keras=("ops.any(positions >= self.original_length)", "ops.any(positions < 0)"),
+    ),
+    Fault(
         "the ramp upside down",
         "angles",
         torch=("min(1, max(0, u)) for u in kept", "1 - min(1, max(0, u)) for u in kept"),

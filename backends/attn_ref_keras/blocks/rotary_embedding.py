@@ -29,6 +29,8 @@ class RotaryEmbedding(Mirror):
         original_length: int | None = None,
         slow_turns: float = 1.0,
         fast_turns: float = 32.0,
+        factors: tuple[float, ...] | None = None,
+        long_factors: tuple[float, ...] | None = None,
         attention_factor: float = 1.0,
         **kwargs: Any,
     ) -> None:
@@ -37,7 +39,7 @@ class RotaryEmbedding(Mirror):
         self.rotary_width = width if rotary_width is None else rotary_width
         self.pairing, self.base, self.scaling, self.ramp = pairing, base, scaling, ramp
         self.original_length, self.turns = original_length, (slow_turns, fast_turns)
-        self.attention_factor = attention_factor
+        self.attention_factor, self.factors, self.long_factors = attention_factor, factors, long_factors
 
     def build(self, input_shape: Any) -> None:
         self.built = True
@@ -69,7 +71,18 @@ class RotaryEmbedding(Mirror):
         if self.ramp is not None:
             return ops.cast(positions, wide)[..., None] * ops.convert_to_tensor(self.ramped(), dtype=wide)
         frequencies = [self.base ** (-i / self.rotary_width) for i in range(0, self.rotary_width, 2)]
-        return ops.cast(positions, wide)[..., None] / self.scaling * ops.convert_to_tensor(frequencies, dtype=wide)
+        turns = ops.cast(positions, wide)[..., None] / self.scaling
+        if self.factors is None:
+            return turns * ops.convert_to_tensor(frequencies, dtype=wide)
+        near = ops.convert_to_tensor(self.divided(frequencies, self.factors), dtype=wide)
+        if self.long_factors is None:
+            return turns * near
+        far = ops.convert_to_tensor(self.divided(frequencies, self.long_factors), dtype=wide)
+        return turns * ops.where(ops.any(positions >= self.original_length), far, near)
+
+    @staticmethod
+    def divided(frequencies: list[float], factors: tuple[float, ...]) -> list[float]:
+        return [f / factor for f, factor in zip(frequencies, factors, strict=True)]
 
     def ramped(self) -> list[float]:
         """Each pair's frequency: a mean of what it is and of that by the scaling, weighted by the ramp."""

@@ -28,6 +28,8 @@ class RotaryEmbedding(Mirror):
         original_length: int | None = None,
         slow_turns: float = 1.0,
         fast_turns: float = 32.0,
+        factors: tuple[float, ...] | None = None,
+        long_factors: tuple[float, ...] | None = None,
         attention_factor: float = 1.0,
     ) -> None:
         super().__init__()
@@ -35,7 +37,7 @@ class RotaryEmbedding(Mirror):
         self.rotary_width = width if rotary_width is None else rotary_width
         self.pairing, self.base, self.scaling, self.ramp = pairing, base, scaling, ramp
         self.original_length, self.turns = original_length, (slow_turns, fast_turns)
-        self.attention_factor = attention_factor
+        self.attention_factor, self.factors, self.long_factors = attention_factor, factors, long_factors
 
     def forward(self, x: Tensor, positions: Tensor | None = None) -> Tensor:
         check(self, x=x, positions=positions)
@@ -61,7 +63,16 @@ class RotaryEmbedding(Mirror):
             frequencies = torch.tensor(self.ramped(), dtype=wide, device=x.device)
             return positions[..., None].to(wide) * frequencies
         exponents = torch.arange(0, self.rotary_width, 2, dtype=wide, device=x.device) / self.rotary_width
-        return positions[..., None].to(wide) / self.scaling * self.base**-exponents
+        frequencies = self.base**-exponents
+        if self.factors is not None:
+            frequencies = frequencies / self.divisors(positions, frequencies)
+        return positions[..., None].to(wide) / self.scaling * frequencies
+
+    def divisors(self, positions: Tensor, like: Tensor) -> Tensor:
+        near = like.new_tensor(self.factors)
+        if self.long_factors is None or self.original_length is None:
+            return near
+        return torch.where((positions >= self.original_length).any(), like.new_tensor(self.long_factors), near)
 
     def ramped(self) -> list[float]:
         """Each pair's frequency, divided by the scaling as far as the ramp says."""
