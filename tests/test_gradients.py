@@ -134,7 +134,8 @@ def test_gradients_agree(name: str, engine: str, training: bool) -> None:
 
 @pytest.mark.slow
 def test_gradients_agree_on_jax() -> None:
-    report = ar.check("FeedForward", engines=["jax"], modes=["gradient"], cases=3)
+    """That of a layer norm's offset was once a false alarm: Keras computes the norm, offset and all, in float32."""
+    report = ar.check("FeedForward", "LayerNorm", engines=["jax"], modes=["gradient"], cases=8)
     assert report.ok, [f"{row.block} at {row.first_divergence}: {row.detail}" for row in report.rows]
 
 

@@ -13,10 +13,10 @@ import pytest
 
 import attn_ref as ar
 from attn_ref import ops
-from attn_ref.check.adjoint import FlashTaps, compare_gradients
+from attn_ref.check.adjoint import BackwardTaps, compare_gradients
 from attn_ref.check.cases import Case, cases
 from attn_ref.check.compare import compare
-from attn_ref.check.gaps import BACKWARD, DELTA, FLASH, gaps_for
+from attn_ref.check.gaps import BACKWARD, DELTA, FLASH, OFFSET, gaps_for
 from attn_ref.check.judge import Outcome, judge
 from attn_ref.check.tolerance import LIMIT, RUNS, Truth
 from attn_ref.ops.activation import gelu_gate
@@ -73,7 +73,7 @@ class Still(Noise):
 )
 def test_what_a_flash_gap_grants(op: str, granted: float) -> None:
     """For the tangents of a row a factor of 1 ± u·|log Σ exp|, with float32's u; or ± u·output · their mean."""
-    listener = FlashTaps(Still(2.0**-8, 0, {op: 0.0}))
+    listener = BackwardTaps(Still(2.0**-8, 0, {op: 0.0}))
     scores, moves = np.array([[[[100.0, 99.0]]]]), np.array([[[[3.0, 5.0]]]])
     weights = np.exp(scores) / np.exp(scores).sum()
     tangent = weights * (moves - (weights * moves).sum())
@@ -84,6 +84,16 @@ def test_what_a_flash_gap_grants(op: str, granted: float) -> None:
     assert moved.real == result
     np.testing.assert_allclose(np.abs(moved.imag - 0.25), granted, rtol=1e-6)
     assert listener.noise.used == {op}
+
+
+def test_what_a_norm_of_lower_precision_grants() -> None:
+    """The tangents that pass its offset are moved by its unit, each by itself, and nothing else is."""
+    listener = BackwardTaps(Still(2.0**-53, 0, {OFFSET: 2.0**-24}))
+    value, slope = np.array([[[7.0, -3.0]]]), np.array([[[0.25, 2.0]]])
+    moved = listener("shifted", value + 1j * slope, "b t c")
+    assert (moved.real == value).all()
+    np.testing.assert_allclose(np.abs(moved.imag - slope), 2.0**-24 * slope, rtol=1e-6)
+    assert listener.noise.used == {OFFSET}
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -21,7 +21,7 @@ import numpy as np
 from attn_ref import mode
 from attn_ref.block import Block
 from attn_ref.check.cases import Case
-from attn_ref.check.gaps import BACKWARD, DELTA, FLASH, Gap, units
+from attn_ref.check.gaps import BACKWARD, DELTA, FLASH, OFFSET, Gap, units
 from attn_ref.check.judge import FUSED, FUSED_ONLY, Outcome, judge, judge_dtype, not_finite, raised, said_off
 from attn_ref.check.native import NATIVE, judge_native
 from attn_ref.check.tolerance import LIMIT, OUTPUT, ROUNDING, RUNS, MovedTaps, Truth, moved, wide
@@ -142,13 +142,18 @@ def refused(backend: Implementation, case: Case, dtype: str, training: bool, ref
     return outcome
 
 
-class FlashTaps(MovedTaps):
-    """Moves tangents as the backward pass of a flash kernel does, transposed; values are those of the forward pass.
+#: gaps that show in backward passes alone
+HIDDEN = {FLASH, DELTA, OFFSET}
 
-    It restores the weights of a row as exp(score − log Σ exp), which is kept in float32 or better and rounded at its
-    size: all tangents of the row move by one factor. And from the gradients of a row's scores it takes their mean as
-    Σ output · its gradient, each product rounded: the tangents that all scores of a row have in common, which a
-    softmax cancels, remain by one rounding of the output.
+
+class BackwardTaps(MovedTaps):
+    """Moves tangents as backward passes of fused calls do, transposed; values are those of the forward pass.
+
+    That of a flash kernel restores the weights of a row as exp(score − log Σ exp), which is kept in float32 or better
+    and rounded at its size: all tangents of the row move by one factor. And from the gradients of a row's scores it
+    takes their mean as Σ output · its gradient, each product rounded: the tangents that all scores of a row have in
+    common, which a softmax cancels, remain by one rounding of the output. That of a layer norm in a lower precision
+    rounds the gradient that comes in.
     """
 
     #: what was tapped last; of the weights tapped last, in every row: the size of log Σ exp, the mean of the tangents
@@ -174,6 +179,9 @@ class FlashTaps(MovedTaps):
                 slope = slope + self.noise.unit * self.signed(value.real) * common
             self.noise.used |= {FLASH, DELTA} & self.noise.gaps.keys()
             value = value.real + 1j * slope
+        elif name == "shifted" and np.iscomplexobj(value) and OFFSET in self.noise.gaps:
+            value = value + 1j * self.noise.gaps[OFFSET] * self.signed(value.imag)
+            self.noise.used.add(OFFSET)
         self.before = value
         return value
 
@@ -216,7 +224,7 @@ class Adjoint:
             unit, tiny = ROUNDING[self.dtype]
             noise = Noise(unit, self.runs, self.gaps, tiny)
             with noisy(noise):
-                listener = FlashTaps if {FLASH, DELTA} & self.gaps.keys() else MovedTaps
+                listener = BackwardTaps if HIDDEN & self.gaps.keys() else MovedTaps
                 tangent = self.evaluate(moved(noise, self.w), moved(noise, self.x), listener=listener, noise=noise)
             moved_by = float(np.sum(np.abs((tangent - self.tangent) * self.u))) + noise.lost / STEP
             self.largest = max(self.largest, moved_by)

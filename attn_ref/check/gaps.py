@@ -33,6 +33,8 @@ BACKWARD = "fused backward"
 #: what such gaps round, which the definition does not have. Of every row flash kernels keep log Σ exp of the scores,
 #: from which they restore its weights, and Σ output · its gradient, which stands for the mean that a softmax takes off
 FLASH, DELTA = "logsumexp", "delta"
+#: and a layer norm that is computed in a lower precision throughout rounds the gradient of its offset too
+OFFSET = "offset"
 TABLE = Path(__file__).with_name("known_gaps.toml")
 
 
@@ -111,7 +113,8 @@ def units(gaps: Iterable[Gap], where: tuple[str, ...] = ("",)) -> dict[str, floa
 def grants(gap: Mapping[str, Any]) -> str:
     """What a row, as a report has it, grants, in words."""
     if gap.get("where"):
-        return f"is rounded at the size of its result, granted in gradients of the {gap['where'].split()[0]} path alone"
+        how = f"has unit roundoff {gap['unit']:.1e}" if gap["unit"] else "is rounded at the size of its result"
+        return f"{how}, granted in gradients of the {gap['where'].split()[0]} path alone"
     return f"has unit roundoff {gap['unit']:.1e}"
 
 
