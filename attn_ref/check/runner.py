@@ -30,7 +30,7 @@ from attn_ref.engines import MissingBackend, backend, backends, served
 from attn_ref.interrupts import Deaf
 
 #: of a row's cases so many are held to the contract too, of a model fewer, since each takes long
-PROMISED, OF_A_MODEL = 8, 3
+PROMISED, OF_A_MODEL = 12, 3
 
 
 class Interrupted(KeyboardInterrupt):
