@@ -23,12 +23,14 @@ from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import h5py
 import numpy as np
 
 import attn_ref as ar
 from attn_ref.port import apart, reader
+from attn_ref.port.proof import Proof
 
 #: seconds of processor time that a reader has here; the package gives it more
 SECONDS = 4
@@ -192,6 +194,27 @@ def tensorflow(folder: Path) -> str:
     return "w.index"
 
 
+def certificate(folder: Path) -> str:
+    """A port of a layer with its certificate, in ``folder``; the certificate's name. Nothing is run for its proof."""
+    from attn_ref.port.certificate import write_certificate
+
+    block = ar.MultiHeadAttention(width=4, num_heads=2)
+    told = {"map": "canonical", "block": "MultiHeadAttention", "fields": block.fields()}
+    ar.port.write(folder / "w.npz", block.init(), told)
+    request = {"from": None, "to": "torch", "set": {}, "prefix": None, "drop": []}
+    plan = ar.port.convert(folder / "w.npz", folder / "w.safetensors", to="torch").plan
+    with ar.port.read(folder / "w.npz") as source:
+        write_certificate(folder / "w.json", plan, Proof(0, {}, []), source, request, None)
+    return "w.json"
+
+
+def rechecked(path: Path) -> None:
+    """Check a certificate, up to the running of both ends."""
+    module = sys.modules["attn_ref.port.recheck"]  # whose name in the package is that of its function
+    with mock.patch.object(module, "prove", return_value=Proof(0, {}, [])):
+        ar.port.recheck(path)
+
+
 #: kinds of which several files stand together -> what writes them, and gives the name of the one that is read
 TOGETHER = {
     **{
@@ -199,6 +222,7 @@ TOGETHER = {
         for kind in ("torch", "keras", "safetensors")
     },
     "tensorflow": tensorflow,
+    "certificate": certificate,
 }
 
 
@@ -330,6 +354,8 @@ def run(job: tuple[str, int, int]) -> tuple[str, collections.Counter[str], list[
             try:
                 if kind == "json":
                     ar.port.load(folder)
+                elif kind == "certificate":
+                    rechecked(source)
                 else:
                     with ar.port.read(source) as checkpoint:
                         dict(checkpoint)
@@ -366,7 +392,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     args = parser.parse_args()
-    others = ["json", "keras 2", *(kind for kind in TOGETHER if find_spec(kind.split()[0]) is not None)]
+    there = (kind for kind in TOGETHER if kind == "certificate" or find_spec(kind.split()[0]) is not None)
+    others = ["json", "keras 2", *there]
     kinds, chunk = args.kind or [*seeds(find_spec("torch") is not None), *others], 500
     jobs = [(k, min(chunk, args.files - at), args.seed + at) for at in range(0, args.files, chunk) for k in kinds]
     totals: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)

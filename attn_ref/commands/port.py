@@ -45,14 +45,15 @@ def command(
         return check_certificate(certified, json_file)
     if source is None or target is None:
         raise ValueError("attn-ref port takes SRC and DST, or --check FILE")
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
     from attn_ref import port
     from attn_ref.port.hyper import parse
 
     errors = console(stderr=True)
     bar = Progress(
-        TextColumn("{task.description:42}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+        TextColumn("{task.description:42}"), BarColumn(), DownloadColumn(),
+        TextColumn("left"), TimeRemainingColumn(elapsed_when_finished=True),
         console=errors, transient=True, disable=not errors.is_terminal,
     )  # fmt: skip
     with bar:

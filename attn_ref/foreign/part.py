@@ -42,6 +42,11 @@ class Part(NamedTuple):
         own = slice(self.start * share, (self.start + self.size) * share)
         return cut[(*[slice(None)] * (self.axis + 1), own)]
 
+    @property
+    def in_one_piece(self) -> bool:
+        """Do its numbers lie one after another in the whole?"""
+        return self.axis == 0 and self.groups == 1
+
     def take(self, whole: np.ndarray) -> np.ndarray:
         """The part; a view where it lies in one piece."""
         return self.view(whole).reshape(self.shape(whole.shape))

@@ -18,6 +18,8 @@ class Layout(NamedTuple):
 
     inward: Callable[[Any], Any]
     outward: Callable[[Any], Any]
+    #: does it put numbers in another order? Else it changes the shape alone
+    turns: bool = False
 
 
 class Layouts(dict[str, Layout]):
@@ -45,14 +47,16 @@ CUTS = {"heads": 1, "heads first": 0, "flat": 0}
 #: which canonical arrays have not; "row": (n,) ↔ (1, n)
 LAYOUTS = Layouts({
     "none": Layout(lambda x: x, lambda x: x),
-    "transpose": Layout(lambda x: x.T, lambda x: x.T),
+    "transpose": Layout(lambda x: x.T, lambda x: x.T, True),
     "conv": Layout(
         lambda x: x.transpose(*range(2, x.ndim), 1, 0) if x.ndim > 1 else x,
         lambda x: x.transpose(x.ndim - 1, x.ndim - 2, *range(x.ndim - 2)) if x.ndim > 1 else x,
+        True,
     ),
     "point": Layout(
         lambda x: x.reshape(x.shape[:2]).T if x.ndim > 2 and x.shape[2:] == (1,) * (x.ndim - 2) else x,
         lambda x: x.T[..., None, None] if x.ndim == 2 else x,
+        True,
     ),
     "batch": Layout(lambda x: x[0] if x.shape[:1] == (1,) else x, lambda x: x[None]),
     "row": Layout(lambda x: x[None] if x.ndim == 1 else x, lambda x: x[0] if x.shape[:1] == (1,) else x),

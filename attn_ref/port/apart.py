@@ -11,7 +11,6 @@ import signal
 import subprocess
 import tempfile
 import weakref
-import zlib
 from collections.abc import Callable
 from math import prod
 from pathlib import Path
@@ -22,6 +21,7 @@ import numpy as np
 from attn_ref.child import command
 from attn_ref.port.channel import Silent, receive, send
 from attn_ref.port.checkpoint import Checkpoint, CheckpointError, Place, Spec
+from attn_ref.port.plain import dtype_of, fill, read_place
 from attn_ref.port.reader import SECONDS, SPEED
 from attn_ref.port.shards import weight_files
 
@@ -52,15 +52,16 @@ def read(path: Path, format: str) -> Checkpoint:
         raise
 
     shards = {"": path, **{file.name: file for file in files}}  # what is opened here is chosen here
+    places = {name: place for name, place in places.items() if place.file in shards and name in specs}
 
     def load(name: str) -> np.ndarray:
-        if name in places and places[name].file in shards:
+        if name in places:
             return read_place(shards[places[name].file], name, specs[name], places[name])
         return reader.load(name, specs[name])
 
     return Checkpoint(
         specs, load, path=path, format=answer["format"], metadata=answer["metadata"], close=reader.close, files=files,
-        left=answer["left"],
+        left=answer["left"], places=places,
     )  # fmt: skip
 
 
@@ -112,7 +113,8 @@ class Reader:
         if answer["nbytes"] != spec.nbytes:
             raise CheckpointError(f"{self.path}: {name} has {answer['nbytes']} bytes, and {spec.nbytes} were announced")
         array = np.empty(prod(spec.shape), dtype_of(self.path, name, spec))
-        fill(array, self.scratch, 0)
+        self.scratch.seek(0)
+        fill(array, self.scratch, name, self.path)
         self.scratch.truncate(0)  # its memory is free again
         return array.reshape(spec.shape)
 
@@ -162,38 +164,3 @@ def scratch_file() -> Any:
     if POSIX:
         return tempfile.TemporaryFile(prefix="attn_ref-", buffering=0)
     return tempfile.NamedTemporaryFile(prefix="attn_ref-", buffering=0, delete=False)
-
-
-def dtype_of(path: Path, name: str, spec: Spec) -> np.dtype[Any]:
-    """NumPy's dtype for ``spec``; bfloat16 is that of ml_dtypes."""
-    if spec.dtype != "bfloat16":
-        return np.dtype(spec.dtype)
-    try:
-        import ml_dtypes
-    except ImportError as error:
-        raise CheckpointError(f"{path}: {name} is bfloat16, which needs ml_dtypes: pip install ml_dtypes") from error
-    return np.dtype(ml_dtypes.bfloat16)
-
-
-def read_place(path: Path, name: str, spec: Spec, place: Place) -> np.ndarray:
-    """A tensor whose bytes lie in the file one after another."""
-    dtype = dtype_of(path, name, spec) if spec.dtype == "bfloat16" else np.dtype(place.dtype)
-    array = np.empty(prod(spec.shape), dtype)
-    with open(path, "rb", buffering=0) as file:
-        if not fill(array, file, place.offset):
-            raise CheckpointError(f"{path}: {name} ends beyond the end of the file; is it complete?")
-    if place.crc and zlib.crc32(array.view(np.uint8).data, place.crc[0]) != place.crc[1]:
-        raise CheckpointError(f"{path}: {name} has another CRC-32 than the file says; it is damaged")
-    return array.reshape(spec.shape)
-
-
-def fill(array: np.ndarray, file: Any, offset: int) -> bool:
-    """Read the bytes of ``array`` from ``offset`` of a file; False if there are not enough."""
-    data = array.view(np.uint8).data
-    file.seek(offset)
-    while data:
-        got = file.readinto(data)
-        if not got:
-            return False
-        data = data[got:]
-    return True

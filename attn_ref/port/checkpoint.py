@@ -85,12 +85,30 @@ class Place(NamedTuple):
     file: str = ""
 
 
+class Way(NamedTuple):
+    """How a tensor comes from bytes that lie in a file one after another, of numbers that are little-endian."""
+
+    path: Path
+    offset: int
+    #: of what lies there
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    #: what is made of it: a view; None: the tensor has its bytes in that order
+    view: Callable[[np.ndarray], np.ndarray] | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes that lie there."""
+        return prod(self.shape) * self.dtype.itemsize
+
+
 class Checkpoint(Mapping[str, np.ndarray]):
     """Tensors by name. ``specs`` has their shapes and dtypes; ``checkpoint[name]`` reads one, so memory stays small.
 
     ``metadata`` is what attn_ref wrote into the file, empty for a file of someone else's; ``config_path`` is the
-    ``config.json`` beside the file, or None. ``files`` are those that were read. ``places``: see ``Place``. ``left`` is
-    what the file holds that is no tensor -> what it is; ``said`` is what whoever opened it has to tell, a line each.
+    ``config.json`` beside the file, or None. ``files`` are those that were read. ``places``: see ``Place``; of them
+    follows what ``way(name)`` gives, a tensor's ``Way`` or None, if it is not given. ``left`` is what the file holds
+    that is no tensor -> what it is; ``said`` is what whoever opened it has to tell, a line each.
     CheckpointError for more than ``MOST`` tensors, and for a name that is no printable text.
     """
 
@@ -106,12 +124,14 @@ class Checkpoint(Mapping[str, np.ndarray]):
         files: Iterable[Path] = (),
         places: Mapping[str, Place] | None = None,
         left: Mapping[str, str] | None = None,
+        way: Callable[[str], Way | None] | None = None,
     ) -> None:
         self.specs, self.load = dict(specs), load
         self.path, self.format = path, format
         self.files = tuple(files) or ((path,) if path else ())
         self.places = dict(places or {})
         self.left = dict(left or {})
+        self.way = way or self._placed
         self.said: list[str] = []
         self.metadata: dict[str, Any] = dict(metadata or {})
         self.config_path: Path | None = None
@@ -185,12 +205,22 @@ class Checkpoint(Mapping[str, np.ndarray]):
         if self._close:
             self._close()
 
+    def _placed(self, name: str) -> Way | None:
+        """The way of a tensor that lies in a file as it is, with nothing to be checked."""
+        place = self.places.get(name)
+        if place is None or place.crc or place.dtype.startswith(">"):
+            return None
+        path = next((file for file in self.files if file.name == place.file), None) if place.file else self.path
+        spec, dtype = self.specs[name], np.dtype(place.dtype)
+        plain = dtype.itemsize == spec.itemsize if spec.dtype == "bfloat16" else dtype.name == spec.dtype
+        return Way(path, place.offset, spec.shape, dtype) if path and plain else None
+
     def renamed(self, names: Mapping[str, str]) -> Checkpoint:
         """The same file with other names: ``names`` has a new name -> the file's. Tensors without one are not there."""
         specs = {new: self.specs[old] for new, old in names.items()}
         view = Checkpoint(
             specs, lambda name: self[names[name]], path=self.path, format=self.format, metadata=self.metadata,
-            close=self._close, files=self.files, left=self.left,
+            close=self._close, files=self.files, left=self.left, way=lambda name: self.way(names[name]),
         )  # fmt: skip
         view.config_path, view.said = self.config_path, self.said
         return view

@@ -25,7 +25,7 @@ from attn_ref.port.proof import Proof
 from attn_ref.port.sharded import Shards, arrive_all, folder_beside, parse_size, places, write_shards
 from attn_ref.port.verify import prove, require
 
-#: ``on_progress(done, total, what)``
+#: ``on_progress(done, total, what)``, in bytes
 Progress = Callable[[int, int, str], None]
 
 
@@ -179,11 +179,11 @@ def carry_out(
     if verify:
         require(plan.from_map, plan.to_map)
     tensors = plan.tensors(source)
-    done, total = 0, len(tensors.specs) + (3 if verify else 0)
+    done, total = 0, sum(spec.nbytes for spec in tensors.specs.values())
 
     def tick(what: str) -> None:
         nonlocal done
-        done += 1
+        done += tensors.specs[what].nbytes if what in tensors.specs else 0
         on_progress(done, total, what)
 
     with unfinished(plan, tensors, shards, tick) as (temporary, finish):
@@ -198,8 +198,7 @@ def carry_out(
                 write(head.path, head.checkpoint(source))
             finish()
     written = tuple(shards.where) if shards else (plan.target,)
-    nbytes = sum(spec.nbytes for spec in tensors.specs.values())
-    return Report(plan, proof, nbytes, written, tuple(head.path for head in heads))
+    return Report(plan, proof, total, written, tuple(head.path for head in heads))
 
 
 @contextmanager

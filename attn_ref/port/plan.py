@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from attn_ref.foreign.map import Map, Variant
 from attn_ref.foreign.part import Part
 from attn_ref.foreign.rules import LAYOUTS, Rule, part_of, shape_out
 from attn_ref.places import refuse_place
-from attn_ref.port.checkpoint import FLOATS, Checkpoint, CheckpointError, Spec, quantised
+from attn_ref.port.checkpoint import FLOATS, Checkpoint, CheckpointError, Spec, Way, quantised
 from attn_ref.port.choose import anchored, describe, fit, left_out, source_map, target_map
 from attn_ref.port.formats import format_of
 from attn_ref.port.heads import Head, heads
@@ -22,6 +23,8 @@ from attn_ref.port.wrappers import opened
 
 #: who says a field, where no file does
 SET, MAPS_DEFAULT, DEFAULT = "--set", "the map's default", "the block's default"
+#: bytes of two tensors that are compared at a time
+PIECE = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,22 @@ class Move:
         """The tensor in the target's layout, or its part of it."""
         found: np.ndarray = LAYOUTS[self.outward].outward(self.canonical_of(tensors))
         return found
+
+    def way(self, source: Checkpoint) -> Way | None:
+        """How the target's tensor comes from bytes in the source's file; None for one that is put together of parts."""
+        way = None if self.target_part else source.way(self.source)
+        if way is None:
+            return None
+        part = self.source_part
+        if part and part.in_one_piece:
+            shape = part.shape(way.shape)
+            start = prod(way.shape) // (part.of * part.groups) * part.start * way.dtype.itemsize
+            way, part = way._replace(offset=way.offset + start, shape=shape), None
+        here, there = LAYOUTS[self.inward], LAYOUTS[self.outward]
+        turned = here.turns or there.turns
+        if part is None and (not turned or (self.inward == self.outward and way.shape == self.target_shape)):
+            return way
+        return way._replace(view=lambda x: there.outward(here.inward(part_of(x, part))))
 
 
 @dataclass(frozen=True)
@@ -100,7 +119,10 @@ class Plan:
                 move.target_part.place(whole, first if move is parts[0] else move.take(source))
             return whole
 
-        return Checkpoint(specs, load, path=self.source)
+        def way(name: str) -> Way | None:
+            return moves[name][0].way(source)
+
+        return Checkpoint(specs, load, path=self.source, way=way)
 
     def canonical(self, source: Checkpoint) -> dict[str, np.ndarray]:
         """The canonical weights in float64."""
@@ -193,7 +215,8 @@ def same(source: Checkpoint, key: str, other: str) -> bool:
     """Has ``source`` two tensors of these names with the same bits? Nothing is read unless it has both."""
     if key not in source or other not in source or source.specs[key] != source.specs[other]:
         return False
-    return source[key].tobytes() == source[other].tobytes()
+    one, two = (np.ascontiguousarray(source[name]).reshape(-1).view(np.uint8) for name in (key, other))
+    return all(np.array_equal(one[i : i + PIECE], two[i : i + PIECE]) for i in range(0, len(one), PIECE))
 
 
 def hint(item: Map, source: Checkpoint, prefix: str | None) -> str:

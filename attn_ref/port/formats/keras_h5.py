@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 
 from attn_ref.port.archive import members, room, stored_at
-from attn_ref.port.checkpoint import Checkpoint, CheckpointError, reading
+from attn_ref.port.checkpoint import Checkpoint, CheckpointError, Spec, reading
 from attn_ref.port.hdf5 import KERAS, METADATA, WHAT, read_file
+from attn_ref.port.pour import pour
 from attn_ref.port.shards import ending, join, read_index
 from attn_ref.port.sink import Sink
 from attn_ref.port.text import dump_json
@@ -76,16 +78,34 @@ def weights_of(path: Path, stack: ExitStack) -> tuple[Any, int | None]:
 
 
 def write(path: Path, tensors: Checkpoint, metadata: Mapping[str, Any], tick: Callable[[str], None]) -> None:
-    """Every tensor as a dataset, as Keras does."""
+    """Every tensor as a dataset, as Keras does. HDF5 lays the file out, and the numbers are poured into it."""
+    offsets = {}
     with open(path, "w+b", buffering=0) as target:
         sink = Sink(target)
         with h5py.File(sink, "w") as file:
             if metadata:
                 file.attrs[METADATA] = dump_json(metadata)
-            for name in tensors:
-                dataset = file.create_dataset(name, data=tensors[name])
-                if tensors.specs[name].dtype == "bfloat16":  # which HDF5 lacks: it has two bytes, and Keras this note
-                    dataset.attrs["dtype"] = "bfloat16"
+            for name, spec in tensors.specs.items():
+                offset = laid_out(file, name, spec)
+                if offset is not None:
+                    offsets[name] = offset
                 sink.check()
-                tick(name)
         sink.check()
+    pour(path, offsets, tensors, tick)
+
+
+def laid_out(file: h5py.File, name: str, spec: Spec) -> int | None:
+    """Make a dataset without numbers. Where they go in the file; None if there are none."""
+    kept = np.dtype("V2" if spec.dtype == "bfloat16" else spec.dtype).newbyteorder("<")
+    how, link = h5py.h5p.create(h5py.h5p.DATASET_CREATE), h5py.h5p.create(h5py.h5p.LINK_CREATE)
+    how.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    how.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    how.set_obj_track_times(False)  # so that the same tensors give the same file
+    link.set_create_intermediate_group(True)
+    link.set_char_encoding(h5py.h5t.CSET_UTF8)
+    space = h5py.h5s.create_simple(spec.shape) if spec.shape else h5py.h5s.create(h5py.h5s.SCALAR)
+    made = h5py.h5d.create(file.id, name.encode(), h5py.h5t.py_create(kept, logical=True), space, how, link)
+    if spec.dtype == "bfloat16":  # which HDF5 lacks: it has two bytes, and Keras this note
+        h5py.Dataset(made).attrs["dtype"] = "bfloat16"
+    offset: int | None = made.get_offset()
+    return offset

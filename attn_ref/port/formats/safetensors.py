@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
 from attn_ref.places import regular
-from attn_ref.port.checkpoint import Checkpoint, CheckpointError, Spec, quantised, reading
+from attn_ref.port.checkpoint import Checkpoint, CheckpointError, Place, Spec, quantised, reading
+from attn_ref.port.plain import read_place
+from attn_ref.port.pour import pour
 from attn_ref.port.shards import ending, join, read_index
 from attn_ref.port.text import dump_json, parse_json
 
@@ -43,22 +44,36 @@ def read(path: Path) -> Checkpoint:
 def read_one(path: Path) -> Checkpoint:
     """One file."""
     regular(path)
-    specs = {}
     with reading(path, "safetensors", Exception):
-        opened = [safe_open(str(path), framework="np")]
-        told = opened[0].metadata() or {}
-        for key in opened[0].keys():  # noqa: SIM118  (safe_open is no mapping)
-            specs[key] = spec(path, key, opened[0].get_slice(key))
+        opened = safe_open(str(path), framework="np")  # which looks at the header, and at the size of the file
+        told = opened.metadata() or {}
+        specs = {key: spec(path, key, opened.get_slice(key)) for key in opened.keys()}  # noqa: SIM118  (no mapping)
+        del opened  # which has the file mapped
+        places = placed(path, specs)
     ours = parse_json(told["attn_ref"], f"{path}: metadata 'attn_ref'") if "attn_ref" in told else {}
 
     def load(key: str) -> np.ndarray:
-        if specs[key].dtype == "bfloat16":
-            with reading(path, "bfloat16, which needs ml_dtypes", ImportError, tensor=key):
-                import ml_dtypes  # noqa: F401  (gives NumPy the dtype)
-        with reading(path, "safetensors", SafetensorError, OSError, TypeError, tensor=key):
-            return opened[0].get_tensor(key)
+        return read_place(path, key, specs[key], places[key])
 
-    return Checkpoint(specs, load, path=path, format=NAME, metadata=ours, close=opened.clear)
+    return Checkpoint(specs, load, path=path, format=NAME, metadata=ours, places=places)
+
+
+def placed(path: Path, specs: Mapping[str, Spec]) -> dict[str, Place]:
+    """Where the tensors lie, as the header says that the library has looked at. CheckpointError if it says otherwise.
+
+    The library gives tensors out of a mapped file, whose pages stay in memory.
+    """
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+    places = {}
+    for key, spec in specs.items():
+        begin, end = header[key]["data_offsets"]
+        if end - begin != spec.nbytes or DTYPES[header[key]["dtype"]] != spec.dtype:
+            raise CheckpointError(f"{path}: its header says two things of {key}")
+        dtype = "<u2" if spec.dtype == "bfloat16" else np.dtype(spec.dtype).newbyteorder("<").str
+        places[key] = Place(8 + length + begin, dtype)
+    return places
 
 
 def spec(path: Path, key: str, view: Any) -> Spec:
@@ -86,9 +101,8 @@ def write(path: Path, tensors: Checkpoint, metadata: Mapping[str, Any], tick: Ca
         header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [start, end]}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
+    start = 8 + len(text)
     with open(path, "wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
-        for name in order:
-            array = np.ascontiguousarray(tensors[name])
-            file.write((array if sys.byteorder == "little" else array.byteswap()).reshape(-1).view(np.uint8).data)
-            tick(name)
+        file.truncate(start + end)
+    pour(path, {name: start + header[name]["data_offsets"][0] for name in order}, tensors, tick)
