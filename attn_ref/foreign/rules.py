@@ -23,15 +23,38 @@ class Layout(NamedTuple):
 
 
 class Layouts(dict[str, Layout]):
-    """Layouts by name; those that cut heads are made for any number of them: "heads 12"."""
+    """Layouts by name; those that have to do with heads are made for any number of them: "heads 12", "pairs 12"."""
 
     def __missing__(self, name: str) -> Layout:
         kind, _, count = name.rpartition(" ")
-        if kind not in CUTS or not count.isdigit() or not int(count):
+        if kind not in (*CUTS, *PAIRS) or not count.isdigit() or not int(count):
             raise KeyError(name)
-        axis, number = CUTS[kind], int(count)
-        self[name] = Layout(self[kind].inward, lambda x: cut(x, axis, number))
+        number = int(count)
+        if kind in CUTS:
+            self[name] = Layout(self[kind].inward, lambda x: cut(x, CUTS[kind], number))
+        elif kind == "pairs":
+            self[name] = Layout(lambda x: halves(x, number).T, lambda x: pairs(x.T, number), True)
+        else:
+            self[name] = Layout(lambda x: halves(x, number), lambda x: pairs(x, number), True)
         return self[name]
+
+
+def halves(x: Any, heads: int) -> Any:
+    """Features of heads along the first axis, in which neighbours turn together -> first halves with second halves."""
+    if not x.ndim or x.shape[0] % (2 * heads):
+        return x
+    return x.reshape(heads, x.shape[0] // (2 * heads), 2, *x.shape[1:]).swapaxes(1, 2).reshape(x.shape)
+
+
+def pairs(x: Any, heads: int) -> Any:
+    """The way back.
+
+    >>> halves(np.arange(8), 2).tolist(), pairs(halves(np.arange(8), 2), 2).tolist()
+    ([0, 2, 1, 3, 4, 6, 5, 7], [0, 1, 2, 3, 4, 5, 6, 7])
+    """
+    if not x.ndim or x.shape[0] % (2 * heads):
+        return x
+    return x.reshape(heads, 2, x.shape[0] // (2 * heads), *x.shape[1:]).swapaxes(1, 2).reshape(x.shape)
 
 
 def cut(x: Any, axis: int, count: int) -> Any:
@@ -43,6 +66,9 @@ def cut(x: Any, axis: int, count: int) -> Any:
 
 #: a layout that puts axes of heads and features together -> which axis is cut again
 CUTS = {"heads": 1, "heads first": 0, "flat": 0}
+#: layouts in which the features of a head that rotary positions turn together are neighbours: (out, in), and (out,);
+#: canonical arrays have them as halves
+PAIRS = ("pairs", "pairs flat")
 #: "conv": (out, in, spatial…) ↔ (spatial…, in, out); "point": (out, in, 1, 1) ↔ (in, out); "batch": a first axis of 1,
 #: which canonical arrays have not; "row": (n,) ↔ (1, n)
 LAYOUTS = Layouts({

@@ -13,8 +13,8 @@ from attn_ref.port.checkpoint import Checkpoint
 from attn_ref.port.folders import Found, in_folder
 from attn_ref.port.formats import format_of, suffixes
 
-#: what says beside the weights what the model is; the second is Google's
-CONFIGS = ("config.json", "bert_config.json")
+#: what says beside the weights what the model is; the second is Google's, the third Meta's
+CONFIGS = ("config.json", "bert_config.json", "params.json")
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
