@@ -25,11 +25,19 @@ from attn_ref.wording import printable
 @click.option("--example", metavar="FILE", help="Recorded inputs and outputs of the real model, which must agree.")
 @click.option("--certificate", metavar="FILE", help="With --verify: write hashes, plan, versions and proof as JSON.")
 @click.option("--check", "certified", metavar="FILE", help="Alone: do again what a certificate says. Does it hold?")
+@click.option("--with", "module", metavar="TARGET", help="The torch module that SRC belongs to, where no map knows it.")
+@click.option(
+    "--init", multiple=True, metavar="NAME=VALUE", help="With --with: an argument of it, where it is a class."
+)
+@click.option("--onto", metavar="TARGET", help="With --with: the model of torch or Keras that gets the weights.")
+@click.option("--init-onto", multiple=True, metavar="NAME=VALUE", help="The same of --onto.")
+@click.option("--block", metavar="NAME", help="With --with: the block whose mirror gets them; --set gives its options.")
 @click.option("--json", "json_file", metavar="FILE", help="Write the report as JSON; '-' writes it to stdout alone.")
 def command(
     source: str | None, target: str | None, from_: str | None, to: str | None, settings: tuple[str, ...],
     prefix: str | None, drop: tuple[str, ...], shard_size: str | None, with_head: bool, plan: str | None, verify: bool,
-    example: str | None, certificate: str | None, certified: str | None, json_file: str | None,
+    example: str | None, certificate: str | None, certified: str | None, module: str | None, init: tuple[str, ...],
+    onto: str | None, init_onto: tuple[str, ...], block: str | None, json_file: str | None,
 ) -> int:  # fmt: skip
     """Move the weights in SRC to DST, under the names and layouts of another map (see: attn-ref maps).
 
@@ -45,6 +53,13 @@ def command(
         return check_certificate(certified, json_file)
     if source is None or target is None:
         raise ValueError("attn-ref port takes SRC and DST, or --check FILE")
+    if module is not None:
+        lost = {"--from": from_, "--to": to, "--plan": plan, "--shard-size": shard_size, "--certificate": certificate}
+        if given := [name for name, value in lost.items() if value]:
+            raise ValueError(f"--with has no map, so {', '.join(given)} cannot be meant")
+        return carry(source, target, module, onto, block, example, (init, init_onto, settings), prefix, drop, json_file)
+    if onto or block or init or init_onto:
+        raise ValueError("--onto, --block and --init go with --with, which names the module that SRC belongs to")
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
     from attn_ref import port
@@ -75,6 +90,49 @@ def command(
             print_moves(report.plan, out)
         print_report(report, out)
     return 0 if report.ok else 1
+
+
+def carry(
+    source: str, out: str, module: str, onto: str | None, name: str | None, example: str | None, told: Any,
+    prefix: str | None, drop: tuple[str, ...], json_file: str | None,
+) -> int:  # fmt: skip
+    """Carry a checkpoint that no map knows, by way of its module."""
+    from attn_ref import catalogue
+    from attn_ref.commands.transfer import show
+    from attn_ref.live import files, unknown
+    from attn_ref.live.outcome import Differs
+    from attn_ref.live.transfer import transfer
+    from attn_ref.port.hyper import parse
+    from attn_ref.verbs.target import load
+
+    if example is None or (onto is None) == (name is None):
+        raise ValueError(
+            "--with takes --example FILE, what the module is called with, and --onto TARGET or --block NAME"
+        )
+    unknown.place_for(source, out)
+    given = files.example(example)
+    first = load(module, parse(told[0]))
+    said = unknown.filled(first, source, prefix=prefix, drop=drop)
+    block = catalogue.block(name).build(parse(told[2])) if name else None
+    second = unknown.mirror(block, out) if block else load(str(onto), parse(told[1]))
+    if block is None:
+        files.place_for(second, out)
+    try:
+        found: Any = transfer(first, second, given)
+    except Differs as error:
+        found = error
+    ok = not isinstance(found, Differs)
+    if ok:
+        unknown.write_mirror(second, block, out) if block else files.save(second, out)
+    if json_file:
+        write_json(found.to_json(), json_file)
+    if json_file != "-":
+        screen = console()
+        for line in said:
+            screen.print(f"  {printable(line, 300)}", markup=False, soft_wrap=True)
+        show(found, ok, screen)
+        screen.print(f"wrote {out}" if ok else f"{out} was not written", markup=False, soft_wrap=True)
+    return int(not ok)
 
 
 def check_certificate(path: str, json_file: str | None) -> int:

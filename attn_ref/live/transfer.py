@@ -137,7 +137,7 @@ def found(
         if seen.agree:
             break
     assert best is not None
-    if (ends[1].call, ends[1].said) != at:
+    if ends[1].call is not at[0]:
         ends[1].called(*at)
     return best
 

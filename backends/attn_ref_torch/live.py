@@ -71,6 +71,36 @@ def write(model: Any, numbers: Mapping[str, np.ndarray]) -> list[str]:
     return rounded
 
 
+def state(model: Any) -> dict[str, tuple[int, ...]]:
+    """The names and shapes of what a file of the module holds."""
+    return {name: tuple(x.shape) for name, x in eager(model).state_dict().items()}
+
+
+def passed_over(model: Any) -> list[str]:
+    """Names that a file may lack: counts and ids, and other names of a parameter."""
+    own = eager(model).state_dict(keep_vars=True)
+    first: dict[int, str] = {}
+    for name, x in own.items():
+        first.setdefault(id(x), name)
+    return [name for name, x in own.items() if not x.is_floating_point() or first[id(x)] != name]
+
+
+def fill(model: Any, held: Mapping[str, np.ndarray]) -> str:
+    """Put the tensors of a file into the module; names of one parameter that differ in the file, if there are such."""
+    own = eager(model).state_dict(keep_vars=True)
+    placed: dict[int, str] = {}
+    with torch.no_grad():
+        for name in held:
+            x = np.asarray(held[name])
+            x = x if x.dtype.kind in "iub" else x.astype(np.float64)
+            if (other := placed.setdefault(id(own[name]), name)) != name:
+                if not np.array_equal(np.asarray(held[other]).astype(x.dtype), x, equal_nan=True):
+                    return f"{other} and {name}"
+                continue
+            own[name].copy_(torch.from_numpy(np.array(x)))
+    return ""
+
+
 @contextmanager
 def kept() -> Iterator[None]:
     """While it lasts the random state may change; then it is as before."""
