@@ -1,9 +1,10 @@
 """How fast weights are ported, beside ``cp`` of the same bytes: ``python -m benchmarks.porting 0.5 1 2 4``.
 
 Of each size in GB a Llama of random numbers is made, in 8 shards of safetensors. ``cp`` and every case take turns, each
-in a process of its own, and each round gives a ratio, cp's seconds / ours; the figure is the median. Neither waits for
-the disk, unless ``--sync`` has both wait until the bytes are on it. The peak of memory is what the system says of the
-process (VmHWM), less what the same process takes for a model of a few kilobytes, in units of the largest tensor.
+in a process of its own, and each round gives ratios, cp's seconds / ours: by the processor's time of either, which
+other processes cannot take, and by the wall clock. The figures are medians. Neither waits for the disk, unless
+``--sync`` has both wait until the bytes are on it. The peak of memory is what the system says of the process (VmHWM),
+less what a model of a few kilobytes takes, in units of the largest tensor.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -36,6 +38,7 @@ begun = time.perf_counter()
 from attn_ref import port
 source, target, options, sync = json.loads(sys.argv[1])
 imported = time.perf_counter()
+before = time.process_time()
 report = port.convert(source, target, **options)
 if sync:
     for path in report.files:
@@ -43,8 +46,10 @@ if sync:
         os.fsync(handle)
         os.close(handle)
 done = time.perf_counter()
+import resource
+cpu = sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) - before
 peak = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
-print(json.dumps({"seconds": done - imported, "start": imported - begun, "peak": peak << 10}))
+print(json.dumps({"seconds": done - imported, "cpu": cpu, "start": imported - begun, "peak": peak << 10}))
 """
 
 
@@ -83,20 +88,19 @@ def llama(folder: Path, size: float) -> int:
     return largest
 
 
-def copied(source: Path, target: Path, sync: bool) -> float:
-    """The seconds that ``cp`` takes."""
-    os.sync()  # what waits for the disk holds up whoever writes next
-    begun = time.perf_counter()
+def copied(source: Path, target: Path, sync: bool) -> tuple[float, float]:
+    """The seconds that ``cp`` takes, and those of the processor."""
+    begun, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(["cp", "-r", source, target], check=True)
     if sync:
         subprocess.run(["sync", *(target.iterdir() if target.is_dir() else [target])], check=True)
-    return time.perf_counter() - begun
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.perf_counter() - begun, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def ported(source: Path, target: Path, options: dict[str, Any], sync: bool) -> dict[str, float]:
     """What a process says that ports: seconds of the porting, of the imports before, bytes of memory at most."""
     job = json.dumps([str(source), str(target), options, sync])
-    os.sync()
     begun = time.perf_counter()
     ran = subprocess.run([sys.executable, "-c", CODE, job], check=True, capture_output=True, text=True)
     return {**json.loads(ran.stdout), "process": time.perf_counter() - begun}
@@ -110,35 +114,30 @@ def measured(size: float, folder: Path, rounds: int, sync: bool, cases: list[str
     made = any(CASES[case][0] == "keras" for case in cases)
     if made:
         ported(sources["llama"], sources["keras"], {"to": "keras"}, False)
+    for path in (*sources["llama"].iterdir(), *[sources["keras"]] * made):
+        with open(path, "rb") as file:  # what waits for the disk holds up whoever writes next
+            os.fsync(file)
     nbytes = sum(path.stat().st_size for path in sources["llama"].iterdir())
     out = folder / "out"
     found: dict[str, list[dict[str, float]]] = {case: [] for case in cases}
     for _ in range(rounds):
         for case in cases:
-            name, file, options = CASES[case]
-            cp = copied(sources[name], out, sync)
+            name, written, options = CASES[case]
+            cp, cp_cpu = copied(sources[name], out, sync)
             shutil.rmtree(out) if out.is_dir() else out.unlink()
             out.mkdir()
-            got = ported(sources[name], out / file, options, sync)
+            got = ported(sources[name], out / written, options, sync)
             shutil.rmtree(out)
-            found[case].append({**got, "cp": cp})
+            found[case].append({**got, "cp": cp, "cp_cpu": cp_cpu})
     for case, rows in found.items():
         out.mkdir()
-        least = ported(
-            sources["tiny"],
-            out / CASES[case][1],
-            {**CASES[case][2], "shard_size": None}
-            if "safetensors" in CASES[case][1] and CASES[case][0] == "llama"
-            else {"to": "keras"}
-            if CASES[case][0] == "llama"
-            else {"to": "torch"},
-            False,
-        )["peak"]
+        least = ported(sources["tiny"], out / "tiny.safetensors", {"to": "torch"}, False)["peak"]
         shutil.rmtree(out)
-        ratio, whole = (median(row["cp"] / row[of] for row in rows) for of in ("seconds", "process"))
+        ratio = median(row["cp"] / row["seconds"] for row in rows)
+        cpu = median(row["cp_cpu"] / row["cpu"] for row in rows)
         peak = max(row["peak"] for row in rows)
         print(
-            f"{nbytes / 1e9:5.2f} GB  {case:24} cp / ours {ratio:.2f} (whole process {whole:.2f})  "
+            f"{nbytes / 1e9:5.2f} GB  {case:24} cp / ours: processor {cpu:.2f}, wall {ratio:.2f}  "
             f"ours {median(row['seconds'] for row in rows):6.2f} s  cp {median(row['cp'] for row in rows):6.2f} s  "
             f"peak {peak / 1e6:6.0f} MB = {least / 1e6:.0f} + {(peak - least) / largest:.2f} × {largest / 1e6:.0f}",
             flush=True,
