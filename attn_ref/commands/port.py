@@ -98,8 +98,9 @@ def carry(
 ) -> int:  # fmt: skip
     """Carry a checkpoint that no map knows, by way of its module."""
     from attn_ref import catalogue
+    from attn_ref.commands import unknown
     from attn_ref.commands.transfer import show
-    from attn_ref.live import files, unknown
+    from attn_ref.live import files
     from attn_ref.live.outcome import Differs
     from attn_ref.live.transfer import transfer
     from attn_ref.port.hyper import parse
