@@ -48,10 +48,12 @@ def together(path: Path, offsets: Mapping[str, int], ways: Mapping[str, Way], ti
     for name in ways:
         names.put(name)
 
+    largest = max((way.nbytes for way in ways.values() if way.view), default=0)
+
     def work() -> None:
         try:
             with open(path, "r+b", buffering=0) as target:
-                worker = Worker(target, stop)
+                worker = Worker(target, stop, largest)
                 while not stop.is_set():
                     name = names.get_nowait()
                     worker.pour(name, ways[name], offsets[name])
@@ -76,11 +78,11 @@ def together(path: Path, offsets: Mapping[str, int], ways: Mapping[str, Way], ti
 
 
 class Worker:
-    """One that pours tensors into an open file, and keeps its memory from one to the next."""
+    """One that pours tensors into an open file. It has room for the largest that it turns, and for what is turned."""
 
-    def __init__(self, target: Any, stop: Event) -> None:
+    def __init__(self, target: Any, stop: Event, largest: int) -> None:
         self.target, self.stop = target, stop
-        self.room = np.empty(PIECE, np.uint8)
+        self.room, self.slab = np.empty(max(PIECE, largest), np.uint8), np.empty(SLAB, np.uint8)
 
     def pour(self, name: str, way: Way, offset: int) -> None:
         """Bring one tensor to ``offset``."""
@@ -90,7 +92,7 @@ class Worker:
             if way.view is None:
                 self.copy(name, way, source)
             else:
-                put(self.target, way.view(self.read(name, way, source)), self.stop)
+                put(self.target, way.view(self.read(name, way, source)), self.slab, self.stop)
 
     def copy(self, name: str, way: Way, source: Any) -> None:
         """Its bytes, as they are."""
@@ -104,16 +106,13 @@ class Worker:
 
     def read(self, name: str, way: Way, source: Any) -> np.ndarray:
         """The whole of it."""
-        if self.room.nbytes < way.nbytes:
-            del self.room  # before there is more
-            self.room = np.empty(way.nbytes, np.uint8)
         array = self.room[: way.nbytes].view(way.dtype).reshape(way.shape)
         fill(array, source, name, way.path)
         return array
 
 
-def put(target: Any, array: np.ndarray, stop: Event | None = None) -> None:
-    """The numbers of ``array`` in order, little-endian, where ``target`` stands."""
+def put(target: Any, array: np.ndarray, slab: np.ndarray | None = None, stop: Event | None = None) -> None:
+    """The numbers of ``array`` in order, little-endian, where ``target`` stands. ``slab``: ``SLAB`` bytes of memory."""
     if array.dtype.kind == "V":  # bfloat16
         array = array.view(f"u{array.itemsize}")
     array = merged(array)
@@ -121,13 +120,11 @@ def put(target: Any, array: np.ndarray, stop: Event | None = None) -> None:
     if array.flags.c_contiguous and array.dtype == last:
         pass_on(target, array.reshape(-1).view(np.uint8).data)
         return
-    room = np.empty(0, last)
+    slab = np.empty(SLAB, np.uint8) if slab is None else slab
     for piece in pieces(array):
         if stop and stop.is_set():
             return
-        if room.size < piece.size:
-            room = np.empty(piece.size, last)
-        into = room[: piece.size].reshape(piece.shape)
+        into = slab[: piece.nbytes].view(last).reshape(piece.shape)
         turn(into, piece)
         pass_on(target, into.reshape(-1).view(np.uint8).data)
 
