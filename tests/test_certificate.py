@@ -128,6 +128,14 @@ def test_bad_requests(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
         lambda told: told["request"].pop("source"),
     ):  # fmt: skip
         unmet(capsys, "d.json", "--check", edited(folder, change))
+    long = "a" * 3000  # longer than a name may be; the system's own error names no certificate
+    for change in (
+        lambda told: told["request"].update(source=long), lambda told: told["request"].update(target=f"{long}.npz"),
+        lambda told: told["source"]["files"].update({long: "0"}),
+    ):  # fmt: skip
+        with pytest.raises(ar.port.CheckpointError, match=r"d\.json: a file that it names cannot be read") as caught:
+            recheck(edited(folder, change))
+        assert len(str(caught.value)) < 600
     (folder / "d.json").write_text("[")
     unmet(capsys, "is not JSON", "--check", folder / "d.json")
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from attn_ref.port.files import read
 from attn_ref.port.plan import Plan, make_plan
 from attn_ref.port.proof import Proof
 from attn_ref.port.verify import prove, require
+from attn_ref.wording import printable
 
 
 @dataclass
@@ -47,17 +49,21 @@ def recheck(certificate: str | Path, *, tick: Callable[[str], None] = lambda wha
     """
     path = Path(certificate)
     told, found = opened(path), Recheck()
-    found.lines += changed_files(told, path)
+    with files_of(path):
+        found.lines += changed_files(told, path)
     tick("the files have been hashed")
     if found.lines:
         return found
     request = told["request"]
     try:
-        with read(path.parent / str(request["source"])) as source:
-            plan = make_plan(
-                source, path.parent / str(request["target"]), from_=request.get("from"), to=request.get("to"),
-                settings=dict(request["set"]), prefix=request.get("prefix"), drop=tuple(request.get("drop") or ()),
-            )  # fmt: skip
+        with files_of(path):
+            opened_source = read(path.parent / str(request["source"]))
+        with opened_source as source:
+            with files_of(path):
+                plan = make_plan(
+                    source, path.parent / str(request["target"]), from_=request.get("from"), to=request.get("to"),
+                    settings=dict(request["set"]), prefix=request.get("prefix"), drop=tuple(request.get("drop") or ()),
+                )  # fmt: skip
             found.plan = plan
             found.lines += differences(told["plan"], json.loads(json.dumps(plan.to_json(), default=str)))
             found.notes += newer(told["versions"], versions(plan))
@@ -70,6 +76,18 @@ def recheck(certificate: str | Path, *, tick: Callable[[str], None] = lambda wha
     except (KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path}: what it says of its request cannot be asked again: {error}") from error
     return found
+
+
+@contextmanager
+def files_of(certificate: Path) -> Iterator[None]:
+    """Turn what the system says of a file that a certificate names into one error: a name that is too long, say."""
+    try:
+        yield
+    except OSError as error:
+        name = printable(str(error.filename), 200)
+        raise CheckpointError(
+            f"{certificate}: a file that it names cannot be read: {error.strerror}: {name}"
+        ) from error
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
