@@ -133,7 +133,8 @@ class Block:
             raise ValueError(f"{type(self).__name__}: input {', '.join(twice)} was given twice")
         named = dict(zip(names, args, strict=True)) | kwargs
         title = type(self).__name__
-        given = {name: as_array(value, f"{title}: {name}") for name, value in named.items() if value is not None}
+        # in one order in memory: NumPy lays out a sum by it and by who else holds the addends, and products round by that
+        given = {n: np.asarray(as_array(x, f"{title}: {n}"), order="C") for n, x in named.items() if x is not None}
         axes.check_values(self, given, axes.bind(self, given))
         return given
 

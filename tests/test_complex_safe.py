@@ -32,7 +32,7 @@ BANNED = {
 }  # fmt: skip
 #: what a block may take from NumPy; all else that computes is an op, which has a rounding
 STRUCTURE = {
-    "ndarray", "arange", "zeros", "ones", "zeros_like", "ones_like", "full", "where", "concatenate", "stack", "pad",
+    "array", "ndarray", "arange", "zeros", "ones", "zeros_like", "ones_like", "full", "where", "concatenate", "stack", "pad",
     "roll", "atleast_2d", "broadcast_to", "expand_dims", "newaxis",
 }  # fmt: skip
 

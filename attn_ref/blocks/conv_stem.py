@@ -2,7 +2,7 @@ r"""Stem of a speech encoder: two convolutions over time, each activated; the se
 
 .. math:: Y = \phi\bigl(K_2 *_{r} \phi(K_1 * X + b_1) + b_2\bigr)
 
-b batch, N frames that come in, k features of a frame, t frames that come out, c width. φ is GELU, \*ᵣ a convolution
+b batch, N frames that come in, k features of a frame, t frames that come out, c width. φ is GELU, ∗ᵣ a convolution
 with stride r. Both see k // 2 frames beyond the ends, which are 0, so that t = ⌈N / r⌉.
 
 Differences: Whisper's features come as (b, k, N), which is torch's layout of images; here frames come before features.

@@ -9,7 +9,7 @@ result. A difference is a gap only if its cause is upstream and no idiomatic cal
 No framework is imported here: what is installed is read from its metadata.
 
 >>> [gap.op for gap in gaps_for("jax", "float64", {"keras": "3.15.1"})]
-['layer_norm', 'tanh', 'cos', 'sin', 'rms_norm', 'standardised']
+['layer_norm', 'offset', 'tanh', 'cos', 'sin', 'rms_norm', 'standardised']
 >>> gaps_for("jax", "float64", {"keras": "3.11.3"})
 []
 """
