@@ -32,8 +32,8 @@ BANNED = {
 }  # fmt: skip
 #: what a block may take from NumPy; all else that computes is an op, which has a rounding
 STRUCTURE = {
-    "array", "ndarray", "arange", "zeros", "ones", "zeros_like", "ones_like", "full", "where", "concatenate", "stack", "pad",
-    "roll", "atleast_2d", "broadcast_to", "expand_dims", "newaxis",
+    "array", "ndarray", "arange", "zeros", "ones", "zeros_like", "ones_like", "full", "where", "concatenate", "stack",
+    "pad", "roll", "atleast_2d", "broadcast_to", "expand_dims", "newaxis",
 }  # fmt: skip
 
 

@@ -166,7 +166,7 @@ def test_the_command_reports(bert: Path, tmp_path: Path, capsys: pytest.CaptureF
         "hf.DistilBertModel", "hf.ElectraModel", "hf.GPT2", "hf.GPTNeoX", "hf.Gemma2", "hf.Gemma3", "hf.Llama",
         "hf.MPT", "hf.Mistral", "hf.ModernBert", "hf.OLMo2", "hf.Phi3", "hf.Qwen2", "hf.Qwen3", "hf.RobertaModel",
         "hf.SiglipVisionModel", "hf.T5", "hf.T5Gated", "hf.TFBertModel", "hf.ViTForImageClassification",
-        "hf.ViTModel", "hf.Whisper", "keras", "keras.GroupedQueryAttention", "keras.MultiHeadAttention",
+        "hf.ViTModel", "hf.Whisper", "keras", "keras.GroupedQueryAttention", "keras.MultiHeadAttention", "meta.Llama",
         "timm.Attention", "timm.CbamModule", "timm.EcaModule", "timm.NonLocalAttn", "timm.SqueezeExcite",
         "timm.VisionTransformer", "torch", "torch.MultiheadAttention", "torch.TransformerEncoderLayer",
     }  # fmt: skip

@@ -249,8 +249,9 @@ class MultiHeadAttention(Block):
         own = key is None
         key = query if key is None else key
         value = key if value is None else value
-        q, v = (self.linear(w, name, x, self.use_bias) for name, x in (("query", query), ("value", value)))
+        q = self.linear(w, "query", query, self.use_bias)
         k = self.linear(w, "key", key, self.use_bias and self.key_bias)
+        v = self.linear(w, "value", value, self.use_bias)
         if self.clip is not None:
             q, k, v = (ops.bounded(x, self.clip) for x in (q, k, v))
         q = ops.split_heads(q, self.num_heads)
