@@ -133,8 +133,7 @@ class Block:
             raise ValueError(f"{type(self).__name__}: input {', '.join(twice)} was given twice")
         named = dict(zip(names, args, strict=True)) | kwargs
         title = type(self).__name__
-        # in one order in memory: NumPy lays out a sum of two orders by who else holds the addends, which bits depend on
-        given = {n: in_rows(as_array(x, f"{title}: {n}")) for n, x in named.items() if x is not None}
+        given = {name: as_array(value, f"{title}: {name}") for name, value in named.items() if value is not None}
         axes.check_values(self, given, axes.bind(self, given))
         return given
 
@@ -267,11 +266,6 @@ class Block:
             f"the bottleneck has channels // reduction = {channels} // {reduction} = 0 values; "
             "give a reduction up to channels, or reduced_width",
         )
-
-
-def in_rows(x: np.ndarray) -> np.ndarray:
-    """``x`` with its last axis together in memory, itself where it lies so."""
-    return x if x.flags.c_contiguous else x.copy(order="C")
 
 
 def written(value: Any) -> str:
