@@ -6,7 +6,8 @@ import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,16 @@ def load(target: str, options: Mapping[str, Any]) -> Any:
     return found
 
 
+@contextmanager
+def nothing_written() -> Iterator[None]:
+    """While it lasts, Python leaves no folder ``__pycache__`` beside what it imports, which is the user's."""
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        yield
+    finally:
+        sys.dont_write_bytecode = before
+
+
 def from_file(path: Path) -> Any:
     """The module of a file."""
     if not path.is_file():
@@ -50,7 +61,8 @@ def from_file(path: Path) -> Any:
     sys.modules[name] = module  # classes look for their module there
     sys.path.insert(0, str(path.absolute().parent))
     try:
-        spec.loader.exec_module(module)
+        with nothing_written():
+            spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         raise TargetError(f"{path} does not import: {type(error).__name__}: {error}") from error
     return module
@@ -61,7 +73,8 @@ def from_name(name: str) -> Any:
     if "" not in sys.path:
         sys.path.insert(0, "")
     try:
-        return importlib.import_module(name)
+        with nothing_written():
+            return importlib.import_module(name)
     except (Exception, SystemExit) as error:
         raise TargetError(f"{name} does not import: {type(error).__name__}: {error}") from error
 
