@@ -134,6 +134,8 @@ class Block:
         named = dict(zip(names, args, strict=True)) | kwargs
         title = type(self).__name__
         given = {name: as_array(value, f"{title}: {name}") for name, value in named.items() if value is not None}
+        # laid out alike: how NumPy lays out a sum of two layouts depends on who else holds them, and its bits on that
+        given = {name: np.asarray(value, order="C") for name, value in given.items()}
         axes.check_values(self, given, axes.bind(self, given))
         return given
 

@@ -160,7 +160,7 @@ class TransformerStack(Block):
         if self.max_length is not None:
             first = self.position_offset + before
             x = x + w["position.embedding"][first : first + t]
-        x = tap("embedded", np.array(x, order="C", subok=True), "b t c")  # however it lies, sums of it lie alike
+        x = tap("embedded", x, "b t c")
         if self.embedding_norm is not None:
             x = self.embedding_norm(w["embedding_norm"], x)
         x = ops.dropout(x, self.dropout, "b t c")
