@@ -97,7 +97,8 @@ def test_a_check_that_names_nothing_runs_every_kind() -> None:
     assert kinds("torch", None, None, None)[1:] == list(BESIDE)
     assert kinds("torch", None, None, None)[0] == ("forward", "float64", None)
     assert kinds("torch", ["gradient"], None, 7) == [("gradient", "float64", 7)]
-    assert [kind[:2] for kind in kinds("torch", None, None, None, model=True)[1:]] == [kind[:2] for kind in BESIDE]
+    assert kinds("torch", None, None, None, model=True)[1:] == [(mode, dtype, n // 4) for mode, dtype, n in BESIDE]
+    assert kinds("jax", None, None, None, model=True)[0] == ("forward", "float64", COMPILED // 4)
     assert kinds("jax", None, None, None)[0] == ("forward", "float64", COMPILED)
     assert {dtype for _, dtype, _ in kinds("jax", None, None, None)} == {"float64"}
 
