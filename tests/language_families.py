@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from operator import attrgetter, eq
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import numpy as np
 import pytest
+import tiny_bert
 
+import attn_ref as ar
 from attn_ref.foreign.map import Map, Variant
+from attn_ref.foreign.nested import folded
 from attn_ref.port import ends
 
 SIZES = {
@@ -159,3 +163,52 @@ def in_this_process() -> Iterator[None]:
 
     with mock.patch("attn_ref.port.verify.start", start):
         yield
+
+
+def of_config(item: Any, kind: str, told: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a block that a map makes of a configuration of transformers."""
+    config = pytest.importorskip("transformers").AutoConfig.for_model(kind, **told).to_dict()
+    said = {name: value for name, (value, _) in item.fields.from_config(config, "").items()}
+    return folded({"head": "own", **item.fields.always, **said}, item.fields.blocks)
+
+
+def no_field_is_lost(item: Any, plain: Any, same: Callable[[Any, Any], bool] = eq) -> None:
+    """A field of any part with another value is refused, gives other parameters, or is said by another config.
+
+    ``same``: are two blocks one to the map?
+    """
+    assert item.inexpressible(plain) == []
+    told, shapes = item.fields.to_config(plain), {name: p.shape for name, p in plain.params().items()}
+    parts = {"": plain, **{f"{path}.": attrgetter(path)(plain) for path in item.fields.blocks}}
+    tried = 0
+    for path, part in parts.items():
+        for name, value in type(part).witnesses.items():
+            try:
+                other = plain.build({**plain.fields(), f"{path}{name}": value})
+            except (ValueError, TypeError, AttributeError):  # of fields that do not go together
+                continue
+            tried += 1
+            kept = {name: p.shape for name, p in other.params().items()} == shapes
+            refused = bool(item.inexpressible(other))
+            assert refused or not kept or same(other, plain) or item.fields.to_config(other) != told, f"{path}{name}"
+    assert tried > 20
+
+
+def there_and_back(source: Path, folder: Path, name: str, to: str) -> Any:
+    """The report of a port of ``source`` to ``to``, both ends run, by map ``name``; every bit has come back."""
+    target = folder / {"torch": "there.safetensors", "keras": "there.weights.h5"}[to]
+    with in_this_process():
+        report = ar.port.convert(source, target, to=to, verify=True)
+    assert report.proof
+    assert report.ok, report.to_json()["proof"]
+    assert report.plan.from_map.name == name
+    assert not report.plan.unused
+    assert not report.proof.believed
+    here, there = report.proof.ends
+    assert {row.tap for row in here.rows} <= {row.tap for row in there.rows}
+    print(f"{source} to {to}: {len(here.rows)} taps, {here.ratio:.2f} σ and {there.ratio:.2f} σ")
+    with in_this_process():
+        back = ar.port.convert(target, folder / "back.safetensors", to=name, verify=to == "keras")
+    assert back.ok, back.to_json()["proof"]
+    assert tiny_bert.same_bits(tiny_bert.tensors(source), tiny_bert.tensors(folder / "back.safetensors"))
+    return report

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -12,11 +11,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from language_families import FAMILIES, in_this_process, model, save, tensors
+from language_families import FAMILIES, in_this_process, model, no_field_is_lost, of_config, save, tensors
 from test_port_requests import refused
 
 import attn_ref as ar
-from attn_ref.foreign.nested import folded
 from attn_ref.port.believed import believed
 
 TARGETS = {"torch": "there.safetensors", "keras": "there.weights.h5"}
@@ -134,35 +132,11 @@ def test_what_the_files_cannot_mean_is_refused(tmp_path: Path) -> None:
     assert said == ["files of map hf.Llama mean max_length = None; this LanguageModel has 5"]
 
 
-def of_config(title: str) -> tuple[Any, Any]:
-    """The map of a family and a block of it."""
-    kind, told = FAMILIES[title]
-    (item,) = [item for item in ar.port.maps().values() if item.fields and kind in types(item)]
-    config = pytest.importorskip("transformers").AutoConfig.for_model(kind, **told).to_dict()
-    said = {name: value for name, (value, _) in item.fields.from_config(config, "").items()}
-    fields = folded({"head": "own", **item.fields.always, **said}, item.fields.blocks)
-    return item, ar.LanguageModel.build(fields)
-
-
 @pytest.mark.parametrize("title", FAMILIES)
 def test_no_field_of_any_part_is_lost(title: str) -> None:
-    """One with another value is refused, gives other parameters, or is said by another config."""
-    item, plain = of_config(title)
-    assert item.inexpressible(plain) == []
-    told, shapes = item.fields.to_config(plain), {name: p.shape for name, p in plain.params().items()}
-    parts = {"": plain, **{f"{path}.": attrgetter(path)(plain) for path in item.fields.blocks}}
-    tried = 0
-    for path, part in parts.items():
-        for name, value in type(part).witnesses.items():
-            try:
-                other = plain.build({**plain.fields(), f"{path}{name}": value})
-            except (ValueError, TypeError, AttributeError):  # of fields that do not go together
-                continue
-            tried += 1
-            kept = {name: p.shape for name, p in other.params().items()} == shapes
-            refused = bool(item.inexpressible(other))
-            assert refused or not kept or other == plain or item.fields.to_config(other) != told, f"{path}{name}"
-    assert tried > 20
+    kind, told = FAMILIES[title]
+    (item,) = [item for item in ar.port.maps().values() if item.fields and kind in types(item)]
+    no_field_is_lost(item, ar.LanguageModel.build(of_config(item, kind, told)))
 
 
 def test_without_a_config_what_shapes_do_not_say_is_asked_for_and_believed(llama: Path, tmp_path: Path) -> None:

@@ -8,15 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny_bert
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from language_families import in_this_process
+from language_families import in_this_process, no_field_is_lost, of_config, tensors, there_and_back
 from test_port_requests import refused
 from test_vision_maps import drawn
 
 import attn_ref as ar
-from attn_ref.foreign.nested import folded
 
 pytestmark = pytest.mark.xdist_group("hugging face")
 
@@ -94,26 +92,12 @@ def test_it_arrives_and_comes_back(title: str, to: str, tmp_path: Path) -> None:
     """Both ends agree with the block at every tap, no name is left, and every bit comes back."""
     ar.backend("tensorflow")
     name, _, _, _, fields = MODELS[title]
-    source = save(tmp_path / "source", title)
-    target = tmp_path / {"torch": "there.safetensors", "keras": "there.weights.h5"}[to]
-    with in_this_process():
-        report = ar.port.convert(source, target, to=to, verify=True)
-    assert report.proof
-    assert report.ok, report.to_json()["proof"]
-    assert report.plan.from_map.name == name
-    assert not report.plan.unused
-    assert not report.proof.believed
-    here, there = report.proof.ends
+    report = there_and_back(save(tmp_path / "source", title), tmp_path, name, to)
+    here = report.proof.ends[0]
     assert type(model(title)).__name__ in here.by
     block: Any = report.plan.block
     assert {field: attrgetter(field)(block) for field in fields} == fields
     assert len(here.rows) >= (13 if block.as_data()["block"] == "TextEncoder" else 8) * block.num_layers + 2
-    assert {row.tap for row in here.rows} <= {row.tap for row in there.rows}
-    print(f"{title} to {to}: {len(here.rows)} taps, {here.ratio:.2f} σ and {there.ratio:.2f} σ")
-    with in_this_process():
-        back = ar.port.convert(target, tmp_path / "back.safetensors", to=name, verify=to == "keras")
-    assert back.ok, back.to_json()["proof"]
-    assert tiny_bert.same_bits(tiny_bert.tensors(source), tiny_bert.tensors(tmp_path / "back.safetensors"))
 
 
 @pytest.mark.deep
@@ -143,13 +127,6 @@ def test_drawn_sizes_come_back_bit_for_bit(
     ar.port.convert(folder / "source", target, to="keras" if keras else "torch")
     ar.port.convert(target, folder / "back.safetensors", to=name)
     assert tensors(folder / "source" / "model.safetensors") == tensors(folder / "back.safetensors")
-
-
-def tensors(path: Path) -> dict[str, Any]:
-    """Name -> (dtype, shape, values) by safetensors and torch, which have bfloat16."""
-    from safetensors.torch import load_file
-
-    return {name: (x.dtype, tuple(x.shape), x.flatten().tolist()) for name, x in load_file(path).items()}
 
 
 def test_a_position_offset_that_is_forgotten_is_told_with_its_place(tmp_path: Path) -> None:
@@ -203,34 +180,11 @@ def test_what_cannot_be_expressed_is_refused(tmp_path: Path, capsys: pytest.Capt
     assert not target.exists()
 
 
-def of_config(title: str) -> tuple[Any, Any]:
-    """The map of a family that is told by entries, and a block of it."""
-    name, kind, told, *_ = MODELS[title]
-    item = ar.port.maps()[name]
-    config = pytest.importorskip("transformers").AutoConfig.for_model(kind, **told).to_dict()
-    said = {field: value for field, (value, _) in item.fields.from_config(config, "").items()}
-    return item, ar.LanguageModel.build(folded({**item.fields.always, **said}, item.fields.blocks))
-
-
 @pytest.mark.parametrize("title", ["modernbert", "modernbert, windows alone", "clip"])
 def test_no_field_of_any_part_is_lost(title: str) -> None:
-    """One with another value is refused, gives other parameters, or is said by another config."""
-    item, plain = of_config(title)
-    assert item.inexpressible(plain) == []
-    told, shapes = item.fields.to_config(plain), {name: p.shape for name, p in plain.params().items()}
-    parts = {"": plain, **{f"{path}.": attrgetter(path)(plain) for path in item.fields.blocks}}
-    tried = 0
-    for path, part in parts.items():
-        for name, value in type(part).witnesses.items():
-            try:
-                other = plain.build({**plain.fields(), f"{path}{name}": value})
-            except (ValueError, TypeError, AttributeError):  # of fields that do not go together
-                continue
-            tried += 1
-            kept = {name: p.shape for name, p in other.params().items()} == shapes
-            refused = bool(item.inexpressible(other))
-            assert refused or not kept or other == plain or item.fields.to_config(other) != told, f"{path}{name}"
-    assert tried > 20
+    name, kind, told, *_ = MODELS[title]
+    item = ar.port.maps()[name]
+    no_field_is_lost(item, ar.LanguageModel.build(of_config(item, kind, told)))
 
 
 def test_the_text_tower_of_a_whole_clip_is_taken_by_its_name(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from attn_ref.engines import MissingBackend, backend, backends, served
 from attn_ref.interrupts import Deaf
 
 #: of a row's cases so many are held to the contract too, of a model fewer, since each takes long
-PROMISED, OF_A_MODEL = 12, 3
+PROMISED, BY_A_MODEL = 12, 3
 
 
 class Interrupted(KeyboardInterrupt):
@@ -238,7 +238,7 @@ def one(engine: str, mode: str, dtype: str, case: Case) -> Outcome:
     able, gaps = backend(engine), gaps_for(engine, dtype)
     if mode == "forward":
         outcome = compare(able, case, dtype, gaps)
-        count = OF_A_MODEL if is_model(find_block(case.block)) else PROMISED
+        count = BY_A_MODEL if is_model(find_block(case.block)) else PROMISED
         held = dtype == DTYPES[0] and engine not in able.shapes and not able.peer and case.seed % 1_000_003 < count
         if held and outcome.first is None and not case.empty():
             hold(outcome, able, case.build(), dtype, case.inputs(dtype))

@@ -59,14 +59,18 @@ def differences(held: Checkpoint, wanted: Mapping[str, tuple[int, ...]], free: S
     return lines
 
 
+def engine_of(out: str) -> str:
+    """The engine whose files end as ``out`` does."""
+    return "tensorflow" if out.endswith(".weights.h5") else "torch"
+
+
 def mirror(block: Block, out: str) -> Any:
     """The mirror of ``block`` in the framework whose files end as ``out`` does, with numbers of its own."""
     from attn_ref.engines import backend
 
-    engine = "tensorflow" if out.endswith(".weights.h5") else "torch"
-    if engine == "torch" and not out.endswith(".safetensors"):
+    if not out.endswith((".safetensors", ".weights.h5")):
         raise CheckpointError(f"{out}: a mirror's weights are written as .safetensors or .weights.h5")
-    held = backend(engine)
+    held = backend(engine_of(out))
     return held.load(held.build(block), block.init(seed=0))
 
 
@@ -78,7 +82,7 @@ def write_mirror(made: Any, block: Block, out: str) -> None:
     from attn_ref.port.convert import convert
     from attn_ref.port.files import write
 
-    engine = "tensorflow" if out.endswith(".weights.h5") else "torch"
+    engine = engine_of(out)
     told = {"map": "canonical", "block": type(block).__name__, "fields": block.fields()}
     with tempfile.TemporaryDirectory(prefix="attn_ref-") as folder:
         write(Path(folder, "w.npz"), backend(engine).dump(made), told)

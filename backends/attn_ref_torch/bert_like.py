@@ -16,7 +16,7 @@ from attn_ref.foreign.map import Map
 from attn_ref.foreign.peer import Spot
 from attn_ref.foreign.rules import Rule, linear, norm
 from attn_ref.models.text_encoder import TextEncoder
-from attn_ref_torch.hugging_face import ACTIVATIONS as WORDS
+from attn_ref_torch.hugging_face import ACTIVATIONS, WORDS
 
 TABLES = {
     "token": "embeddings.word_embeddings", "position": "embeddings.position_embeddings",
@@ -29,11 +29,6 @@ LAYER = {
     "attention.value": "attention.self.value", "attention.project": "attention.output.dense",
     "attention_norm": "attention.output.LayerNorm", "feed_forward.expand": "intermediate.dense",
     "feed_forward.reduce": "output.dense", "feed_forward_norm": "output.LayerNorm",
-}  # fmt: skip
-#: how ``transformers`` calls an activation -> the field's value
-ACTIVATIONS = {
-    "gelu": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "relu": "relu",
-    "quick_gelu": "quick_gelu",
 }  # fmt: skip
 #: field -> key of config.json
 CONFIG = {
@@ -51,6 +46,7 @@ ALLOWED: dict[str, tuple[Any, ...]] = {
 #: what no file of theirs means, unless its family says so
 NEUTRAL = {"padding_id": (None,), "embedding_width": (None,), "shared_layers": (False,)}
 TASK = "a task's head, which comes after the encoder"
+PRE_TRAINING = "the head of pre-training, which comes after the encoder"
 #: what any of their files may hold beside the encoder
 UNUSED = {
     "embeddings.position_ids": "the numbers 0, 1, 2 …, a buffer of older versions and not a weight",
@@ -75,7 +71,7 @@ class Family:
         """The arguments of the configuration of a model that computes ``block``."""
         rules, fields = self.map.fields or FieldRules(), block.fields()
         found = {key: fields[name] for name, key in rules.config.items()}
-        found[rules.config["activation"]] = WORDS[block.activation]
+        found[rules.config["activation"]] = ACTIVATIONS[block.activation]
         for entry in rules.entries:
             found |= entry.write(fields)
         return {"pad_token_id": None, **found}
@@ -175,7 +171,7 @@ def family(
                 sizes={name: place for name, place in every.items() if name not in {*told, *only}},
                 present={"pooler": "pool.kernel"} if pooler else {},
                 kinds={"shared_layers": {"layer.attention.query.kernel": True}} if "layer" in names else {},
-                config=config, values={"activation": ACTIVATIONS}, entries=entries, raw=raw, always=always,
+                config=config, values={"activation": WORDS}, entries=entries, raw=raw, always=always,
                 allowed={"model_type": tuple(classes), **ALLOWED, **allowed}, defaults={**DEFAULTS, **defaults},
                 asked=tuple(asked),
             ),

@@ -17,7 +17,12 @@ from attn_ref.block import Block
 from attn_ref.foreign.job import Job, Outcome
 from attn_ref.foreign.peer import Peer
 
-#: a block's activation -> what transformers calls it
+#: what transformers calls an activation -> a block's; several words are one function
+WORDS = {
+    "gelu": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "relu": "relu",
+    "quick_gelu": "quick_gelu",
+}  # fmt: skip
+#: a block's activation -> the word that is written
 ACTIVATIONS = {"gelu": "gelu", "gelu_tanh": "gelu_pytorch_tanh", "relu": "relu", "quick_gelu": "quick_gelu"}
 
 

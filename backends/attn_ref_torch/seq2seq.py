@@ -14,16 +14,12 @@ from attn_ref.foreign.fields import FieldRules
 from attn_ref.foreign.map import Map
 from attn_ref.foreign.peer import Spot
 from attn_ref.foreign.rules import Rule, conv, linear, norm
+from attn_ref_torch.hugging_face import WORDS
 
 #: the attentions of a layer of each part
 ATTENTIONS = {"encoder": ("attention",), "decoder": ("attention", "cross_attention")}
 #: sub-layer -> the tap of its sum with the residual
 SUMS = {"attention": "attended", "cross_attention": "crossed", "feed_forward": "fed"}
-#: how ``transformers`` calls an activation of a plain feed-forward network -> the field's value
-ACTIVATIONS = {
-    "gelu": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "relu": "relu",
-    "quick_gelu": "quick_gelu",
-}  # fmt: skip
 
 
 def of_parts(*fields: str) -> tuple[str, ...]:
@@ -74,7 +70,7 @@ def bart_entries(default: Any = ABSENT) -> tuple[Entry, ...]:
         key("decoder_attention_heads", "decoder.layer.attention.num_heads", "decoder.layer.cross_attention.num_heads"),
         key("encoder_ffn_dim", "encoder.layer.feed_forward.hidden_width"),
         key("decoder_ffn_dim", "decoder.layer.feed_forward.hidden_width"),
-        key("activation_function", *of_parts("layer.feed_forward.activation"), default="gelu", values=ACTIVATIONS),
+        key("activation_function", *of_parts("layer.feed_forward.activation"), default="gelu", values=WORDS),
         key("dropout", *of_parts("dropout", "layer.dropout"), default=default),
         key("attention_dropout", *of_attentions("dropout"), default=0.0),
         key("activation_dropout", *of_parts("layer.feed_forward.dropout"), default=0.0),

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from attn_ref.foreign.job import Job, Outcome
 from attn_ref_torch import hugging_face_text
-from attn_ref_torch.bert_like import CONFIG, EMBEDDINGS, family, in_layer
+from attn_ref_torch.bert_like import CONFIG, EMBEDDINGS, PRE_TRAINING, family, in_layer
 
 LAYER = {
     "attention.query": "attention.query", "attention.key": "attention.key", "attention.value": "attention.value",
     "attention.project": "attention.dense", "attention_norm": "attention.LayerNorm", "feed_forward.expand": "ffn",
     "feed_forward.reduce": "ffn_output", "feed_forward_norm": "full_layer_layer_norm",
 }  # fmt: skip
-PRE_TRAINING = "the heads of pre-training, which come after the encoder"
 
 FAMILY = family(
     "hf.AlbertModel",

@@ -12,7 +12,8 @@ from attn_ref.foreign.job import Job, Outcome
 from attn_ref.foreign.map import Map
 from attn_ref.foreign.peer import Spot
 from attn_ref.foreign.rules import Rule, linear, norm
-from attn_ref_torch.gpt_like import ACTIVATIONS, ATTENTION, BLOCKS, FEED, PREFIXED, SIZES, WIDTHS, spots_of
+from attn_ref_torch.gpt_like import ATTENTION, BLOCKS, FEED, PREFIXED, SIZES, WIDTHS, spots_of
+from attn_ref_torch.hugging_face import WORDS
 
 HERE, THERE = "encoder.layers.{i}", "layers.{i}"
 VISION = "the vision tower"
@@ -51,10 +52,7 @@ MAP = Map(
             key("num_attention_heads", f"{ATTENTION}.num_heads", default=8),
             key("intermediate_size", f"{FEED}.hidden_width", default=2048),
             key("max_position_embeddings", "max_length", default=77),
-            key(
-                "hidden_act", f"{FEED}.activation", default="quick_gelu",
-                values={**ACTIVATIONS, "quick_gelu": "quick_gelu"},
-            ),
+            key("hidden_act", f"{FEED}.activation", default="quick_gelu", values=WORDS),
             key("layer_norm_eps", "layer.norm.eps", "final_norm.eps", default=1e-5),
             key("attention_dropout", f"{ATTENTION}.dropout", default=0.0),
         ),

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from attn_ref.foreign.job import Job, Outcome
 from attn_ref_torch import hugging_face_text
-from attn_ref_torch.bert_like import CONFIG, EMBEDDINGS, TASK, family, in_layer
+from attn_ref_torch.bert_like import CONFIG, EMBEDDINGS, PRE_TRAINING, TASK, family, in_layer
 
 LAYER = {
     "attention.query": "attention.q_lin", "attention.key": "attention.k_lin", "attention.value": "attention.v_lin",
     "attention.project": "attention.out_lin", "attention_norm": "sa_layer_norm", "feed_forward.expand": "ffn.lin1",
     "feed_forward.reduce": "ffn.lin2", "feed_forward_norm": "output_layer_norm",
 }  # fmt: skip
-PRE_TRAINING = "the head of pre-training, which comes after the encoder"
 OWN = {
     "width": "dim", "num_layers": "n_layers", "num_heads": "n_heads", "hidden_width": "hidden_dim",
     "activation": "activation", "dropout": "dropout", "attention_dropout": "attention_dropout",

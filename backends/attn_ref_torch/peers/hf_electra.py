@@ -11,7 +11,7 @@ from typing import Any
 from attn_ref.foreign.entry import Entry, Values
 from attn_ref.foreign.job import Job, Outcome
 from attn_ref_torch import hugging_face_text
-from attn_ref_torch.bert_like import EMBEDDINGS, LAYER, family, in_layer
+from attn_ref_torch.bert_like import EMBEDDINGS, LAYER, PRE_TRAINING, family, in_layer
 
 
 def narrow() -> Entry:
@@ -42,9 +42,9 @@ FAMILY = family(
     {"electra": "ElectraModel"},
     prefixes=("", "electra."),
     unused={
-        "discriminator_predictions.*": "the head of pre-training, which comes after the encoder",
-        "generator_predictions.*": "the head of pre-training, which comes after the encoder",
-        "generator_lm_head.*": "the head of pre-training, which comes after the encoder",
+        "discriminator_predictions.*": PRE_TRAINING,
+        "generator_predictions.*": PRE_TRAINING,
+        "generator_lm_head.*": PRE_TRAINING,
     },
     sizes={"width": ("layers.0.attention.query.kernel", 0)},
     raw={"embedding_width": ("embedding_project.kernel", 1)},

@@ -11,7 +11,7 @@ from __future__ import annotations
 from attn_ref.foreign.entry import Entry, Values
 from attn_ref.foreign.job import Job, Outcome
 from attn_ref_torch import hugging_face_text
-from attn_ref_torch.bert_like import CONFIG, EMBEDDINGS, LAYER, TASK, family, in_layer
+from attn_ref_torch.bert_like import CONFIG, EMBEDDINGS, LAYER, PRE_TRAINING, TASK, family, in_layer
 
 
 def positions() -> Entry:
@@ -38,7 +38,7 @@ FAMILY = family(
     {"roberta": "RobertaModel", "xlm-roberta": "XLMRobertaModel", "camembert": "CamembertModel"},
     prefixes=("", "roberta."),
     pooler="pooler",
-    unused={"lm_head.*": "the head of pre-training, which comes after the encoder", "classifier.*": TASK},
+    unused={"lm_head.*": PRE_TRAINING, "classifier.*": TASK},
     config={field: key for field, key in CONFIG.items() if field != "max_length"},
     entries=(positions(),),
     besides=lambda block: ["padding_id = None"] if block.padding_id is None else [],

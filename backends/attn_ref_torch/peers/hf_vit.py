@@ -20,7 +20,7 @@ from attn_ref.foreign.peer import Spot, of_layers
 from attn_ref.foreign.rules import Rule, conv, linear, norm
 from attn_ref.models.vision_transformer import VisionTransformer
 from attn_ref_torch import hugging_face_vision
-from attn_ref_torch.hugging_face import ACTIVATIONS
+from attn_ref_torch.hugging_face import ACTIVATIONS, WORDS
 
 HERE, THERE = "encoder.layer.{i}", "layers.{i}"
 
@@ -90,11 +90,7 @@ FIELDS = FieldRules(
         "attention_dropout": "attention_probs_dropout_prob",
     },
     parts={"patch": 0, "image_height": 0, "image_width": 1},
-    values={
-        "activation": {"gelu": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "relu": "relu",
-            "quick_gelu": "quick_gelu",
-        },
-    },
+    values={"activation": WORDS},
     allowed={"model_type": ("vit",), "qkv_bias": (True,)},
     # what ViTConfig takes where config.json is silent, and what ViTModel gives
     defaults={
