@@ -55,7 +55,7 @@ class Option:
         if isinstance(value, str):
             return "str" in types and (not self.choices or value in self.choices)
         if isinstance(value, tuple):
-            return NUMBERS in types and len(value) > 0 and all(self.fits(x, frozenset({"float"})) for x in value)
+            return NUMBERS in types and all(self.fits(x, frozenset({"float"})) for x in value)
         if not isinstance(value, int | float) or not math.isfinite(value):
             return False
         if not types & ({"int", "float"} if isinstance(value, int) else {"float"}):

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from attn_ref import ops
-from attn_ref.check.gaps import BACKWARD, DELTA, FLASH, OFFSET, Gap, gaps, gaps_for, installed, units
+from attn_ref.check.gaps import BACKWARD, DELTA, FLASH, OFFSET, Gap, gaps, gaps_for, grants, installed, units
 
 HERE = Path(__file__).parent
 FINDINGS = HERE.parent / "docs" / "findings.md"
@@ -104,6 +104,14 @@ def test_everything_reproduces(engine, rows):
         assert "skipped" in result or set(result) >= {"versions", "deviation", "expected_float64_noise"}
         if result["deviation"] is not None:
             assert result["deviation"] > 4 * result["expected_float64_noise"]
+
+
+def test_what_a_row_grants_is_told():
+    told = {gap.id: grants(vars(gap)) for gap in gaps()}
+    alone = ", granted in gradients of the fused path alone"
+    assert told["jax-layer-norm"] == "has unit roundoff 6.0e-08"
+    assert told["jax-layer-norm-offset"] == "has unit roundoff 6.0e-08" + alone
+    assert told["torch-flash-backward-delta"] == "is rounded at the size of its result" + alone
 
 
 def test_every_reproduction_is_of_a_known_engine():

@@ -363,3 +363,15 @@ def test_links_among_shards_are_read_and_nothing_is_written_through_them(tmp_pat
     shutil.rmtree(tmp_path / "blobs")
     with pytest.raises(CheckpointError, match="which is not beside it"):
         ar.port.read(path)
+
+
+def test_a_header_that_is_not_the_one_that_was_looked_at(tmp_path: Path) -> None:
+    """The library looks at the header, and then it is read again for places: between the two the file may change."""
+    from attn_ref.port.checkpoint import Spec
+    from attn_ref.port.formats.safetensors import placed
+
+    save_file({"x": np.zeros(2, "f4")}, tmp_path / "w.safetensors")
+    assert placed(tmp_path / "w.safetensors", {"x": Spec((2,), "float32")})["x"].dtype == "<f4"
+    for spec in (Spec((3,), "float32"), Spec((1,), "int64")):
+        with pytest.raises(CheckpointError, match="its header says two things of x"):
+            placed(tmp_path / "w.safetensors", {"x": spec})

@@ -40,6 +40,25 @@ def test_any_view_is_put_as_numpy_orders_it(data: Any, slab: int, run: int) -> N
     assert out.getvalue() == array.astype(array.dtype.newbyteorder("<")).tobytes()
 
 
+@pytest.mark.parametrize(
+    ("view", "shape"),
+    [
+        (lambda x: x, (60,)),
+        (lambda x: x[:, :2], (3, 10)),
+        (lambda x: x[:, :, 1:], (12, 4)),
+        (lambda x: x.transpose(2, 0, 1), (5, 12)),
+        (lambda x: x.transpose(1, 0, 2)[:, None], (4, 3, 5)),
+        (lambda x: x[::2], (2, 20)),
+    ],
+)
+def test_axes_are_put_together_without_a_copy(view: Any, shape: tuple[int, ...]) -> None:
+    array = view(np.arange(60).reshape(3, 4, 5))
+    found = pour.merged(array)
+    assert found.shape == shape
+    assert np.shares_memory(found, array)
+    assert found.tolist() == np.ascontiguousarray(array).reshape(shape).tolist()
+
+
 def llama(folder: Path, width: int = 24, layers: int = 2, dtype: str = "f4") -> Path:
     """A Llama of random numbers, without a head of its own."""
     sizes = {**SIZES, "hidden_size": width, "intermediate_size": width + 8, "num_hidden_layers": layers}

@@ -37,6 +37,15 @@ class Other(nn.Module):
         h = self.first(x)
         return self.second(torch.relu(h) if self.act == "relu" else torch.tanh(h))
 
+class Tied(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(8, 8), nn.Linear(8, 8)
+        self.second.weight = self.first.weight
+
+    def forward(self, x):
+        return self.second(torch.relu(self.first(x)))
+
 class Sequential(nn.Sequential):
     def __init__(self):
         super().__init__(nn.Linear(8, 5), nn.ReLU(), nn.Linear(5, 8))
@@ -123,3 +132,14 @@ def test_what_does_not_fit_is_listed(folder: Path, capsys: pytest.CaptureFixture
     (folder / "bad.pt").write_bytes(b"\x80\x04cos\nsystem\nX\x04\x00\x00\x00true\x85R.")
     refused(capsys, ["bad.pt"], "port", folder / "bad.pt", out, *told, "--set", "num_heads=2")
     assert not out.exists()
+
+
+def test_two_tensors_of_one_parameter_are_one(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import torch
+
+    weight, told = torch.randn(8, 8), ["--with", f"{folder}/mine.py:Tied", "--example", folder / "x.npy"]
+    state = {"first.weight": weight, "second.weight": weight + 1, "first.bias": weight[0], "second.bias": weight[1]}
+    torch.save(state, folder / "tied.pt")
+    told += ["--onto", f"{folder}/mine.py:Tied"]
+    texts = ["first.weight and second.weight are one parameter of the module, and two in the file"]
+    refused(capsys, texts, "port", folder / "tied.pt", folder / "w.safetensors", *told)

@@ -174,3 +174,15 @@ def test_the_same_tokens_with_the_cache_and_without(title: str, tmp_path: Path) 
         new = [[cached[-1]]]
     assert [whole] == want
     assert cached == whole
+
+
+def test_a_proof_hides_the_end_of_a_source_and_nothing_else() -> None:
+    from attn_ref.port.sample import sample
+
+    block = ar.EncoderDecoder(**ar.EncoderDecoder.example)
+    for seed in range(5):
+        for name in ("source_mask", "padding_mask"):
+            mask = sample(block, seed, [set(block.inputs)])[name]
+            assert mask[0].all()
+            assert mask[:, :-1].all()
+            assert not mask[1:, -1].any()

@@ -187,6 +187,16 @@ def test_no_field_of_any_part_is_lost(title: str) -> None:
     no_field_is_lost(item, ar.LanguageModel.build(of_config(item, kind, told)))
 
 
+def test_a_file_of_ours_is_told_what_another_family_cannot_mean(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What shapes say under the other family's rules is not held against what the file says of itself."""
+    ours = tmp_path / "ours.safetensors"
+    ar.port.convert(save(tmp_path / "source", "electra"), ours, to="torch")
+    texts = ["files of map hf.BertModel mean embedding_width = None; this TextEncoder has 7"]
+    refused(capsys, texts, "port", ours, tmp_path / "x.safetensors", "--to", "hf.BertModel")
+
+
 def test_the_text_tower_of_a_whole_clip_is_taken_by_its_name(tmp_path: Path) -> None:
     transformers: Any = pytest.importorskip("transformers")
     text = transformers.CLIPTextConfig(**MODELS["clip"][2], projection_dim=5)

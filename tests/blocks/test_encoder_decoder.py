@@ -11,6 +11,7 @@ from evidence import Fault, inside
 from oracles_models import encoder_decoder as oracle
 
 import attn_ref as ar
+from attn_ref.kv_cache import remembered
 from attn_ref.models.encoder_decoder import stack
 from attn_ref.weights import uniform
 
@@ -118,3 +119,16 @@ def test_steps_with_caches_are_the_full_pass(engine: str, kind: str) -> None:
         assert len(decoding.caches) == 1, "one for each layer of the decoder, and none for the encoder's"
         got = got.detach() if engine == "torch" else got
         np.testing.assert_allclose(np.asarray(got), whole[:, start:stop], atol=1e-13)
+
+
+def test_an_encoder_runs_in_the_first_step_alone() -> None:
+    ran: list[int] = []
+    decoding = ar.Decoding()
+    for _ in range(3):
+        with decoding.step():
+            assert remembered(lambda: ran.append(1) or "memory") == "memory"
+    assert ran == [1]
+    assert [remembered(lambda: ran.append(1)) for _ in range(2)] == [None, None], (
+        "outside of a decoding nothing is kept"
+    )
+    assert ran == [1, 1, 1]

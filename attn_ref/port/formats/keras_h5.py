@@ -108,4 +108,6 @@ def laid_out(file: h5py.File, name: str, spec: Spec) -> int | None:
     if spec.dtype == "bfloat16":  # which HDF5 lacks: it has two bytes, and Keras this note
         h5py.Dataset(made).attrs["dtype"] = "bfloat16"
     offset: int | None = made.get_offset()
+    if offset is None and spec.nbytes:
+        raise CheckpointError(f"HDF5 has no place yet for {name}, which has {spec.nbytes} bytes")
     return offset
