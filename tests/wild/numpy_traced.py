@@ -164,7 +164,7 @@ LAYERS: list[tuple[Callable[[str], Any], ar.Block, dict[str, tuple[str, str, str
     (Packed, mha(causal="top_left"), {
         "scale by the width": ("attention.scores", "scale-by-model-width", "/ scale"),
         "not causal": ("attention.weights|attention.masked", "causal-left-out", ""),
-        "softmax over queries": ("attention.weights", "softmax-over-queries", "e / e.sum"),
+        "softmax over queries": ("attention.weights", "softmax-over-queries", "x - x.max(axis"),
         "keys for values": ("value", "shared", "for y in np.split(qkv"),
         "heads merged in another order": ("merged", "merged-without-transposing", "y.reshape(b, t, c)"),
     }),
@@ -172,11 +172,11 @@ LAYERS: list[tuple[Callable[[str], Any], ar.Block, dict[str, tuple[str, str, str
         "divided by the width of a head": ("attention.scores", "scale-twice", "scores /= d"),
         "not causal": ("attention.weights|attention.masked", "causal-left-out", ""),
         "diagonal hidden": ("attention.masked|attention.weights", "diagonal-hidden", ""),
-        "not normalised": ("attention.weights", "softmax-undivided", "np.exp(scores"),
+        "not normalised": ("attention.weights", "softmax-undivided", "weight @ v"),
     }),
     (Elements, mha(width=4, num_heads=1, use_bias=False), {
         "no scale": ("attention.scores", "scale-left-out", ""),
-        "softmax over queries": ("attention.weights", "softmax-over-queries", "e / e.sum"),
+        "softmax over queries": ("attention.weights", "softmax-over-queries", "x - x.max(axis"),
         "value of the query": ("attention.context", "", "mixed[:, i] +="),
     }),
     (network, ar.FeedForward(width=WIDTH, hidden_width=HIDDEN, activation="gelu_tanh"), {
@@ -184,7 +184,7 @@ LAYERS: list[tuple[Callable[[str], Any], ar.Block, dict[str, tuple[str, str, str
         "relu": ("active", "relu-activation", "np.maximum"),
     }),
     (rms, ar.RMSNorm(width=WIDTH, eps=1e-6), {
-        "centred": ("normed", "layer-for-rms", "x / np.sqrt(square + eps)"),
+        "centred": ("normed", "layer-for-rms", "x - x.mean(-1"),
         "over tokens": ("normed", "rms-over-tokens", "np.mean(x**2, axis"),
         "sum of squares": ("normed", "sum-for-mean", "x / np.sqrt(square + eps)"),
         "eps outside": ("normed", "", "1e-3"),

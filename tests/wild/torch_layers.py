@@ -290,7 +290,7 @@ LAYERS: list[tuple[type[nn.Module], Any, dict[str, tuple[str, str]]]] = [
         "pairs are neighbours": ("query_rotary.rotated", "rotary-pairs"),
         "turned backwards": ("query_rotary.rotated", "rotary-backwards"),
         "keys do not turn": ("key_rotary.rotated", "rotary-keys-left-out"),
-        "no positions": ("query_rotary.rotated|attention.scores", "rotary-left-out"),
+        "no positions": ("query_rotary.angles", "rotary-left-out"),
         "heads tiled": ("attention.scores", "heads-tiled"),
     }),
     (Mlp, ar.FeedForward(width=WIDTH, hidden_width=20, activation="gelu"), {
