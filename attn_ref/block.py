@@ -119,7 +119,8 @@ class Block:
             with scope(w.name):
                 return self.forward(w, *args, **kwargs)
         self.check_weights(w)
-        given = self.checked(*args, **kwargs)
+        # laid out alike: how NumPy lays out a sum of two layouts depends on who else holds them, and its bits on that
+        given = {name: np.asarray(x, order="C") for name, x in self.checked(*args, **kwargs).items()}
         return self.forward(Weights({name: as_array(value, name) for name, value in w.items()}), **given)
 
     def checked(self, *args: Any, **kwargs: Any) -> dict[str, np.ndarray]:
@@ -134,8 +135,6 @@ class Block:
         named = dict(zip(names, args, strict=True)) | kwargs
         title = type(self).__name__
         given = {name: as_array(value, f"{title}: {name}") for name, value in named.items() if value is not None}
-        # laid out alike: how NumPy lays out a sum of two layouts depends on who else holds them, and its bits on that
-        given = {name: np.asarray(value, order="C") for name, value in given.items()}
         axes.check_values(self, given, axes.bind(self, given))
         return given
 
