@@ -68,8 +68,8 @@ class Truth:
 
     ``units``: primitive -> unit roundoff, where an engine has a known gap. ``replace``: taps that are replaced, as in
     training. ``restart``: an engine's taps; each value of the reference then follows from the engine's before it.
-    FloatingPointError when the reference gives a NaN or an infinity, other than −∞ where a mask hides a score: a fault
-    of the definition or of the case, never a pass.
+    FloatingPointError when the reference gives a NaN or an infinity, other than −∞ where a mask hides a score, and when
+    it does so with noise: a fault of the definition or of the case, never a pass.
     """
 
     def __init__(
@@ -109,6 +109,9 @@ class Truth:
                 heard = self._seen(noise)
             for name, (value, _) in heard.items():
                 self.sigma[name] = np.maximum(self.sigma[name], _largest(apart(value, self.taps[name].value)))
+                if not np.all(np.isfinite(self.sigma[name])):  # whatever is compared with it agrees
+                    title = f"the reference of {type(self.block).__name__}, moved by roundings,"
+                    raise FloatingPointError(f"{title} is not finite at tap {name!r}")
             self.runs += 1
             vars(self).pop("unit", None)
 

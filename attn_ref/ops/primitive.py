@@ -16,6 +16,10 @@ import numpy as np
 
 #: the smallest number of float32 that is not denormal
 FLOAT32_TINY = 2.0**-126
+#: its unit roundoff, in which sums are kept where values are rounded to less
+FLOAT32_UNIT = 2.0**-24
+#: of so many terms that are added one by one, one rounding more is granted
+ALIKE = 64
 NUMBERS = (np.ndarray, np.inexact)
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -36,8 +40,10 @@ class Noise:
     def move(self, x: Any, tangent: float = 0.0) -> Any:
         """x ± (unit·|x| + tiny), an imaginary part by itself; 0 and ∞ stay, and so do integers and bools.
 
-        ``tiny`` is what an underflow may cost. Imaginary parts are derivatives times a step of 1e-30: theirs is a
-        derivative that underflows, times the ``tangent`` that it multiplies.
+        No rounding turns a sign: what would come to lie on the other side of 0 becomes 0. (A variance of 1e-8 moved by
+        float16's 6e-8 was negative, and its root no number.) ``tiny`` is what an underflow may cost. Imaginary parts
+        are derivatives times a step of 1e-30: theirs is a derivative that underflows, times the ``tangent`` that it
+        multiplies.
         """
         if not isinstance(x, NUMBERS) or x.dtype.kind not in "fc" or not (self.unit or self.tiny):
             return x
@@ -58,6 +64,10 @@ class Noise:
                 least[..., 1] *= tangent
             step += least
         step += x  # not x·(1 ± unit): in float64 1 + unit is 1, so that nothing would ever move up
+        if least is not None and np.count_nonzero(turned := np.signbit(step) != np.signbit(x)):
+            if tangent is not None:
+                turned[..., 1] = False  # a tangent has no sign of its own
+            step = np.where(turned, np.zeros((), x.dtype), step)
         return step
 
     def _drawn(self, count: int) -> np.ndarray:
@@ -123,6 +133,22 @@ def after(y: Any, roundings: int) -> Any:
         return y
     unit = _noise.unit
     _noise.unit = unit * roundings**0.5
+    try:
+        return _noise.move(y)
+    finally:
+        _noise.unit = unit
+
+
+def after_adding(y: Any, terms: int) -> Any:
+    """``y``, a sum of so many terms, after they were added one by one, in float32 or better.
+
+    Where many terms are alike, as those of tokens that are the same, each is rounded the same way, and the roundings
+    do not cancel: torch's product of 2,051 equal terms is 345 of them off. C times one for every ``ALIKE`` grants that.
+    """
+    if _noise is None or terms < 2 * ALIKE:
+        return y
+    unit = _noise.unit
+    _noise.unit = min(unit, FLOAT32_UNIT) * terms / ALIKE
     try:
         return _noise.move(y)
     finally:
