@@ -15,15 +15,18 @@ What can occur together is what did in ``POOL`` random blocks or in a plain one 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cache
 from itertools import combinations, zip_longest
 from typing import Any
 
+import numpy as np
+
 from attn_ref.block import Block, Pick
 from attn_ref.check.cases import Case, draw
-from attn_ref.check.features import Feature, core, features, pairs, relation
+from attn_ref.check.features import Feature, core, dims_of, features, once, pairs, relation
+from attn_ref.tap import record
 
 #: random blocks among which greedy choices are made
 POOL = 400
@@ -58,6 +61,8 @@ LARGE = (
 COSTLY = 2000
 #: the same of an axis of space, one of several
 WIDE = (33, 65)
+#: numbers for every two places of one example: a large case has no more, as 1,025 places that see each other
+SCORES = 2**21
 
 
 class Steered:
@@ -106,12 +111,12 @@ def _planned(cls: Any) -> tuple[Case, ...]:
     alone = [case for changes, case in plain if len(changes) < 2]
     two = [case for changes, case in plain if len(changes) == 2]
     pool = [*alone, *two, *drawn]
-    found = [features(case) for case in pool]
+    found = [apart(cls, case) for case in pool]
     plainly = [*first_of(alone, lambda case: {(f, relation(case)) for f in features(case)})]
     plainly += first_of(two, lambda case: {(p, relation(case)) for p in combinations(sorted(core(case)), 2)}, plainly)
     wanted = Wanted(found, [core(case) for case in pool])
     for case in plainly:
-        wanted.meet(features(case), core(case))
+        wanted.meet(apart(cls, case), core(case))
     dense = [pool[i] for i in wanted.greedy()]
     turns = [case for pair in zip_longest(plainly, dense) for case in pair if case is not None]
     return (*turns, *large_cases(cls))
@@ -165,11 +170,10 @@ def large_cases(cls: type[Block]) -> Iterator[Case]:
     """Large and odd sizes, one axis at a time, everything else plain, inputs left out and given; then two of space."""
     labels = {label for spec in cls.inputs.values() for label in spec.labels.split() if label[0].isalpha()}
     spatial = [label for label in sorted(labels) if label[0].isupper() and label not in cls.fixed]
-    attends = any(spec.broadcast for spec in cls.inputs.values())  # over t × t numbers, where keys are left out
     seen: set[str] = set()
     for n, wanted in enumerate(LARGE):
         given = {label: size for label, size in wanted.items() if label in labels}
-        if not any(size > 16 for size in given.values()) or (given.get("t", 0) > 2048 and attends):
+        if not any(size > 16 for size in given.values()):
             continue
         for with_inputs in (True, False):
             pick = Steered({}, f"{cls.__name__} large {n}")
@@ -177,7 +181,9 @@ def large_cases(cls: type[Block]) -> Iterator[Case]:
             room = {field: given[label] for label, field in cls.limits.items() if label in given}
             block = replace(block, **{f: size for f, size in room.items() if size > (getattr(block, f) or size)})
             case = draw(block, Given(pick, with_inputs), 0, in_order, sized(given, small, free=True))
-            if case.to_json() not in seen:
+            dims = dims_of(case, block)
+            large = any(dims.get(label) == size > 16 for label, size in given.items())  # keys may be those of queries
+            if large and scores(cls, dims) <= SCORES and case.to_json() not in seen:
                 seen.add(case.to_json())
                 yield case
     for size, label in zip(WIDE, (spatial[0], spatial[-1]) if spatial else (), strict=False):
@@ -197,6 +203,23 @@ def extreme_cases(cls: type[Block]) -> Iterator[Case]:
             seen.add(words)
             styles = {n: "extreme" if cls.inputs[n].kind == "real" else style for n, style in case.styles.items()}
             yield replace(case, styles=styles)
+
+
+def scores(cls: Any, dims: Mapping[str, int]) -> int:
+    """How many numbers there are for every two places of one example; 0 of a block that compares no two places."""
+    queries = dims.get("t", 0)
+    return queries * dims.get("s", queries) if sees_pairs(cls) else 0
+
+
+@cache
+def sees_pairs(cls: Any) -> bool:
+    """Has the block, or one inside it, a tap of all its queries by all its keys?"""
+    case = next(plain_cases(cls))[1]
+    dims = dims_of(case, case.build())
+    with record() as taps:
+        case.build()(case.weights(), **case.inputs())
+    both = (dims.get("t", 0), dims.get("s", dims.get("t", 0)))
+    return any(labels.endswith("t s") and np.shape(value)[-2:] == both for value, labels in taps.values())
 
 
 class Given:
@@ -287,13 +310,37 @@ def coverage(cls: type[Block], ran: Iterable[Case]) -> tuple[int, int]:
     """(pairs that some of ``ran`` have, pairs that can occur together)."""
     known: Any = cls
     able = possible(known)
-    met = {pair for case in ran for pair in pairs(features(case))}
+    met = {pair for found in {apart(cls, case) for case in ran} for pair in pairs(found)}
     return len(able & met), len(able)
 
 
 @cache
 def possible(cls: Any) -> frozenset[tuple[Feature, Feature]]:
-    """The pairs of features that can occur together."""
+    """The pairs of features that can occur together, of those that are apart."""
     plain, drawn = what_occurs(cls)
-    every = {features(case) for case in (*(case for _, case in plain), *drawn)}
+    every = {apart(cls, case) for case in (*(case for _, case in plain), *drawn)}
     return frozenset(pair for found in every for pair in pairs(found))
+
+
+def apart(cls: type[Block], case: Case) -> frozenset[Feature]:
+    """The features of a case, those that always come together as one of them, which is there if all are.
+
+    A part of a model is drawn as a whole, so its thirty options are one choice: what meets one of them meets all.
+    """
+    known: Any = cls
+    found = features(case)
+    return once(case, "apart", lambda case: frozenset(name for name, all_of in groups(known) if all_of <= found))
+
+
+@cache
+def groups(cls: Any) -> list[tuple[Feature, frozenset[Feature]]]:
+    """The features that can occur, those that are in the very same cases in one group, and the first of each."""
+    plain, drawn = what_occurs(cls)
+    where: dict[Feature, int] = {}
+    for n, case in enumerate((*(case for _, case in plain), *drawn)):
+        for feature in features(case):
+            where[feature] = where.get(feature, 0) | 1 << n
+    alike: dict[int, list[Feature]] = {}
+    for feature in sorted(where):
+        alike.setdefault(where[feature], []).append(feature)
+    return [(found[0], frozenset(found)) for found in alike.values()]
