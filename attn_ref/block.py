@@ -10,6 +10,7 @@ import ast
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
+from functools import cache
 from typing import Any, ClassVar, Self, dataclass_transform
 
 import numpy as np
@@ -72,7 +73,7 @@ class Block:
 
     def __new__(cls, *args: Any, **options: Any) -> Self:
         """TypeError, as Python raises it in ``__init__``, for what is no option; and it says which was meant."""
-        known = [field.name for field in fields(cls)]
+        known = defaults_of(cls)
         if args:
             told = ", ".join(f"{name}={written(value)}" for name, value in cls.example.items())
             raise TypeError(f"options of {cls.__name__} go by name: {cls.__name__}({told}); got {len(args)} without")
@@ -163,8 +164,7 @@ class Block:
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> Self:
         """A block from a mapping that may hold other things too, such as a constructor's ``locals()``."""
-        known = [field.name for field in fields(cls)]
-        return cls(**{name: cls._part(name, options[name]) for name in known if name in options})
+        return cls(**{name: cls._part(name, options[name]) for name in defaults_of(cls) if name in options})
 
     @classmethod
     def build(cls, options: Mapping[str, Any]) -> Self:
@@ -211,7 +211,7 @@ class Block:
 
     def fields(self) -> dict[str, Any]:
         """The hyper-parameters by name."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: getattr(self, name) for name in defaults_of(type(self))}
 
     def as_data(self) -> dict[str, Any]:
         """What JSON can hold of it: ``{"block": name, "fields": {…}}``; a block among the fields is told alike."""
@@ -220,7 +220,7 @@ class Block:
 
     def __str__(self) -> str:
         """As one would write it: ``RMSNorm(width=8)``, without what is as it is by default."""
-        defaults = {field.name: field.default for field in fields(self)}
+        defaults = defaults_of(type(self))
         told = [f"{name}={written(x)}" for name, x in self.fields().items() if x != defaults[name]]
         return f"{type(self).__name__}({', '.join(told)})"
 
@@ -240,17 +240,21 @@ class Block:
             inputs = {name: spec for name, spec in self.inputs.items() if name not in absent}
             object.__setattr__(self, "inputs", inputs)
 
-    def require(self, ok: bool, message: str) -> None:
-        """Raise ``ValueError(message)``, with the block's name before it, unless ``ok``."""
+    def require(self, ok: bool, message: str, *got: Any) -> None:
+        """Raise ``ValueError(message)``, with the block's name before it, unless ``ok``.
+
+        ``got`` goes into the places {} of the message, when there is one: to write a block out takes longer than to
+        make it.
+        """
         if not ok:
-            raise ValueError(f"{type(self).__name__}: {message}")
+            raise ValueError(f"{type(self).__name__}: {message.format(*got) if got else message}")
 
     def require_with(self, field: str, *others: str) -> None:
         """Require the ``others`` to be left at their defaults while ``field`` is None or False: they would not act."""
-        defaults, got = {f.name: f.default for f in fields(self)}, getattr(self, field)
+        defaults, got = defaults_of(type(self)), getattr(self, field)
         acting = [name for name in others if getattr(self, name) != defaults[name]]
         absent = got is None or got is False
-        self.require(not (absent and acting), f"{', '.join(acting)} needs {field}, which is {got}")
+        self.require(not (absent and acting), "{} needs {}, which is {}", ", ".join(acting), field, got)
 
     def require_odd(self, *names: str) -> None:
         """Require the fields to be odd kernel sizes, which k // 2 on every side keeps in place."""
@@ -267,6 +271,17 @@ class Block:
             f"the bottleneck has channels // reduction = {channels} // {reduction} = 0 values; "
             "give a reduction up to channels, or reduced_width",
         )
+
+
+def defaults_of(cls: type[Block]) -> Mapping[str, Any]:
+    """Name -> default of every option, ``MISSING`` where there is none."""
+    known: Any = cls
+    return _defaults_of(known)
+
+
+@cache
+def _defaults_of(cls: Any) -> Mapping[str, Any]:
+    return {field.name: field.default for field in fields(cls)}
 
 
 def written(value: Any) -> str:

@@ -8,6 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 FOLDERS = ("blocks", "models")
+#: (name, package) -> its file, of those that were found: they are asked for again and again
+FOUND: dict[tuple[str, str], Path] = {}
 
 
 def module_name(block_name: str) -> str:
@@ -28,7 +30,11 @@ def find(name: str, package: str = "attn_ref") -> type | None:
 
 def file_of(name: str, package: str = "attn_ref") -> Path | None:
     """The file in which ``package`` has ``name``, if it has one. Imports nothing below the package itself."""
+    if (name, package) in FOUND:
+        return FOUND[name, package]
     spec = find_spec(package) if name.isidentifier() else None
     roots = [Path(root) for root in (spec.submodule_search_locations if spec else None) or ()]
     files = (root / folder / f"{module_name(name)}.py" for root in roots for folder in FOLDERS)
-    return next((file for file in files if file.is_file()), None)
+    if file := next((file for file in files if file.is_file()), None):
+        FOUND[name, package] = file
+    return file

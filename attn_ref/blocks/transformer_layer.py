@@ -129,23 +129,28 @@ class TransformerLayer(Block):
             part = getattr(self, name)
             got = () if part is None else widths(part)
             self.require(
-                all(size == self.width for size in got), f"{name} should have width = {self.width}; got {part}"
+                all(size == self.width for size in got), "{} should have width = {}; got {}", name, self.width, part
             )
         own = self.attention
         self.require(
             {getattr(own, "key_in", self.width), getattr(own, "value_in", self.width)} == {self.width},
-            f"attention should read keys and values of width = {self.width}; got {own}",
+            "attention should read keys and values of width = {}; got {}",
+            self.width,
+            own,
         )
         far = self.cross_attention
         self.require(
             far is None or getattr(far, "key_in", 0) == getattr(far, "value_in", 0),
-            f"cross_attention should read keys and values of one width, that of the memory; got {far}",
+            "cross_attention should read keys and values of one width, that of the memory; got {}",
+            far,
         )
         self.require(self.norm is not None or self.norm_place == "before", "norm_place needs norm, which is None")
         self.require(
             self.parallel is None or (self.norm_place == "before" and far is None),
             "parallel takes norm_place = 'before' and no cross_attention; "
-            f"got norm_place = {self.norm_place!r} and cross_attention = {far}",
+            "got norm_place = {!r} and cross_attention = {}",
+            self.norm_place,
+            far,
         )
         self.require(
             self.parallel != "shared" or self.norm is not None, "parallel = 'shared' needs norm, which is None"

@@ -104,12 +104,17 @@ class TransformerStack(Block):
             part = getattr(self, name)
             self.require(
                 part is None or set(widths(part)) == {self.width},
-                f"{name} should have width = {self.width}; got {part}",
+                "{} should have width = {}; got {}",
+                name,
+                self.width,
+                part,
             )
         bias = self.position_bias
         self.require(
             bias is None or getattr(bias, "num_heads", 0) == getattr(self.layer, "num_heads", 0),
-            f"layer should have as many heads as position_bias; got {self.layer} and {bias}",
+            "layer should have as many heads as position_bias; got {} and {}",
+            self.layer,
+            bias,
         )
 
     @cached_property

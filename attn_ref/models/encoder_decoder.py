@@ -101,19 +101,24 @@ class EncoderDecoder(Block):
         super().__post_init__()
         for name in ("encoder", "decoder"):
             part = getattr(self, name)
-            self.require(set(widths(part)) == {self.width}, f"{name} should have width = {self.width}; got {part}")
+            self.require(set(widths(part)) == {self.width}, "{} should have width = {}; got {}", name, self.width, part)
         self.require(
             getattr(self.encoder, "cross_attention", None) is None,
-            f"encoder should have no cross_attention, for there is no memory; got {self.encoder}",
+            "encoder should have no cross_attention, for there is no memory; got {}",
+            self.encoder,
         )
         self.require(
             getattr(self.decoder, "cross_attention", None) is not None
             and getattr(self.decoder, "memory_width", 0) == self.width,
-            f"decoder should have layers with a cross_attention that reads width = {self.width}; got {self.decoder}",
+            "decoder should have layers with a cross_attention that reads width = {}; got {}",
+            self.width,
+            self.decoder,
         )
         self.require(
             self.stem is None or getattr(self.stem, "width", 0) == self.width,
-            f"stem should have width = {self.width}; got {self.stem}",
+            "stem should have width = {}; got {}",
+            self.width,
+            self.stem,
         )
 
     @property

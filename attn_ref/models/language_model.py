@@ -138,7 +138,10 @@ class LanguageModel(Block):
             part = getattr(self, name)
             self.require(
                 part is None or set(widths(part)) == {self.width},
-                f"{name} should have width = {self.width}; got {part}",
+                "{} should have width = {}; got {}",
+                name,
+                self.width,
+                part,
             )
         self.require(
             bool(self.pattern) and set(self.pattern) <= {"l", "o"},
@@ -146,22 +149,30 @@ class LanguageModel(Block):
         )
         self.require(
             ("o" in self.pattern) == (self.other_layer is not None),
-            f'an "o" in pattern and other_layer need each other; got {self.pattern!r} and {self.other_layer}',
+            'an "o" in pattern and other_layer need each other; got {!r} and {}',
+            self.pattern,
+            self.other_layer,
         )
         first = self.layer if self.pattern[0] == "l" else self.other_layer
         self.require(
             self.first_norm or (isinstance(first, TransformerLayer) and first.norm is not None),
-            f"first_norm = False needs a TransformerLayer with a norm; got {first}",
+            "first_norm = False needs a TransformerLayer with a norm; got {}",
+            first,
         )
         for name in ("layer", "other_layer"):
             part, bias = getattr(self, name), self.position_bias
             self.require(
                 part is None or bias is None or getattr(bias, "num_heads", 0) == getattr(part, "num_heads", 0),
-                f"{name} should have as many heads as position_bias; got {part} and {bias}",
+                "{} should have as many heads as position_bias; got {} and {}",
+                name,
+                part,
+                bias,
             )
             self.require(
                 part is None or getattr(part, "cross_attention", None) is None,
-                f"{name} should have no cross_attention, for there is no memory; got {part}",
+                "{} should have no cross_attention, for there is no memory; got {}",
+                name,
+                part,
             )
 
     @cached_property
