@@ -223,6 +223,9 @@ class Backend(ABC):
     def keep_compiled(self, folder: str) -> None:  # noqa: B027  (most frameworks cannot)
         """Keep what is compiled from now on in ``folder``, for other processes, where the framework can do that."""
 
+    def begin_anew(self) -> None:  # noqa: B027  (most frameworks keep nothing)
+        """A worker begins another case: what layers of earlier ones have left in the framework may go."""
+
     def fingerprint(self) -> dict[str, Any]:
         """The engine's own switches on which a figure may depend: threads, device, TF32, determinism."""
         return {}

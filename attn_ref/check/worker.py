@@ -45,7 +45,8 @@ def serve(engine: str, parent: int, most: int) -> None:
     end_with(parent)
     requests: SimpleQueue[bytes | None] = SimpleQueue()
     Thread(target=listen, args=(tasks_from, requests), daemon=True).start()
-    own, answer = os.getpid(), answered(start, (engine, most))
+    served: list[Any] = []  # the backend, once it has started
+    own, answer = os.getpid(), answered(lambda: served.append(start(engine, most)), ())
     while os.getpid() == own:  # a mirror may fork, and its copy answers nothing
         try:
             send(answers_to, answer)
@@ -53,13 +54,15 @@ def serve(engine: str, parent: int, most: int) -> None:
             os._exit(1)
         if (request := requests.get()) is None:
             return
-        answer = answered(task, (request,))
+        answer = answered(task, (request, *served))
     os._exit(0)
 
 
-def task(packed: bytes) -> Any:
-    """A function and its arguments, as they were sent."""
+def task(packed: bytes, served: Any = None) -> Any:
+    """A function and its arguments, as they were sent, on the backend that has started."""
     function, args = pickle.loads(packed)
+    if served is not None:
+        served.begin_anew()
     return function(*args)
 
 
@@ -73,8 +76,8 @@ def answered(function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[bool,
         return False, f"{type(error).__name__}: {' '.join(str(error).split())}"[:400].removesuffix(": ")
 
 
-def start(engine: str, most: int) -> None:
-    """Take the engine before anything else imports a framework."""
+def start(engine: str, most: int) -> Any:
+    """Take the engine before anything else imports a framework; returns its backend."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from attn_ref.check.kept import folder
     from attn_ref.engines import backend
@@ -84,6 +87,7 @@ def start(engine: str, most: int) -> None:
     if kept := folder(engine):
         served.keep_compiled(str(kept))
     limit_memory(most)
+    return served
 
 
 def own_pipes() -> tuple[BinaryIO, BinaryIO]:

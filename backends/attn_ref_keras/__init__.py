@@ -98,6 +98,11 @@ class Backend(BaseBackend):
             jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
             jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
+    def begin_anew(self) -> None:
+        from attn_ref_keras.program import begin_names_anew
+
+        begin_names_anew()
+
     def fingerprint(self) -> dict[str, Any]:
         if self.engine.startswith("jax"):
             import jax
