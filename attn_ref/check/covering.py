@@ -57,7 +57,7 @@ LARGE = (
     {"t": 2051, "s": 3, "b": 1},
     {"t": 2, "s": 3, "b": 17},
 )
-#: values in all inputs, from which on a case is left out of rows that take long for each case
+#: numbers (see ``load``), from which on a case is left out of rows that take long for each case
 COSTLY = 2000
 #: the same of an axis of space, one of several
 WIDE = (33, 65)
@@ -211,6 +211,12 @@ def scores(cls: Any, dims: Mapping[str, int]) -> int:
     return queries * dims.get("s", queries) if sees_pairs(cls) else 0
 
 
+def load(case: Case) -> int:
+    """How much a case is: the values of its inputs, and the numbers for every two places of an example."""
+    block = case.build()
+    return case.size() + scores(type(block), dims_of(case, block))
+
+
 @cache
 def sees_pairs(cls: Any) -> bool:
     """Has the block, or one inside it, a tap of all its queries by all its keys?"""
@@ -248,7 +254,7 @@ def few_of(cls: type[Block], count: int, wanted: Callable[[Case], bool] | None =
     New is what was not chosen yet, and not together with the style of the first input. ``wanted`` says which are taken.
     """
     given = [
-        case for case in planned(cls) if case.size() < COSTLY and not case.empty() and (wanted is None or wanted(case))
+        case for case in planned(cls) if load(case) < COSTLY and not case.empty() and (wanted is None or wanted(case))
     ]
     first = next((name for name, spec in cls.inputs.items() if spec.kind == "real"), next(iter(cls.inputs)))
     told = {id(case): {what for f in features(case) for what in (f, (f, case.styles.get(first)))} for case in given}
