@@ -237,8 +237,7 @@ def one(engine: str, mode: str, dtype: str, case: Case) -> Outcome:
     """One case, here and now."""
     able, gaps = backend(engine), gaps_for(engine, dtype)
     if mode == "forward":
-        # what a layer keeps of a call it keeps in every precision
-        outcome = compare(able, case, dtype, gaps, again=dtype == DTYPES[0])
+        outcome = compare(able, case, dtype, gaps)
         count = BY_A_MODEL if is_model(find_block(case.block)) else PROMISED
         held = dtype == DTYPES[0] and engine not in able.shapes and not able.peer and case.seed % 1_000_003 < count
         if held and outcome.first is None and not case.empty():
