@@ -12,7 +12,9 @@ import pytest
 import attn_ref as ar
 
 torch = pytest.importorskip("torch")
-from wild import torch_layers, torch_more  # noqa: E402
+from wild import torch_attention, torch_layers, torch_masks, torch_more  # noqa: E402
+
+from attn_ref.verbs.fitting import fit  # noqa: E402
 
 #: layers, what each is, and options that cannot be told apart on it; those that take long are deep
 KNOWN: list[tuple[str, Any]] = [
@@ -50,6 +52,38 @@ def test_a_layer_is_identified(name: str, block: Any) -> None:
     assert f"is {block}" in str(found)
     if name == "Packed":  # of as many keys as queries, both corners are one
         assert any("causal = 'top_left' or 'bottom_right'" in tie for tie in found.ties), found.ties
+
+
+def test_a_layer_that_must_be_given_a_mask_is_identified() -> None:
+    layer = next(w for w in torch_masks.WILD if w.name == "FairseqAttention")
+    found = ar.identify(layer.build(), cases=2)
+    assert found.ok, str(found)
+    assert found.block == layer.block, str(found)
+
+
+def test_heads_are_told_by_the_sizes_of_values() -> None:
+    layer = next(w for w in torch_attention.WILD if w.name == "VitAttention")
+    found = ar.identify(layer.build(), cases=2)
+    assert found.ok, str(found)
+    assert found.block == layer.block, str(found)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "held", "least"),
+    [
+        ([(12, 20), (20,), (20, 12), (12,)], [(20, 12), (20,), (12, 20), (12,)], 1.0),
+        ([(12, 12), (12,), (12, 12), (12,), (12, 12), (12,)], [(36, 12), (36,)], 1.0),
+        ([(12, 12)], [(12, 4), (12, 4), (12, 4)], 0.95),
+        ([(27, 8)], [(8, 3, 3, 3)], 0.9),
+    ],
+    ids=["turned", "packed", "by heads", "reshaped"],
+)
+def test_parameters_fit_the_arrays_of_a_layer(wanted: Any, held: Any, least: float) -> None:
+    assert fit(wanted, held) == pytest.approx(least)
+
+
+def test_parameters_of_another_block_do_not_fit() -> None:
+    assert fit([(12, 15), (15, 12)], [(45, 12), (12, 15), (12,)]) < 0.7
 
 
 @pytest.mark.deep

@@ -20,13 +20,13 @@ PRIMES = (3, 5, 7, 11, 13, 17, 19, 23, 29)
 Call = Callable[[Inputs], tuple[Sequence[Any], Mapping[str, Any]]]
 
 
-def first_inputs(block: Block, seed: int, fixed: Mapping[str, int]) -> dict[str, np.ndarray]:
+def first_inputs(block: Block, seed: int, fixed: Mapping[str, int], avoid: Sequence[int] = ()) -> dict[str, np.ndarray]:
     """A plain case with more tokens than features, every axis of a size of its own, what may be left out left out.
 
-    ``fixed``: sizes that the layer does not let be others.
+    ``fixed``: sizes that the layer does not let be others. ``avoid``: widths that blocks of the same case may have.
     """
     own = [(name, x) for _, part in inside(block) for name, x in part.fields().items() if type(x) is int]
-    taken = {x for _, x in own} | {*fixed.values()}
+    taken = {x for _, x in own} | {*fixed.values(), *avoid}
     taken |= {int(getattr(x, name)) for _, x in inside(block) for name in ("d", "e", "kv_heads") if hasattr(x, name)}
     free = [n for n in PRIMES if n not in taken]
     widest = max([x for name, x in own if "vocab" not in name] or [8])

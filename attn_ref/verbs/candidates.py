@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from itertools import product
 from math import prod
@@ -14,13 +14,19 @@ from attn_ref.block import Block
 from attn_ref.catalogue import blocks, is_model
 from attn_ref.option import options
 from attn_ref.trace.options import alternatives, rebuilt
+from attn_ref.verbs.fitting import fit
 
 #: objects that are looked into, numbers of each kind that are tried, and blocks of each class
-MOST, FEW, EACH = 4000, 5, 8
-#: by how much the numbers of a block may be more, or fewer, than those of the layer
-ALIKE = 3.0
+MOST, FEW, EACH = 4000, 5, 10
+#: of the blocks with the sizes that must be told, those of each class whose other sizes are looked for, in how many
+#: steps; the least share of parameters and arrays that have a counterpart; and numbers of heads that are tried
+STARTS, STEPS, FITS, HEADS = 3, 6, 0.5, 4
+#: parts of attention and of a network that a layer of both is made of
+PARTS = 6
 #: options that act in training alone, and so are not seen
 TRAINING = ("dropout", "attention_dropout", "momentum", "unbiased")
+#: parts of names of a width
+WIDE = ("width", "dim", "channel", "size")
 #: a width where a layer holds none yet: it is made when it is called
 WIDTH = 12
 
@@ -40,14 +46,27 @@ class Sizes:
     def widths(self) -> list[int]:
         """Sizes of axes, the most frequent first, then the numbers that are called so."""
         counted = Counter(size for shape in self.shapes for size in shape if size > 1)
-        named = [n for name, n in self.numbers if any(w in name for w in ("width", "dim", "embed", "channel", "size"))]
+        named = [n for name, n in self.numbers if n > 1 and any(w in name for w in (*WIDE, "embed"))]
         return list(dict.fromkeys([*(size for size, _ in counted.most_common()), *named]))
 
     def heads(self) -> list[int]:
-        """Numbers that are called heads, then any small one."""
-        named = [n for name, n in self.numbers if "head" in name]
+        """Numbers that are called heads, those that go with what is called their width, then any small one."""
+        named = [n for name, n in self.numbers if "head" in name and not any(w in name for w in WIDE)]
+        split = [n // d for d in self.head_widths() for n in self.widths() if n % d == 0]
         small = [n for _, n in self.numbers if 1 < n <= 64]
-        return list(dict.fromkeys([*named, *small, *(size for shape in self.shapes for size in shape), 1, 2, 4, 8, 3]))
+        others = [size for shape in self.shapes for size in shape]
+        return list(dict.fromkeys(n for n in (*named, *split, *small, *others, 1, 2, 4, 8, 3) if n > 0))
+
+    def head_widths(self) -> list[int]:
+        """Numbers that are called the width of a head."""
+        return [n for name, n in self.numbers if n > 0 and "head" in name and any(w in name for w in WIDE)]
+
+    def called(self, option: str) -> list[int]:
+        """Numbers that an option may be: those whose names share a word with its own first, then sizes of axes."""
+        words = {word.rstrip("s") for word in option.split("_")} - {"num", "width"}
+        named = [n for name, n in self.numbers if n > 0 and any(word in name for word in words)]
+        ones = [1] if "head" in option else []
+        return list(dict.fromkeys([*named[:FEW], *ones, *self.heads()[:FEW], *self.widths()[: 2 * FEW]]))
 
     def patches(self) -> list[int]:
         """Sides of square kernels, and numbers that are called patch."""
@@ -96,30 +115,121 @@ def held(cell: Any) -> bool:
         return False
 
 
-def starting(sizes: Sizes, only: str | None = None, inputs: int = 1) -> list[Block]:
-    """Blocks with their sizes alone, those of each class that have nearly as many numbers. ``inputs``: it takes."""
-    found: list[Block] = []
+def starting(sizes: Sizes, only: str | None = None, inputs: int = 1) -> list[tuple[Block, float]]:
+    """Blocks with their sizes alone, and how well their parameters fit the layer's arrays. ``inputs``: it takes."""
+    found: list[tuple[Block, float]] = []
     for name, cls in blocks().items():
         if is_model(cls) or (only is not None and name != only):
             continue
-        near: dict[Block, float] = {}
-        for block in [*of_class(cls, sizes), *(crossing(cls, sizes) if inputs > 1 else ())]:
-            own = sum(prod(param.shape) for param in block.params().values())
-            ratio = (own + 1) / (sizes.total + 1) if sizes.total else 1.0
-            if 1 / ALIKE <= ratio <= ALIKE:
-                near.setdefault(block, abs(ratio - 1))
-        found += sorted(near, key=lambda block: near[block])[:EACH]
+        best = likely(of_class(cls, sizes), sizes)[:EACH]
+        best += [(other, at) for block, at in best[:FEW] for other in otherwise_given(block)]
+        if inputs > 1:
+            best += likely(crossing(cls, sizes), sizes)[: EACH // 2]
+        found += [(block, at) for block, at in dict(best).items() if only is not None or at >= FITS]
+    return found
+
+
+def otherwise_given(block: Block) -> Iterator[Block]:
+    """The same with an option that gives its first input other axes, such as one for each dimension of space."""
+    first = next(iter(block.inputs.values()))
+    for name, value in alternatives(block):
+        try:
+            other = rebuilt(block, name, value)
+            if len(next(iter(other.inputs.values())).axes) != len(first.axes):
+                yield other
+        except (ValueError, TypeError):  # of options that do not go together
+            continue
+
+
+def likely(made: Iterable[Block], sizes: Sizes) -> list[tuple[Block, float]]:
+    """Blocks, those that fit best, after their options have been changed so that they fit better."""
+    starts = ranked(made, sizes)
+    near = dict(starts[:EACH])
+    for block, at in apart(starts, sizes):
+        near |= fitted(block, at, sizes)
+    return mixed(sorted({plainer(block): at for block, at in near.items()}.items(), key=lambda one: -one[1]))
+
+
+def apart(starts: list[tuple[Block, float]], sizes: Sizes) -> list[tuple[Block, float]]:
+    """The best of each width and number of heads, or of what else is told first of a block, the best widths first."""
+    heads = sizes.heads()
+    best: dict[Any, dict[Any, tuple[Block, float]]] = {}
+    for block, at in starts:
+        widths = best.setdefault(next(iter(block.fields().values()), None), {})
+        widths.setdefault(heads_of(block), (block, at))
+    found = []
+    for of in list(best.values())[:STARTS]:
+        known = sorted(of, key=lambda n: heads.index(n) if n in heads else len(heads))
+        found += [of[n] for n in known[:HEADS]]
+    return found
+
+
+def mixed(near: list[tuple[Block, float]]) -> list[tuple[Block, float]]:
+    """Blocks with the best of each width and number of heads first: shapes seldom tell how many heads there are."""
+    count = Counter[Any]()
+    turns: list[tuple[int, float, int]] = []
+    for i, (block, at) in enumerate(near):
+        kind = next(iter(block.fields().values()), None), heads_of(block)
+        count[kind] += 1
+        turns.append((count[kind], -at, i))
+    return [near[i] for _, _, i in sorted(turns)]
+
+
+def heads_of(block: Block) -> Any:
+    """Its number of heads, or that of the attention inside."""
+    attention = block.fields().get("attention", block)
+    return getattr(attention, "num_heads", None)
+
+
+def plainer(block: Block) -> Block:
+    """The same block without options that say what it is anyway."""
+    shapes = {name: param.shape for name, param in block.params().items()}
+    for one in fields(block):
+        if one.default is None and getattr(block, one.name) is not None:
+            try:
+                other = rebuilt(block, one.name, None)
+            except (ValueError, TypeError):
+                continue
+            if {name: param.shape for name, param in other.params().items()} == shapes:
+                block = other
+    return block
+
+
+def ranked(made: Iterable[Block], sizes: Sizes) -> list[tuple[Block, float]]:
+    """Blocks and how well each fits, the best first."""
+    return sorted(((block, fits(block, sizes)) for block in dict.fromkeys(made)), key=lambda one: -one[1])
+
+
+def fits(block: Block, sizes: Sizes) -> float:
+    """How well the parameters of a block fit the layer's arrays."""
+    try:
+        return fit([param.shape for param in block.params().values()], sizes.shapes)
+    except ValueError:  # of numbers that do not go together
+        return 0.0
+
+
+def fitted(block: Block, at: float, sizes: Sizes) -> dict[Block, float]:
+    """The same block with one option after another changed, as long as it fits better."""
+    found: dict[Block, float] = {}
+    for _ in range(STEPS):
+        better = ranked((other for other in nearby(block, sizes) if heads_of(other) == heads_of(block)), sizes)
+        if not better or better[0][1] <= at + 1e-9:
+            break
+        found |= dict(one for one in better[:FEW] if one[1] > at)
+        block, at = better[0]
     return found
 
 
 def crossing(cls: type[Block], sizes: Sizes) -> Iterator[Block]:
-    """The same with keys of another width."""
-    if "key_width" not in options(cls):
-        return
+    """The same with keys of another width, or with attention to a memory."""
+    told = options(cls)
     for block in of_class(cls, sizes):
-        for width in sizes.widths()[:FEW]:
-            if width != block.fields()["width"]:
-                yield rebuilt(block, "key_width", width)
+        if "key_width" in told:
+            for width in sizes.widths()[:FEW]:
+                if width != block.fields()["width"]:
+                    yield rebuilt(block, "key_width", width)
+        if "attention" in block.fields() and "cross_attention" in block.fields():
+            yield rebuilt(block, "cross_attention", block.fields()["attention"])
 
 
 def of_class(cls: type[Block], sizes: Sizes) -> Iterator[Block]:
@@ -130,43 +240,54 @@ def of_class(cls: type[Block], sizes: Sizes) -> Iterator[Block]:
         "width": widths, "channels": widths, "output_channels": widths, "hidden_width": sizes.widths()[: FEW + 2],
         "num_heads": sizes.heads()[: FEW + 3], "patch": sizes.patches(),
     }  # fmt: skip
+    if "patch" in wanted:  # its kernel may lie flat
+        flat = [n // p**2 for p in sizes.patches() for n in sizes.widths() if n % p**2 == 0]
+        known["channels"] = list(dict.fromkeys([*widths, *flat]))
     if "attention" in wanted:
         yield from layers(cls, sizes)
         return
     if not set(wanted) <= set(known):
         return
     for values in product(*(known[name] for name in wanted)):
-        try:
-            yield cls(**dict(zip(wanted, values, strict=True)))
-        except ValueError:  # of numbers that do not go together
-            continue
+        given = dict(zip(wanted, values, strict=True))
+        for more in ({}, *reductions(cls, given, sizes)):
+            try:
+                yield cls(**given, **more)
+            except ValueError:  # of numbers that do not go together
+                continue
+
+
+def reductions(cls: type[Block], given: Mapping[str, Any], sizes: Sizes) -> list[dict[str, Any]]:
+    """By how much a gate may narrow its channels: to a width of the layer's."""
+    if "reduction" not in options(cls) or "channels" not in given:
+        return []
+    channels = given["channels"]
+    return [{"reduction": channels // n} for n in sizes.widths()[:FEW] if n < channels and channels % n == 0]
 
 
 def layers(cls: type[Block], sizes: Sizes) -> Iterator[Block]:
     """Layers of attention and a feed-forward network, with norms of either kind."""
     known = blocks()
-    for attention in of_class(known["MultiHeadAttention"], sizes):
-        for kind in ("FeedForward", "GatedFeedForward"):
-            for network in of_class(known[kind], sizes):
-                width = attention.fields()["width"]
-                if network.fields()["width"] != width:
-                    continue
-                for norm in ("LayerNorm", "RMSNorm"):
-                    for place in ("before", "after"):
-                        try:
-                            yield cls(
-                                width=width, attention=attention, feed_forward=network, norm=known[norm](width=width),
-                                norm_place=place,
-                            )  # type: ignore[call-arg]  # fmt: skip
-                        except ValueError:
-                            continue
+    attentions = ranked(of_class(known["MultiHeadAttention"], sizes), sizes)[:PARTS]
+    networks = [
+        one
+        for kind in ("FeedForward", "GatedFeedForward")
+        for one in ranked(of_class(known[kind], sizes), sizes)[:PARTS]
+    ]
+    for (attention, _), (network, _) in product(attentions, networks):
+        width = attention.fields()["width"]
+        if network.fields()["width"] != width:
+            continue
+        for norm in ("LayerNorm", "RMSNorm"):
+            try:
+                yield cls(width=width, attention=attention, feed_forward=network, norm=known[norm](width=width))  # type: ignore[call-arg]
+            except ValueError:
+                continue
 
 
 def nearby(block: Block, sizes: Sizes) -> Iterator[Block]:
     """The block with one option changed: to what it may be, or to a number of the layer's."""
-    numbers = list(dict.fromkeys([*sizes.heads()[:FEW], *sizes.widths()[:FEW]]))
-    changes = [*alternatives(block), *whole(block, numbers)]
-    for name, value in dict.fromkeys(changes):
+    for name, value in dict.fromkeys([*alternatives(block), *whole(block, sizes)]):
         if name.rpartition(".")[2] in TRAINING:
             continue
         try:
@@ -175,12 +296,17 @@ def nearby(block: Block, sizes: Sizes) -> Iterator[Block]:
             continue
 
 
-def whole(block: Block, numbers: list[int], before: str = "") -> Iterator[tuple[str, Any]]:
+def whole(block: Block, sizes: Sizes, before: str = "") -> Iterator[tuple[str, Any]]:
     """(option, number) of the options that are whole numbers, of the block and of those inside."""
     told: Mapping[str, Any] = options(type(block))
     for one in fields(block):
         now = getattr(block, one.name)
         if isinstance(now, Block):
-            yield from whole(now, numbers, f"{before}{one.name}.")
-        elif one.name in told and "int" in told[one.name][1]:
+            yield from whole(now, sizes, f"{before}{one.name}.")
+        elif one.name in told and "int" in told[one.name][1] and (before or one.name not in ("width", "channels")):
+            numbers = sizes.called(one.name)
+            if one.name.endswith("head_width"):  # of an axis of all heads, or of all of several
+                axes, heads = sizes.widths()[: 2 * FEW], getattr(block, "num_heads", 1)
+                numbers = [*sizes.head_widths(), *numbers]
+                numbers += [n // m for m in (heads, 2 * heads, 3 * heads) for n in axes if n % m == 0]
             yield from ((f"{before}{one.name}", n) for n in numbers if n != now)

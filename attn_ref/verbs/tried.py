@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from math import prod
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 
 import numpy as np
 
 from attn_ref.block import Block
 from attn_ref.trace.faults import faults
-from attn_ref.trace.options import changed
+from attn_ref.trace.match import same
+from attn_ref.trace.options import changed, run
 from attn_ref.trace.reasons import reason
 from attn_ref.trace.search import Search
-from attn_ref.verbs.candidates import Sizes, nearby
+from attn_ref.verbs.candidates import Sizes, fits, nearby
 from attn_ref.verbs.wired import Wired
 
-#: blocks that are looked at closely, options changed one after the other, and runs of each search
-CLOSELY, CHANGES, FIRST = 2, 8, 6
-#: blocks that are tried with the layer's values in the place of those that differ, of them of one class, and what each
-#: such place costs
-REPAIRED, OF_CLASS, COST = 20, 4, 0.15
+#: options changed one after the other, and runs of each search
+CHANGES, FIRST = 8, 12
 
 
+@dataclass
 class Tried(Wired):
     """A block that the layer may be, and how far it is; its faults are not looked for."""
+
+    #: how alike the shapes of parameters and the sizes of values are, of 1
+    rank: float = 1.0
 
     @property
     def block(self) -> Block:
@@ -33,7 +36,7 @@ class Tried(Wired):
     def with_block(self, block: Block) -> Tried:
         """Another block, in the same call."""
         search = Search(block, self.search.inputs, self.search.trace, self.search.outputs, like=self.search)
-        return Tried(search.best({}, FIRST), [], search, self.said, self.call)
+        return Tried(search.best({}, FIRST), [], search, self.said, self.call, self.rank)
 
     @property
     def share(self) -> float:
@@ -41,51 +44,53 @@ class Tried(Wired):
         every = len(self.search.expected()) - sum(name.endswith((".kernel", "scale")) for name in self.block.params())
         return max(self.best.evidence, 0) / max(every, 1) if not self.best.ok else 1.0
 
-    @property
-    def explained(self) -> float:
-        """The share of the numbers of the block's parameters that were read off."""
-        return sum(x.size for x in self.best.weights.values()) / max(numbers(self.block), 1)
+
+@dataclass
+class Repaired:
+    """A block that goes on from the layer's own values where it differs."""
+
+    #: does it give what the layer does then, and at how many places it differs
+    ok: bool
+    places: int
+    #: the block with the options that the reasons of these name: all of them, then fewer
+    told: list[Block]
 
 
-def closest(tried: Sequence[Tried]) -> list[Tried]:
-    """The best of each class, of as many as are looked at closely."""
-    best: dict[type, Tried] = {}
-    for one in tried:
-        best.setdefault(type(one.block), one)
-    return list(best.values())[:CLOSELY]
+def repaired(one: Tried) -> Repaired:
+    """What is right of a block behind what is wrong: an option that is wrong early hides all that comes after.
 
-
-def repaired(tried: Sequence[Tried], tell: Callable[[str], None]) -> list[Tried]:
-    """Those that explain most of the layer's numbers, the best first when it goes on from the layer's own values.
-
-    An option that is wrong early hides all that is right behind it.
+    If nothing is wrong after all, ``one`` gets the run that shows it.
     """
-    worth: list[tuple[float, Tried]] = []
-    first: dict[Block, Tried] = {}
-    for one in sorted(tried, key=lambda one: (-one.share, -one.explained)):
-        if one.block not in first and sum(type(other) is type(one.block) for other in first) < OF_CLASS:
-            first[one.block] = one
-    for one in list(first.values())[:REPAIRED]:
-        tell(f"looking at {one.block}")
-        try:
-            best, places = faults(one.search)
-        except ValueError:  # the inputs do not fit
-            continue
-        every = max(len(one.search.expected()) - len(best.read), 1)
-        worth.append((max(best.evidence, 0) / every + best.ok - COST * len(places), one))
-    return [one for _, one in sorted(worth, key=lambda pair: -pair[0])]
+    best, places = faults(one.search)
+    if best.ok and not places:
+        one.best = best
+    block, stand_ins, found = one.block, dict[str, np.ndarray](), list[Block]()
+    for place in places:
+        why = reason(one.search, place, stand_ins, best.weights)
+        with suppress(ValueError):  # of options that do not go together
+            if why and (other := changed(block, why.changes)) != block:
+                block = other
+                found.append(block)
+        if place.theirs is not None:
+            stand_ins[place.tap] = place.theirs
+    return Repaired(best.ok, len(places), found[::-1])
 
 
 def climbed(one: Tried, sizes: Sizes, tell: Callable[[str], None]) -> Tried:
     """The same with options changed, one after the other, as long as the layer has more of the taps."""
+    known: set[Block] = {one.block}
     for _ in range(CHANGES):
         if one.best.ok:
             break
         tell(f"trying options of {one.block}")
-        if (told := as_told(one)) is not None:
-            return told
+        told = repaired(one).told
         better = one
-        for block in nearby(one.block, sizes):
+        if one.best.ok:
+            break
+        for block in [*told, *(b for b in nearby(one.block, sizes) if b not in told)]:
+            if block in known or not (block in told or may_help(one, block)):
+                continue
+            known.add(block)
             try:
                 other = one.with_block(block)
             except Exception:  # its inputs are others
@@ -100,32 +105,34 @@ def climbed(one: Tried, sizes: Sizes, tell: Callable[[str], None]) -> Tried:
     return one
 
 
-def as_told(one: Tried) -> Tried | None:
-    """The block with the options that the reasons of its differences name, if the layer is that."""
-    best, places = faults(one.search)
-    block, stand_ins = one.block, dict[str, np.ndarray]()
-    for place in places:
-        why = reason(one.search, place, stand_ins, best.weights)
-        try:
-            block = changed(block, why.changes) if why else block
-        except ValueError:  # of options that do not go together
-            return None
-        if place.theirs is not None:
-            stand_ins[place.tap] = place.theirs
-    if block == one.block:
-        return None
+def may_help(one: Tried, block: Block) -> bool:
+    """Has a block another value at the first tap that the layer has not, or is there no such tap?"""
+    tap = one.search.first(one.best, {})
+    if tap is None or block.params().keys() != one.block.params().keys():
+        return True
     try:
-        other = one.with_block(block)
-    except Exception:  # its inputs are others
-        return None
-    return other if other.best.ok else None
+        taps = run(block, one.best.weights, one.search.inputs, {})
+    except Exception:  # its weights are of other shapes
+        return True
+    ours = np.asarray(one.best.values[tap].value)
+    return tap not in taps or not same_value(np.asarray(taps[tap].value), ours)
 
 
-def simplest(one: Tried) -> Tried:
-    """The same with fewer parameters, where the layer is that as well: a bias that is nothing is none."""
-    while True:
+def same_value(a: np.ndarray, b: np.ndarray) -> bool:
+    """Are two values of a tap equal?"""
+    return a.shape == b.shape and same(np.asarray(a, np.float64), np.asarray(b, np.float64))
+
+
+def as_held(one: Tried, sizes: Sizes) -> Tried:
+    """The same function in the layer's own arrays: with a part for which it holds some, without any other.
+
+    Behind a norm, a kernel of other numbers can do without a bias; the bias stays where the layer has it.
+    """
+    for _ in range(CHANGES):
+        now, count = fits(one.block, sizes), len(one.block.params())
         for block in nearby(one.block, Sizes()):
-            if numbers(block) < numbers(one.block):
+            at = fits(block, sizes)
+            if at > now + 1e-9 or (at >= now and len(block.params()) < count):
                 try:
                     other = one.with_block(block)
                 except Exception:  # its inputs are others
@@ -134,9 +141,5 @@ def simplest(one: Tried) -> Tried:
                     one = other
                     break
         else:
-            return one
-
-
-def numbers(block: Block) -> int:
-    """How many numbers its parameters have."""
-    return sum(prod(param.shape) for param in block.params().values())
+            break
+    return one
