@@ -82,6 +82,16 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
          "rope_parameters": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 60,
                              "rope_theta": 1000.0}},
     ),
+    "llama, dynamic": (
+        "llama",
+        {**SIZES, "max_position_embeddings": 9, "hidden_act": "gelu",
+         "rope_parameters": {"rope_type": "dynamic", "factor": 4.0, "rope_theta": 100.0}},
+    ),
+    "gpt-neox, dynamic": (
+        "gpt_neox",
+        {**SIZES, "max_position_embeddings": 7,
+         "rope_parameters": {"rope_type": "dynamic", "factor": 2.5, "rope_theta": 50.0, "partial_rotary_factor": 0.7}},
+    ),
     "olmo2": ("olmo2", {**SIZES, "head_dim": 10}),
     "gemma3": (
         "gemma3_text",

@@ -104,7 +104,8 @@ def test_what_the_block_cannot_express_is_listed(
     source = changed(copy(llama, tmp_path / "source"), rope_parameters={"rope_type": "spiral"}, **told)
     texts = [
         "describes a model that the block cannot express", "pretraining_tp is 4; 1 or null can be expressed",
-        'hidden_act is "mish"; "silu" or', "tie_word_embeddings is 3; true or false", 'rope_type is "spiral"',
+        'hidden_act is "mish"; "silu" or', "tie_word_embeddings is 3; true or false",
+        'rope_type is "spiral"; "default", "linear", "dynamic"',
     ]  # fmt: skip
     refused(capsys, texts, "port", source, tmp_path / "x.safetensors", "--to", "torch")
     source = changed(copy(llama, tmp_path / "small"), rms_norm_eps="small")
