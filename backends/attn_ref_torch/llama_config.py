@@ -154,7 +154,7 @@ def factor_of(told: Mapping[str, Any], factor: float) -> float:
 
 def grows(held: Values, at: str = ATTENTION) -> dict[str, Any]:
     """The length beyond which the base of the attention at ``at`` grows, if it does."""
-    rotation = held.get(f"{at}.rotation")
+    rotation: Any = held.get(f"{at}.rotation")
     return {} if getattr(rotation, "base_growth", None) is None else {LENGTH: rotation.original_length}
 
 
