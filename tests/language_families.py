@@ -82,6 +82,16 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
          "rope_parameters": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 60,
                              "rope_theta": 1000.0}},
     ),
+    "llama, dynamic": (
+        "llama",
+        {**SIZES, "max_position_embeddings": 9, "hidden_act": "gelu",
+         "rope_parameters": {"rope_type": "dynamic", "factor": 4.0, "rope_theta": 100.0}},
+    ),
+    "gpt-neox, dynamic": (
+        "gpt_neox",
+        {**SIZES, "max_position_embeddings": 7,
+         "rope_parameters": {"rope_type": "dynamic", "factor": 2.5, "rope_theta": 50.0, "partial_rotary_factor": 0.7}},
+    ),
     "olmo2": ("olmo2", {**SIZES, "head_dim": 10}),
     "gemma3": (
         "gemma3_text",
@@ -91,6 +101,13 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "gemma3, windows alone": (
         "gemma3_text", {**SIZES, "head_dim": 8, "sliding_window": 4, "layer_types": ["sliding_attention"] * 2},
     ),
+    "gpt-oss": (
+        "gpt_oss",
+        {**SIZES, "head_dim": 8, "sliding_window": 4, "num_local_experts": 5, "num_experts_per_tok": 2,
+         "swiglu_limit": 0.75, "num_hidden_layers": 3,
+         "rope_parameters": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 40,
+                             "rope_theta": 100.0, "truncate": False}},
+    ),
     "mpt": (
         "mpt",
         {"vocab_size": 41, "d_model": 24, "n_layers": 2, "n_heads": 3, "attn_config": {"clip_qkv": 0.5}},
@@ -99,13 +116,13 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
 }  # fmt: skip
 
 
-def model(title: str, *, head: bool = True, seed: int = 0) -> Any:
+def model(title: str, *, head: bool = True, seed: int = 0, **more: Any) -> Any:
     """The model, no bias of which is 0 and no scale 1."""
     torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
     transformers.logging.set_verbosity_error()
     kind, told = FAMILIES[title]
     auto = transformers.AutoModelForCausalLM if head else transformers.AutoModel
-    config = transformers.AutoConfig.for_model(kind, bos_token_id=1, eos_token_id=2, **told)
+    config = transformers.AutoConfig.for_model(kind, **{"bos_token_id": 1, "eos_token_id": 2, **told, **more})
     made = auto.from_config(config, attn_implementation="eager").eval()
     draw = torch.Generator().manual_seed(seed)
     with torch.no_grad():

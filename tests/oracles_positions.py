@@ -30,6 +30,7 @@ def rotary_embedding(
     attention_factor: float = 1.0,
     factors: Any = None,
     long_factors: Any = None,
+    base_growth: float | None = None,
     **ramp: Any,
 ) -> list:
     """A pair is a complex number, and is multiplied by a e^(i p θ), θ = base^(−2i/r), divided as the ramp says."""
@@ -41,11 +42,15 @@ def rotary_embedding(
         row = positions if rank(positions) == 1 else positions[0 if len(positions) == 1 else b]
         return row[0 if len(row) == 1 else t]
 
-    if long_factors:
+    if long_factors or base_growth:
         places = [position(b, t) for b, heads in enumerate(x) for t in range(len(heads[0]))]
         given = places if positions is None else flattened(positions)
-        if max(given, default=0) >= ramp["original_length"]:
+        length = ramp["original_length"]
+        if long_factors and max(given, default=0) >= length:
             factors = long_factors
+        if base_growth:  # as the code of bloc97 and emozilla has it
+            seen = max(length, max(given, default=0) + 1)
+            base *= math.pow(base_growth * seen / length - (base_growth - 1), r / (r - 2))
 
     def turned(vector: list, p: int) -> list:
         y = list(vector)

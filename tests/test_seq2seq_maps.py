@@ -6,7 +6,6 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -141,39 +140,6 @@ def test_what_cannot_be_expressed_is_refused(tmp_path: Path, capsys: pytest.Capt
     source = save(tmp_path / "whisper", "whisper")
     texts = ["files of map hf.Bart mean stem = None"]
     refused(capsys, texts, "port", source, tmp_path / "x.safetensors", "--to", "hf.Bart")
-
-
-@pytest.mark.parametrize("title", ["t5", "bart", "whisper"])
-def test_the_same_tokens_with_the_cache_and_without(title: str, tmp_path: Path) -> None:
-    torch, count = pytest.importorskip("torch"), 11
-    made = model(title).double()
-    source: dict[str, Any] = {"source_ids": torch.tensor([[3, 1, 4, 1, 5, 9, 2]])}
-    theirs: dict[str, Any] = {"input_ids": source["source_ids"]}
-    if title == "whisper":
-        heard = torch.randn(1, 5, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-        source, theirs = {"features": heard}, {"input_features": heard}
-    want = [[0]]
-    with torch.no_grad():  # transformers' own step by step: the whole again each time
-        for _ in range(count):
-            logits = made(**theirs, decoder_input_ids=torch.tensor(want), use_cache=False).logits
-            want = [[*want[0], int(logits[0, -1].argmax())]]
-    save(tmp_path / "source", title)
-    block, w = ar.port.load(tmp_path / "source")
-    backend = ar.backend("torch")
-    layer = backend.load(backend.build(block), {name: value.astype(np.float64) for name, value in w.items()}).eval()
-
-    def after(ids: list[list[int]]) -> int:
-        with torch.no_grad():
-            return int(layer(**source, token_ids=torch.tensor(ids))[0, -1].argmax())
-
-    whole, cached, decoding, new = [0], [0], ar.Decoding(torch.cat), [[0]]
-    for _ in range(count):
-        whole.append(after([whole]))
-        with decoding.step():
-            cached.append(after(new))
-        new = [[cached[-1]]]
-    assert [whole] == want
-    assert cached == whole
 
 
 def test_a_proof_hides_the_end_of_a_source_and_nothing_else() -> None:

@@ -23,10 +23,20 @@ outwards, as YaRN's own code does). ``attention_factor`` is then YaRN's, of cosi
 With ``factors`` each pair has a divisor of its own, so that any frequencies can be given; where a position is
 ``original_length`` or beyond, ``long_factors`` are in their place for all ("longrope").
 
+With ``base_growth`` = g the base grows where positions reach beyond ``original_length`` = L (rope type "dynamic", NTK):
+
+.. math:: \text{base}' = \text{base} \Bigl(\frac{g n}{L} - (g - 1)\Bigr)^{r/(r - 2)},\qquad n = \max(L,\; 1 + \max p)
+
+n counts over all positions that are given, of the whole batch. The fastest pair stays as it is, and the slowest turns
+g n/L − (g − 1) times more slowly. Hugging Face's models keep the grown base in later calls until one is shorter than L,
+and turn a key once, with the base of the step in which it came; here a result follows from its inputs alone, and in
+``ar.Decoding`` every key turns with the base of the latest step, as without a cache.
+
 Source: Su et al. 2021, "RoFormer: Enhanced Transformer with Rotary Position Embedding", section 3.2.2, equation 34;
 ``scaling``: Chen et al. 2023, "Extending Context Window of Large Language Models via Positional Interpolation"; ramps:
 Peng et al. 2023, "YaRN", section 3.2, and Llama Team 2024, "The Llama 3 Herd of Models", by its published code;
-divisors: Ding et al. 2024, "LongRoPE", by the code of Phi-3.
+divisors: Ding et al. 2024, "LongRoPE", by the code of Phi-3; ``base_growth``: bloc97 and emozilla 2023, by
+``_compute_dynamic_ntk_parameters`` in transformers' ``modeling_rope_utils.py``.
 
 >>> import attn_ref as ar, numpy as np
 >>> ar.RotaryEmbedding(width=8)({}, np.ones((1, 2, 3, 8))).shape
@@ -73,7 +83,8 @@ class RotaryEmbedding(Block):
     )  # fmt: skip
     original_length: int | None = option(
         default=None, above=0,
-        meaning="the length over which turns are counted, and from which on long_factors hold",
+        meaning="the length over which turns are counted, from which on long_factors hold, and beyond which the base "
+        "grows",
         witness={"scaling": 4.0, "ramp": "turns", "original_length": 80},
     )  # fmt: skip
     slow_turns: float = option(
@@ -92,6 +103,11 @@ class RotaryEmbedding(Block):
         default=None, above=0, needs="factors",
         meaning="the same where a position is original_length or beyond; None: factors hold there too",
         witness={"factors": (1.0,) * 4, "long_factors": (1.0, 2.0, 3.0, 4.0), "original_length": 2},
+    )  # fmt: skip
+    base_growth: float | None = option(
+        default=None, above=0,
+        meaning="how fast the base grows with positions beyond original_length; None: it does not",
+        witness={"base_growth": 4.0, "original_length": 2},
     )  # fmt: skip
     attention_factor: float = option(
         default=1.0, meaning="what cosine and sine are multiplied by", above=0, witness=1.5, draw=(1.0, 1.0, 1.25)
@@ -120,8 +136,19 @@ class RotaryEmbedding(Block):
             "long_factors needs original_length, which is None",
         )
         self.require(
-            self.original_length is None or not (self.ramp is None and self.long_factors is None),
-            "original_length needs ramp or long_factors, which are None",
+            self.base_growth is None or self.original_length is not None,
+            "base_growth needs original_length, which is None",
+        )
+        self.require(
+            self.original_length is None or (self.ramp, self.long_factors, self.base_growth) != (None, None, None),
+            "original_length needs ramp, long_factors or base_growth, which are None",
+        )
+        self.require(
+            self.base_growth is None or (self.ramp is None and self.factors is None),
+            "base_growth takes neither ramp nor factors",
+        )
+        self.require(
+            self.base_growth is None or self.r > 2, f"base_growth needs more than one pair; got a width of {self.r}"
         )
         self.require(
             self.ramp is None or self.factors is None, "ramp and factors both say what pairs are divided by; give one"
@@ -154,14 +181,16 @@ class RotaryEmbedding(Block):
             own |= {"scaling": pick(4.0, 2.5), "slow_turns": pick(1.0, 0.25), "fast_turns": pick(32.0, 4.0)}
         near = tuple(1.0 + i / 2.0 for i in range(turning // 2))
         factors = None if ramp else pick(None, None, near)
+        growth = None if ramp or factors or turning == 2 else pick(None, None, 4.0, 0.5)
         far = pick(None, tuple(2.0 + i for i in range(turning // 2))) if factors else None
         return cls(
             width=turning + rest,
             rotary_width=turning if rest else None,
             ramp=ramp,
-            original_length=pick(40, 300) if ramp else pick(3, 300) if far else None,
+            original_length=pick(40, 300) if ramp else pick(3, 300) if far or growth else None,
             factors=factors,
             long_factors=far,
+            base_growth=growth,
             **own,
         )
 
@@ -172,7 +201,7 @@ class RotaryEmbedding(Block):
             f = ops.quotient(ops.rotary_frequencies(self.r, base=self.base), self.divisors(positions))
             angles = ops.quotient(positions[..., None], self.scaling) * f
         elif self.ramp is None:
-            angles = ops.rotary_angles(positions, self.r, base=self.base, scaling=self.scaling)
+            angles = ops.rotary_angles(positions, self.r, base=self.grown(positions), scaling=self.scaling)
         else:
             f = ops.rotary_frequencies(self.r, base=self.base)
             u = self.undivided(f)
@@ -190,6 +219,15 @@ class RotaryEmbedding(Block):
         """What the frequency of each pair is divided by: one number each, for all positions alike."""
         far = self.long_factors is not None and bool((positions >= self.original_length).any())
         return np.array(self.long_factors if far else self.factors)
+
+    def grown(self, positions: Any) -> Any:
+        """The base, for all positions alike."""
+        if self.base_growth is None:
+            return self.base
+        length: Any = self.original_length
+        n = np.max(positions, initial=length - 1) + 1
+        slower = ops.quotient(self.base_growth * n, length) - (self.base_growth - 1.0)
+        return self.base * ops.power(slower, self.r / (self.r - 2))
 
     def undivided(self, frequencies: Any) -> Any:
         """u of every pair, from 0 to 1."""

@@ -32,12 +32,13 @@ from attn_ref.ops.positions import (
     sin,
     split_pairs,
 )
-from attn_ref.ops.reduce import bounded, largest
+from attn_ref.ops.reduce import among_largest, at_most, bounded, largest
 from attn_ref.ops.shape import dropout, merge_heads, repeat_heads, split_heads
 from attn_ref.ops.softmax import exp, masked, softmax
 
 __all__ = [
-    "ACTIVATIONS", "GATED", "GATES", "batch_norm", "bias_slopes", "bounded", "conv", "cos", "distance_buckets",
+    "ACTIVATIONS", "GATED", "GATES", "among_largest", "at_most", "batch_norm", "bias_slopes", "bounded", "conv", "cos",
+    "distance_buckets",
     "dropout", "embedding", "erf", "exp", "gelu", "gelu_tanh", "hard_sigmoid", "largest", "layer_norm", "linear",
     "masked", "matmul", "max_pool", "mean", "merge_heads", "merge_pairs", "power", "quick_gelu", "quotient", "relu",
     "repeat_heads", "rms_norm", "rotary_angles", "rotary_frequencies", "sigmoid", "silu", "sin", "softmax",

@@ -17,7 +17,7 @@ def quotient(a: Any, b: Any) -> Any:
 
 
 @primitive
-def power(base: float, exponent: Any) -> Any:
+def power(base: Any, exponent: Any) -> Any:
     """base to the power of ``exponent``."""
     return np.power(base, exponent)
 
@@ -41,13 +41,13 @@ def in_precision(y: Any, like: Any) -> Any:
 
 
 @primitive
-def rotary_frequencies(width: int, *, base: float) -> Any:
+def rotary_frequencies(width: int, *, base: Any) -> Any:
     """base^(−2i/width) for i in 0 … width/2 − 1: the angle from one position to the next."""
     return power(base, -quotient(np.arange(0, width, 2), width))
 
 
 @primitive
-def rotary_angles(positions: Any, width: int, *, base: float, scaling: float) -> Any:
+def rotary_angles(positions: Any, width: int, *, base: Any, scaling: float) -> Any:
     """position / scaling · base^(−2i/width) for i in 0 … width/2 − 1: one more axis than ``positions``."""
     return quotient(positions[..., None], scaling) * rotary_frequencies(width, base=base)
 

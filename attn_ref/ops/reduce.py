@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from attn_ref.ops.primitive import kink, primitive
+from attn_ref.ops.primitive import kink, kink_if_lost, primitive
 
 
 def largest(x: Any, axis: int | tuple[int, ...], *, keepdims: bool = False) -> Any:
@@ -26,6 +26,29 @@ def first_largest(x: Any, axes: tuple[int, ...]) -> Any:
     flat = np.moveaxis(x, axes, range(-len(axes), 0)).reshape(*left, prod(x.shape[a] for a in axes))
     top = np.take_along_axis(flat, np.argmax(flat.real, axis=-1)[..., None], axis=-1)
     return np.expand_dims(top[..., 0], axes)
+
+
+def among_largest(x: Any, count: int) -> Any:
+    """Which values are among the ``count`` largest over the last axis, bool; of equal ones the first are.
+
+    No primitive: choosing rounds nothing. A choice between values that are all but equal is a kink.
+    """
+    order = np.argsort(-x.real, axis=-1, kind="stable")
+    if count < x.shape[-1]:
+        last, next_ = (np.take_along_axis(x.real, order[..., i : i + 1], -1) for i in (count - 1, count))
+        kink_if_lost(last - next_, last)
+    keep = np.zeros(x.shape, bool)
+    np.put_along_axis(keep, order[..., :count], True, axis=-1)
+    return keep
+
+
+@primitive
+def at_most(x: Any, bound: float) -> Any:
+    """min(x, bound), and 0 for the derivative there."""
+    kink(lambda: x.real == bound)
+    if not np.iscomplexobj(x):
+        return np.minimum(x.real, bound)
+    return np.where(x.real < bound, x, x.dtype.type(bound))
 
 
 @primitive

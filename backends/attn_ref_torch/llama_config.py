@@ -59,7 +59,7 @@ def rope(base: float = 10000.0, theta: str = "rope_theta", partial: str = "", sh
     ``partial``: the key of older files for the share of a head's features that turn, ``share`` where nothing says it;
     without it a family turns all.
     """
-    keys = ("rope_parameters", "rope_scaling", theta, *([partial] if partial else []))
+    keys = ("rope_parameters", "rope_scaling", theta, *([partial] if partial else []), LENGTH)
 
     def read(config: Values) -> Values:
         told = parameters(config) or {}
@@ -71,15 +71,18 @@ def rope(base: float = 10000.0, theta: str = "rope_theta", partial: str = "", sh
     def write(held: Values) -> Values:
         told = turned(held)
         if partial:
-            width, own = held[f"{ATTENTION}.head_width"], held[f"{ATTENTION}.rotary_width"]
+            width, rotation = held[f"{ATTENTION}.head_width"], held.get(f"{ATTENTION}.rotation")
+            own = held[f"{ATTENTION}.rotary_width"] if rotation is None else rotation.rotary_width
             part = 1.0 if own is None else own / width
             # the share is multiplied again, and what is left is cut off
             told["partial_rotary_factor"] = part if int(width * part) == (own or width) else (own + 0.25) / width
-        return {"rope_parameters": told}
+        return {"rope_parameters": told, **grows(held)}
 
     return Entry(keys, read, write)
 
 
+#: the key that a growing base is counted by, and nothing else
+LENGTH = "max_position_embeddings"
 #: rope_type -> what makes slow pairs slower, and the keys for how many turns are slow and fast, with their defaults
 RAMPS: Mapping[str, tuple[str, tuple[str, Any], tuple[str, Any]]] = {
     "llama3": ("turns", ("low_freq_factor", None), ("high_freq_factor", None)),
@@ -99,8 +102,13 @@ def turning(config: Values, told: Mapping[str, Any], base: float, part: float, a
         return {f"{at}.{name}": value for name, value in plain.items()}
     if kind in ("longrope", "su"):
         return {f"{at}.rotary": None, f"{at}.rotation": longrope(config, told, base, width, own)}
+    if kind == "dynamic":
+        rotation = RotaryEmbedding(
+            width=width, rotary_width=own, base=base, base_growth=float(told["factor"]), original_length=config[LENGTH]
+        )
+        return {f"{at}.rotary": None, f"{at}.rotation": rotation}
     if kind not in RAMPS:
-        words = ", ".join(map(said, ("default", "linear", *RAMPS, "longrope")))
+        words = ", ".join(map(said, ("default", "linear", "dynamic", *RAMPS, "longrope")))
         raise ValueError(f"rope_type is {said(kind)}; {words} can be expressed")
     ramp, slow, fast = RAMPS[kind]
     turns = [float(told[name] if default is None else told.get(name) or default) for name, default in (slow, fast)]
@@ -144,6 +152,12 @@ def factor_of(told: Mapping[str, Any], factor: float) -> float:
     return grown(weights[0]) / grown(weights[1]) if weights[0] and weights[1] else grown(1.0)
 
 
+def grows(held: Values, at: str = ATTENTION) -> dict[str, Any]:
+    """The length beyond which the base of the attention at ``at`` grows, if it does."""
+    rotation: Any = held.get(f"{at}.rotation")
+    return {} if getattr(rotation, "base_growth", None) is None else {LENGTH: rotation.original_length}
+
+
 def turned(held: Values, at: str = ATTENTION) -> dict[str, Any]:
     """Rotary parameters of the fields of the attention at ``at``."""
     rotation = held.get(f"{at}.rotation")
@@ -151,6 +165,8 @@ def turned(held: Values, at: str = ATTENTION) -> dict[str, Any]:
         factor = held[f"{at}.rotary_scaling"]
         kind: dict[str, Any] = {"rope_type": "default"} if factor == 1.0 else {"rope_type": "linear", "factor": factor}
         return {**kind, "rope_theta": held[f"{at}.rotary_base"]}
+    if rotation.base_growth is not None:
+        return {"rope_type": "dynamic", "rope_theta": rotation.base, "factor": rotation.base_growth}
     if rotation.factors is not None:
         return {
             "rope_type": "longrope", "rope_theta": rotation.base, "short_factor": list(rotation.factors),
@@ -281,6 +297,7 @@ def angles(default: Mapping[str, float], old: Mapping[str, str], period: int) ->
         same = {name.removeprefix("other_"): value for name, value in held.items() if name.startswith(f"{other}.")}
         first, second = turned(held), turned({**held, **same})
         only = held[f"{ATTENTION}.window_left"] is not None
-        return {"rope_parameters": {FULL: second if only else first, SLIDING: first if only else second}}
+        told = {FULL: second if only else first, SLIDING: first if only else second}
+        return {"rope_parameters": told, **grows(held), **grows(held, other)}
 
-    return Entry(("rope_parameters", "rope_scaling", *old.values()), read, write)
+    return Entry(("rope_parameters", "rope_scaling", *old.values(), LENGTH), read, write)

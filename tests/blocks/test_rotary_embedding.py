@@ -17,9 +17,8 @@ FAULTS = [
     Fault(
         "base 1000",
         "angles",
-        torch=("self.base**-exponents", "1000.0**-exponents"),
-        reference=("base=self.base,", "base=1000.0,"),
-        keras=("[self.base ** (-i", "[1000.0 ** (-i"),
+        torch=("= base**-exponents", "= 1000.0**-exponents"),
+        keras=("[self.base ** (-i / self", "[1000.0 ** (-i / self"),
     ),
     Fault(
         "positions from 1",
@@ -57,6 +56,26 @@ FAULTS = [
         torch=("(positions >= self.original_length).any()", "(positions < 0).any()"),
         reference=("(positions >= self.original_length).any()", "(positions < 0).any()"),
         keras=("ops.any(positions >= self.original_length)", "ops.any(positions < 0)"),
+    ),
+    Fault(
+        "the base grows with the largest position, not with the count",
+        "angles",
+        torch=("flatten() - (self.original_length - 1)", "flatten() - self.original_length"),
+        reference=("np.max(positions, initial=length - 1) + 1", "np.max(positions, initial=length)"),
+        keras=("initial=length - 1), dtype) + 1.0", "initial=length), dtype)"),
+    ),
+    Fault(
+        "the base grows by the whole width's power",
+        "angles",
+        torch=("(self.rotary_width / (self.rotary_width - 2))", "1"),
+        reference=("self.r / (self.r - 2)", "1.0"),
+        keras=("-i / (r - 2)", "-i / r"),
+    ),
+    Fault(
+        "the base shrinks below original_length",
+        "angles",
+        torch=("positions.new_zeros(1)", "positions.flatten()[:1] - self.original_length + 1"),
+        keras=("initial=length - 1)", "initial=0)"),
     ),
     Fault(
         "the ramp upside down",

@@ -31,6 +31,7 @@ class RotaryEmbedding(Mirror):
         fast_turns: float = 32.0,
         factors: tuple[float, ...] | None = None,
         long_factors: tuple[float, ...] | None = None,
+        base_growth: float | None = None,
         attention_factor: float = 1.0,
         **kwargs: Any,
     ) -> None:
@@ -39,6 +40,7 @@ class RotaryEmbedding(Mirror):
         self.rotary_width = width if rotary_width is None else rotary_width
         self.pairing, self.base, self.scaling, self.ramp = pairing, base, scaling, ramp
         self.original_length, self.turns = original_length, (slow_turns, fast_turns)
+        self.base_growth = base_growth
         self.attention_factor, self.factors, self.long_factors = attention_factor, factors, long_factors
 
     def build(self, input_shape: Any) -> None:
@@ -70,8 +72,10 @@ class RotaryEmbedding(Mirror):
         wide = "float64" if keras.backend.standardize_dtype(x.dtype) == "float64" else "float32"
         if self.ramp is not None:
             return ops.cast(positions, wide)[..., None] * ops.convert_to_tensor(self.ramped(), dtype=wide)
-        frequencies = [self.base ** (-i / self.rotary_width) for i in range(0, self.rotary_width, 2)]
         turns = ops.cast(positions, wide)[..., None] / self.scaling
+        if self.base_growth is not None:
+            return turns * self.slowed(positions, wide)
+        frequencies = [self.base ** (-i / self.rotary_width) for i in range(0, self.rotary_width, 2)]
         if self.factors is None:
             return turns * ops.convert_to_tensor(frequencies, dtype=wide)
         near = ops.convert_to_tensor(self.divided(frequencies, self.factors), dtype=wide)
@@ -79,6 +83,15 @@ class RotaryEmbedding(Mirror):
             return turns * near
         far = ops.convert_to_tensor(self.divided(frequencies, self.long_factors), dtype=wide)
         return turns * ops.where(ops.any(positions >= self.original_length), far, near)
+
+    def slowed(self, positions: Any, dtype: str) -> Any:
+        """The frequencies where positions reach beyond ``original_length``."""
+        length, r, growth = self.original_length or 0, self.rotary_width, self.base_growth or 0.0
+        longest = ops.cast(ops.max(positions, initial=length - 1), dtype) + 1.0
+        slower = longest * growth / length - (growth - 1.0)
+        plain = ops.convert_to_tensor([self.base ** (-i / r) for i in range(0, r, 2)], dtype=dtype)
+        powers = ops.convert_to_tensor([-i / (r - 2) for i in range(0, r, 2)], dtype=dtype)
+        return plain * ops.power(slower, powers)
 
     @staticmethod
     def divided(frequencies: list[float], factors: tuple[float, ...]) -> list[float]:

@@ -30,6 +30,7 @@ class RotaryEmbedding(Mirror):
         fast_turns: float = 32.0,
         factors: tuple[float, ...] | None = None,
         long_factors: tuple[float, ...] | None = None,
+        base_growth: float | None = None,
         attention_factor: float = 1.0,
     ) -> None:
         super().__init__()
@@ -37,6 +38,7 @@ class RotaryEmbedding(Mirror):
         self.rotary_width = width if rotary_width is None else rotary_width
         self.pairing, self.base, self.scaling, self.ramp = pairing, base, scaling, ramp
         self.original_length, self.turns = original_length, (slow_turns, fast_turns)
+        self.base_growth = base_growth
         self.attention_factor, self.factors, self.long_factors = attention_factor, factors, long_factors
 
     def forward(self, x: Tensor, positions: Tensor | None = None) -> Tensor:
@@ -63,10 +65,19 @@ class RotaryEmbedding(Mirror):
             frequencies = torch.tensor(self.ramped(), dtype=wide, device=x.device)
             return positions[..., None].to(wide) * frequencies
         exponents = torch.arange(0, self.rotary_width, 2, dtype=wide, device=x.device) / self.rotary_width
-        frequencies = self.base**-exponents
+        base = self.base if self.base_growth is None else self.grown(positions, wide)
+        frequencies = base**-exponents
         if self.factors is not None:
             frequencies = frequencies / self.divisors(positions, frequencies)
         return positions[..., None].to(wide) / self.scaling * frequencies
+
+    def grown(self, positions: Tensor, dtype: torch.dtype) -> Tensor:
+        """The base where positions reach beyond ``original_length``."""
+        assert self.base_growth is not None
+        assert self.original_length is not None
+        beyond = torch.cat([positions.flatten() - (self.original_length - 1), positions.new_zeros(1)]).amax().to(dtype)
+        slower = 1 + beyond * (self.base_growth / self.original_length)
+        return self.base * slower ** (self.rotary_width / (self.rotary_width - 2))
 
     def divisors(self, positions: Tensor, like: Tensor) -> Tensor:
         near = like.new_tensor(self.factors)
