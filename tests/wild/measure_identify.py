@@ -2,7 +2,7 @@
 
 ``python -m tests.wild.measure_identify [--half tuned|frozen] [--cases N] [--json FILE] [FILE or NAME …]``
 
-A layer is identified exactly if the block is that of the corpus, besides options that act in training alone. It is so up
+A layer is identified exactly if the block is that of the corpus, besides options of training alone. It is so up
 to a tie if it is said to agree as a block with other options or of another class: which ones is printed, to be read. A
 layer that is said to be near to a block only is missed.
 """
