@@ -225,8 +225,7 @@ class RotaryEmbedding(Block):
         if self.base_growth is None:
             return self.base
         length: Any = self.original_length
-        n = np.max(positions, initial=length - 1) + 1
-        slower = ops.quotient(self.base_growth * n, length) - (self.base_growth - 1.0)
+        slower = ops.quotient(self.base_growth * ops.reach(positions, length), length) - (self.base_growth - 1.0)
         return self.base * ops.power(slower, self.r / (self.r - 2))
 
     def undivided(self, frequencies: Any) -> Any:

@@ -27,6 +27,7 @@ from attn_ref.ops.positions import (
     merge_pairs,
     power,
     quotient,
+    reach,
     rotary_angles,
     rotary_frequencies,
     sin,
@@ -37,10 +38,9 @@ from attn_ref.ops.shape import dropout, merge_heads, repeat_heads, split_heads
 from attn_ref.ops.softmax import exp, masked, softmax
 
 __all__ = [
-    "ACTIVATIONS", "GATED", "GATES", "among_largest", "at_most", "batch_norm", "bias_slopes", "bounded", "conv", "cos",
-    "distance_buckets",
-    "dropout", "embedding", "erf", "exp", "gelu", "gelu_tanh", "hard_sigmoid", "largest", "layer_norm", "linear",
-    "masked", "matmul", "max_pool", "mean", "merge_heads", "merge_pairs", "power", "quick_gelu", "quotient", "relu",
-    "repeat_heads", "rms_norm", "rotary_angles", "rotary_frequencies", "sigmoid", "silu", "sin", "softmax",
-    "split_heads", "split_pairs", "sqrt", "standardised", "tanh",
+    "ACTIVATIONS", "GATED", "GATES", "among_largest", "at_most", "batch_norm", "bias_slopes", "bounded", "conv",
+    "cos", "distance_buckets", "dropout", "embedding", "erf", "exp", "gelu", "gelu_tanh", "hard_sigmoid", "largest",
+    "layer_norm", "linear", "masked", "matmul", "max_pool", "mean", "merge_heads", "merge_pairs", "power",
+    "quick_gelu", "quotient", "reach", "relu", "repeat_heads", "rms_norm", "rotary_angles", "rotary_frequencies",
+    "sigmoid", "silu", "sin", "softmax", "split_heads", "split_pairs", "sqrt", "standardised", "tanh",
 ]  # fmt: skip

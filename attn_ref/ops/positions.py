@@ -52,6 +52,11 @@ def rotary_angles(positions: Any, width: int, *, base: Any, scaling: float) -> A
     return quotient(positions[..., None], scaling) * rotary_frequencies(width, base=base)
 
 
+def reach(positions: Any, least: int) -> Any:
+    """One more than the largest position, and no less than ``least``."""
+    return np.max(positions.real, initial=least - 1) + 1
+
+
 def split_pairs(x: Any, pairing: str) -> tuple[Any, Any]:
     """The first and the second members of the pairs along the last axis: its halves, or its even and odd features."""
     half = x.shape[-1] // 2

@@ -61,7 +61,7 @@ FAULTS = [
         "the base grows with the largest position, not with the count",
         "angles",
         torch=("flatten() - (self.original_length - 1)", "flatten() - self.original_length"),
-        reference=("np.max(positions, initial=length - 1) + 1", "np.max(positions, initial=length)"),
+        reference=("ops.reach(positions, length)", "ops.reach(positions - 1, length)"),
         keras=("initial=length - 1), dtype) + 1.0", "initial=length), dtype)"),
     ),
     Fault(

@@ -37,6 +37,7 @@ class MixtureOfExperts(Mirror):
         self.num_experts, self.experts_per_token = num_experts, experts_per_token
         self.weights_over, self.activation = weights_over, activation
         self.limit, self.shift, self.use_bias, self.widths = limit, shift, use_bias, (width, hidden_width)
+        self.gate_kernels = self.expand_kernels = self.reduce_kernels = None
         self.gate_biases = self.expand_biases = self.reduce_biases = None
         self.router = keras.layers.Dense(num_experts, use_bias=router_bias, dtype=self.dtype_policy)
 
