@@ -6,21 +6,13 @@ import numpy as np
 import pytest
 
 import attn_ref as ar
-from attn_ref.check.covering import (
-    SCORES,
-    apart,
-    coverage,
-    few_of,
-    large_cases,
-    planned,
-    possible,
-    random_cases,
-    what_occurs,
-)  # fmt: skip
+from attn_ref.check.covering import apart, coverage, few_of, planned, possible
 from attn_ref.check.drawing import BESIDE, COMPILED, kinds
 from attn_ref.check.features import core, features, pairs
 from attn_ref.check.kept import folder, prune
+from attn_ref.check.large import SCORES, large_cases
 from attn_ref.check.native import copies, odd, spread
+from attn_ref.check.pool import random_cases, what_occurs
 
 BLOCKS = list(ar.blocks())
 #: in one worker for each block, since its cases take seconds to choose

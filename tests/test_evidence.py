@@ -16,8 +16,9 @@ from planting import assert_caught_at, differing, planted
 
 import attn_ref as ar
 from attn_ref.check.cases import Case
-from attn_ref.check.covering import load, planned
+from attn_ref.check.covering import planned
 from attn_ref.check.judge import farthest
+from attn_ref.check.large import load
 from attn_ref.check.tolerance import LIMIT, OUTPUT, RUNS, Truth, deviation
 from attn_ref.tap import Tapped
 from benchmarks.mutants import PACKAGES

@@ -16,9 +16,10 @@ import tiny_bert
 import attn_ref as ar
 from attn_ref.check.cases import Case
 from attn_ref.check.compare import compare
-from attn_ref.check.covering import planned, random_cases
+from attn_ref.check.covering import planned
 from attn_ref.check.fitting import fitted
 from attn_ref.check.gaps import gaps_for
+from attn_ref.check.pool import random_cases
 from attn_ref.engines import backend, served
 from attn_ref.foreign import maps, peers
 from attn_ref.foreign.job import Job

@@ -39,6 +39,9 @@ from attn_ref import ops
 from attn_ref.block import Block, Input, Param, Pick, dense, option
 from attn_ref.tap import tap
 
+#: of the gate, by name
+ACTIVATIONS = {"silu": ops.silu, "quick_gelu": ops.quick_gelu, **ops.GATED}
+
 
 @dataclass(frozen=True, kw_only=True)
 class MixtureOfExperts(Block):
@@ -53,8 +56,7 @@ class MixtureOfExperts(Block):
         meaning='over which experts the softmax of the router is: the "chosen", or "all", so that weights sum to less',
     )  # fmt: skip
     activation: str = option(
-        default="silu", choices=("silu", "quick_gelu", "gelu", "gelu_tanh", "relu", "sigmoid"), witness="relu",
-        draw=("silu", "silu", "quick_gelu", "gelu", "gelu_tanh", "relu", "sigmoid"),
+        default="silu", choices=tuple(ACTIVATIONS), witness="relu", draw=("silu", *ACTIVATIONS),
         meaning='of the gate: "silu", "quick_gelu" (GPT-OSS), "gelu", "gelu_tanh", "relu" or "sigmoid"',
     )  # fmt: skip
     limit: float | None = option(
@@ -105,13 +107,10 @@ class MixtureOfExperts(Block):
         hidden = tap("hidden", self.linear(w, "expand", x[:, :, None, None]), "b t n f")
         if self.limit is not None:
             gate, hidden = ops.at_most(gate, self.limit), ops.bounded(hidden, self.limit)
-        active = tap("active", self.activate(gate), "b t n f")
+        active = tap("active", ACTIVATIONS[self.activation](gate), "b t n f")
         gated = tap("gated", active * (hidden + self.shift), "b t n f")
         reduced = tap("reduced", self.linear(w, "reduce", gated[..., None, :]), "b t n c")
         return tap("mixed", ops.matmul(weights[:, :, None], reduced)[:, :, 0], "b t c")
-
-    def activate(self, gate: Any) -> Any:
-        return ops.quick_gelu(gate) if self.activation == "quick_gelu" else ops.GATED[self.activation](gate)
 
     def linear(self, w: Any, name: str, x: Any) -> Any:
         """A linear layer of every expert; x (b, t, n or 1, 1, in)."""

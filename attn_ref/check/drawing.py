@@ -11,8 +11,9 @@ from attn_ref.block import Block
 from attn_ref.catalogue import is_model
 from attn_ref.check.adjoint import trains
 from attn_ref.check.cases import Case, cases
-from attn_ref.check.covering import coverage, extreme_cases, few_of, large_cases, planned
+from attn_ref.check.covering import coverage, few_of, planned
 from attn_ref.check.fitting import able
+from attn_ref.check.large import extreme_cases, large_cases
 from attn_ref.check.tolerance import LIMIT
 from attn_ref.engines import served
 

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from attn_ref.verbs.calling import PRIMES, Always, Call, arguments_of, function_of, hides, required
-from attn_ref.verbs.candidates import WIDTH, Sizes
+from attn_ref.verbs.candidates import WIDTH
 from attn_ref.verbs.made import Inputs, New, fresh
+from attn_ref.verbs.sizes import Sizes
 
 #: widths that are tried, and ids of tokens, which every table has
 WIDTHS, IDS = 4, 4

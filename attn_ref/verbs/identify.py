@@ -22,13 +22,14 @@ from attn_ref.trace.options import alternatives, changed, part_of, rebuilt
 from attn_ref.trace.record import Trace
 from attn_ref.trace.search import Search
 from attn_ref.verbs.calling import Call, arguments_of, first_inputs, fixed_sizes, hides, is_causal, required
-from attn_ref.verbs.candidates import TRAINING, Sizes, sizes_of, starting
+from attn_ref.verbs.candidates import TRAINING, starting
 from attn_ref.verbs.conform import CASES, conform
 from attn_ref.verbs.filled import alike as same_results
 from attn_ref.verbs.likeness import Seen, likeness, seen
 from attn_ref.verbs.made import turn_of
+from attn_ref.verbs.sizes import Sizes, sizes_of
 from attn_ref.verbs.tracers import NotATarget, tracers_of
-from attn_ref.verbs.tried import CHANGES, FIRST, Tried, as_held, climbed, repaired
+from attn_ref.verbs.tried import CHANGES, FIRST, Tried, as_held, climbed
 from attn_ref.verbs.verdict import Verdict
 from attn_ref.verbs.weights import snapped
 from attn_ref.verbs.wired import Runner, every_way
@@ -115,8 +116,8 @@ def nearest(found: Sequence[Tried]) -> Tried:
     """Of blocks none of which the layer is, the one that is right but for the fewest places."""
 
     def near(one: Tried) -> float:
-        again = repaired(one)
-        return one.rank * (1 + one.share) + (BEHIND - PLACE * again.places if again.ok else 0.0)
+        behind = BEHIND - PLACE * one.repaired.places if one.repaired.ok else 0.0
+        return one.rank * (1 + one.share) + behind
 
     return max(found, key=near)
 

@@ -13,9 +13,9 @@ from attn_ref.trace.match import loosely
 from attn_ref.trace.meet import Parting, Side, equal, fits, layouts, part
 from attn_ref.trace.record import Trace
 from attn_ref.verbs.calling import Call
-from attn_ref.verbs.candidates import sizes_of
 from attn_ref.verbs.given import Given, counts, given_by, guesses, ways_to_give
 from attn_ref.verbs.made import Inputs
+from attn_ref.verbs.sizes import sizes_of
 from attn_ref.verbs.tracers import NotATarget, tracers_of
 from attn_ref.verbs.wired import Runner, copied
 

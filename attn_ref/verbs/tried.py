@@ -5,20 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from attn_ref.block import Block
 from attn_ref.trace.faults import faults
-from attn_ref.trace.match import same
-from attn_ref.trace.options import changed, run
+from attn_ref.trace.options import alike, changed, run
 from attn_ref.trace.reasons import reason
 from attn_ref.trace.search import Search
-from attn_ref.verbs.candidates import Sizes, fits, nearby
+from attn_ref.verbs.candidates import fits, nearby
+from attn_ref.verbs.sizes import Sizes
 from attn_ref.verbs.wired import Wired
 
 #: options changed one after the other, and runs of each search
 CHANGES, FIRST = 8, 12
+
+
+@dataclass
+class Repaired:
+    """A block that goes on from the layer's own values where it differs."""
+
+    #: does it give what the layer does then, and at how many places it differs
+    ok: bool
+    places: int
+    #: the block with the options that the reasons of these name: all of them, then fewer
+    told: list[Block]
 
 
 @dataclass
@@ -44,36 +56,25 @@ class Tried(Wired):
         every = len(self.search.expected()) - sum(name.endswith((".kernel", "scale")) for name in self.block.params())
         return max(self.best.evidence, 0) / max(every, 1) if not self.best.ok else 1.0
 
+    @cached_property
+    def repaired(self) -> Repaired:
+        """What is right of the block behind what is wrong: an option that is wrong early hides all that comes after.
 
-@dataclass
-class Repaired:
-    """A block that goes on from the layer's own values where it differs."""
-
-    #: does it give what the layer does then, and at how many places it differs
-    ok: bool
-    places: int
-    #: the block with the options that the reasons of these name: all of them, then fewer
-    told: list[Block]
-
-
-def repaired(one: Tried) -> Repaired:
-    """What is right of a block behind what is wrong: an option that is wrong early hides all that comes after.
-
-    If nothing is wrong after all, ``one`` gets the run that shows it.
-    """
-    best, places = faults(one.search)
-    if best.ok and not places:
-        one.best = best
-    block, stand_ins, found = one.block, dict[str, np.ndarray](), list[Block]()
-    for place in places:
-        why = reason(one.search, place, stand_ins, best.weights)
-        with suppress(ValueError):  # of options that do not go together
-            if why and (other := changed(block, why.changes)) != block:
-                block = other
-                found.append(block)
-        if place.theirs is not None:
-            stand_ins[place.tap] = place.theirs
-    return Repaired(best.ok, len(places), found[::-1])
+        If nothing is wrong after all, ``best`` becomes the run that shows it.
+        """
+        best, places = faults(self.search)
+        if best.ok and not places:
+            self.best = best
+        block, stand_ins, found = self.block, dict[str, np.ndarray](), list[Block]()
+        for place in places:
+            why = reason(self.search, place, stand_ins, best.weights)
+            with suppress(ValueError):  # of options that do not go together
+                if why and (other := changed(block, why.changes)) != block:
+                    block = other
+                    found.append(block)
+            if place.theirs is not None:
+                stand_ins[place.tap] = place.theirs
+        return Repaired(best.ok, len(places), found[::-1])
 
 
 def climbed(one: Tried, sizes: Sizes, tell: Callable[[str], None]) -> Tried:
@@ -83,7 +84,7 @@ def climbed(one: Tried, sizes: Sizes, tell: Callable[[str], None]) -> Tried:
         if one.best.ok:
             break
         tell(f"trying options of {one.block}")
-        told = repaired(one).told
+        told = one.repaired.told
         better = one
         if one.best.ok:
             break
@@ -114,13 +115,7 @@ def may_help(one: Tried, block: Block) -> bool:
         taps = run(block, one.best.weights, one.search.inputs, {})
     except Exception:  # its weights are of other shapes
         return True
-    ours = np.asarray(one.best.values[tap].value)
-    return tap not in taps or not same_value(np.asarray(taps[tap].value), ours)
-
-
-def same_value(a: np.ndarray, b: np.ndarray) -> bool:
-    """Are two values of a tap equal?"""
-    return a.shape == b.shape and same(np.asarray(a, np.float64), np.asarray(b, np.float64))
+    return tap not in taps or not alike(taps[tap].value, one.best.values[tap].value)
 
 
 def as_held(one: Tried, sizes: Sizes) -> Tried:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from attn_ref.foreign.entry import key
 from attn_ref.foreign.job import Job, Outcome
-from attn_ref_torch.llama_config import ATTENTION, entries, follows, rope, scale, windows
+from attn_ref_torch.llama_config import ATTENTION, entries, follows, scale, windows
 from attn_ref_torch.llama_like import ALWAYS, FOUR, llama_map, rules, spots_around
+from attn_ref_torch.llama_rotary import rope
 
 MAP = llama_map(
     "hf.Gemma2",

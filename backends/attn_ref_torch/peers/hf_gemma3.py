@@ -7,17 +7,9 @@ from __future__ import annotations
 
 from attn_ref.foreign.entry import key
 from attn_ref.foreign.job import Job, Outcome
-from attn_ref_torch.llama_config import (
-    ATTENTION,
-    FULL,
-    SLIDING,
-    angles,
-    entries,
-    follows,
-    scale,
-    windows,
-)
+from attn_ref_torch.llama_config import ATTENTION, FULL, SLIDING, entries, follows, scale, windows
 from attn_ref_torch.llama_like import ALWAYS, FOUR, QK_NORM, llama_map, rules, spots_around
+from attn_ref_torch.llama_rotary import angles
 
 MAP = llama_map(
     "hf.Gemma3",

@@ -26,7 +26,8 @@ from attn_ref_torch.gpt_like import (
     spots_of,
     thirds,
 )
-from attn_ref_torch.llama_config import rope, tied
+from attn_ref_torch.llama_config import tied
+from attn_ref_torch.llama_rotary import rope
 
 HERE, THERE = "layers.{i}", "layers.{i}"
 

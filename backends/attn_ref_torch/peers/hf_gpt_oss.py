@@ -17,8 +17,9 @@ from attn_ref.foreign.part import Part
 from attn_ref.foreign.peer import Spot
 from attn_ref.foreign.rules import Rule, linear
 from attn_ref_torch import llama_like
-from attn_ref_torch.llama_config import ATTENTION, FEED, entries, rope, windows
+from attn_ref_torch.llama_config import ATTENTION, FEED, entries, windows
 from attn_ref_torch.llama_like import ALWAYS, ASKED, BEFORE, BLOCKS, HERE, LAYER, SIZES, THERE, llama_map, rules
+from attn_ref_torch.llama_rotary import rope
 
 EXPERTS, OURS = f"{HERE}.mlp.experts", f"{THERE}.feed_forward"
 #: what transformers takes where a config is silent

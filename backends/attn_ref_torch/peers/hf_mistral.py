@@ -6,8 +6,9 @@ Source: ``transformers/models/mistral/modeling_mistral.py``.
 from __future__ import annotations
 
 from attn_ref.foreign.job import Job, Outcome
-from attn_ref_torch.llama_config import entries, rope, window
+from attn_ref_torch.llama_config import entries, window
 from attn_ref_torch.llama_like import llama_map, spots
+from attn_ref_torch.llama_rotary import rope
 
 MAP = llama_map(
     "hf.Mistral",

@@ -17,7 +17,8 @@ from attn_ref.foreign.part import Part
 from attn_ref.foreign.peer import Spot, of_layers
 from attn_ref.foreign.rules import Rule, linear, norm, packed
 from attn_ref_torch.gpt_like import PREFIXED, thirds
-from attn_ref_torch.llama_config import ACTIVATIONS, ATTENTION, FEED, FULL, SLIDING, WIDTHS, alternating, angles
+from attn_ref_torch.llama_config import ACTIVATIONS, ATTENTION, FEED, FULL, SLIDING, WIDTHS, alternating
+from attn_ref_torch.llama_rotary import angles
 
 HERE, THERE = "layers.{i}", "layers.{i}"
 NORMS = ("layer.norm", "final_norm", "embedding_norm")

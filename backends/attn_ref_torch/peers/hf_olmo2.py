@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from attn_ref.foreign.entry import key
 from attn_ref.foreign.job import Job, Outcome
-from attn_ref_torch.llama_config import ATTENTION, entries, rope
+from attn_ref_torch.llama_config import ATTENTION, entries
 from attn_ref_torch.llama_like import ALWAYS, INSIDE, QK_NORM, llama_map, rules, spots_inside
+from attn_ref_torch.llama_rotary import rope
 
 MAP = llama_map(
     "hf.OLMo2",

@@ -15,8 +15,9 @@ from attn_ref.foreign.part import Part
 from attn_ref.foreign.peer import Spot
 from attn_ref.foreign.rules import Rule
 from attn_ref_torch import llama_like
-from attn_ref_torch.llama_config import entries, rope, window
+from attn_ref_torch.llama_config import entries, window
 from attn_ref_torch.llama_like import BEFORE, LAYER, llama_map, rules
+from attn_ref_torch.llama_rotary import rope
 
 PACKED = {"q_proj": 0, "k_proj": 1, "v_proj": 2}
 

@@ -6,8 +6,9 @@ Source: ``transformers/models/qwen2/modeling_qwen2.py``.
 from __future__ import annotations
 
 from attn_ref.foreign.job import Job, Outcome
-from attn_ref_torch.llama_config import ATTENTION, entries, rope, windows
+from attn_ref_torch.llama_config import ATTENTION, entries, windows
 from attn_ref_torch.llama_like import ALWAYS, llama_map, spots
+from attn_ref_torch.llama_rotary import rope
 
 MAP = llama_map(
     "hf.Qwen2",

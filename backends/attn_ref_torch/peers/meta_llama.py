@@ -19,8 +19,9 @@ from attn_ref.foreign.entry import Entry, Values, key
 from attn_ref.foreign.fields import FieldRules
 from attn_ref.foreign.job import Job, Outcome
 from attn_ref.foreign.rules import Rule, linear
-from attn_ref_torch.llama_config import ATTENTION, FEED, WIDTHS, follows, turned, turning
+from attn_ref_torch.llama_config import ATTENTION, FEED, WIDTHS, follows
 from attn_ref_torch.llama_like import ALWAYS, ASKED, BLOCKS, SIZES
+from attn_ref_torch.llama_rotary import turned, turning
 from attn_ref_torch.peers import hf_llama
 
 #: name below a layer -> the canonical one, and Hugging Face's
