@@ -40,6 +40,15 @@ def test_any_view_is_put_as_numpy_orders_it(data: Any, slab: int, run: int) -> N
     assert out.getvalue() == array.astype(array.dtype.newbyteorder("<")).tobytes()
 
 
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1), (0,), (0, 3)])
+@pytest.mark.parametrize("dtype", [">f4", "<f4", ">i8"])
+def test_one_number_and_none_are_put(dtype: str, shape: tuple[int, ...]) -> None:
+    """Axes of one are left out, and of one number none is left; big-endian numbers are turned all the same."""
+    array, out = np.full(shape, 3, dtype), io.BytesIO()
+    pour.put(out, array)
+    assert out.getvalue() == array.astype(array.dtype.newbyteorder("<")).tobytes()
+
+
 @pytest.mark.parametrize(
     ("view", "shape"),
     [

@@ -172,8 +172,7 @@ def turn(into: np.ndarray, array: np.ndarray) -> None:
     a time, and the lines are still in the cache for the next numbers along the axis on which the source is in order.
     """
     last = array.ndim - 1
-    near = min(range(array.ndim), key=lambda axis: abs(array.strides[axis])) if array.ndim else 0
-    if near == last:
+    if array.ndim < 2 or abs(array.strides[last]) == min(map(abs, array.strides)):
         into[...] = array
         return
     for start in range(0, array.shape[last], RUN):
