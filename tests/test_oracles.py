@@ -399,6 +399,12 @@ OPS = {
         9.0,
     ),
     "bounded": (lambda x: ops.bounded(x, 0.75), each(lambda v: min(max(v, -0.75), 0.75)), 9.0),
+    "at_most": (lambda x: ops.at_most(x, 0.75), each(lambda v: min(v, 0.75)), 9.0),
+    "among_largest": (
+        lambda x: np.where(ops.among_largest(x, 3), x, 0.0),
+        rows(lambda row: [v * (sum(u > v for u in row) + row[:i].count(v) < 3) for i, v in enumerate(row)]),
+        9.0,
+    ),
     "dropout": (lambda x: ops.dropout(x, 0.5, "b c"), lambda x: np.array(x.tolist()), 9.0),
 }  # fmt: skip
 
@@ -407,6 +413,7 @@ OPS = {
 ELSEWHERE = {
     "split_pairs", "merge_pairs", "bias_slopes", "distance_buckets",  # test_positions.py
     "conv", "max_pool", "batch_norm", "standardised", "hard_sigmoid",  # test_conv_blocks.py
+    "reach",  # of whole numbers; below
     "rotary_frequencies",  # of no array; under "rotary_angles"
     "masked",  # −∞ has no differences; what follows from it is held to them under "softmax, keep"
 }  # fmt: skip
@@ -418,6 +425,16 @@ def test_every_op_is_held_to_its_scalar_definition_and_to_differences() -> None:
     missing = [name for name in ops.__all__ if callable(getattr(ops, name)) and name not in held | ELSEWHERE]
     assert not missing, f"no entry of OPS for {', '.join(missing)}"
     assert {op.__name__ for op in (*ops.ACTIVATIONS.values(), *ops.GATED.values())} <= held
+
+
+def test_positions_reach_one_beyond_the_largest() -> None:
+    assert ops.reach(np.array([[3, 5], [0, 1]]), 2) == 6
+    assert ops.reach(np.array([[3, 5]]), 9) == 9
+    assert ops.reach(np.zeros((0, 2)), 9) == 9
+
+
+def test_of_equal_values_the_first_are_among_the_largest() -> None:
+    assert ops.among_largest(np.array([1.0, 2.0, 2.0, 0.0, 2.0]), 2).tolist() == [False, True, True, False, False]
 
 
 @pytest.mark.parametrize("name", OPS)
