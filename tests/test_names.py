@@ -14,6 +14,7 @@ from typing import Any
 import click
 import numpy as np
 import pytest
+from pace import pace
 
 import attn_ref as ar
 from attn_ref.cli import cli
@@ -202,11 +203,11 @@ def with_replaced(name: str) -> None:
 
 
 def test_names_from_a_strangers_file_take_no_time() -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     assert suggest("ab" * 10**6, ar.blocks()) == []
     text = refused(ValueError, ar.FeedForward.build, {f"widht{i}": i for i in range(20_000)})
     assert "width for widht7? its options" in text
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5 * pace()
 
 
 def test_very_many_names_are_cut() -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
-from fnmatch import fnmatchcase
+from fnmatch import fnmatchcase, translate
+from functools import cache, lru_cache
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -146,9 +147,9 @@ class Map:
 
     def canonical(self, keys: Iterable[str], variant: Variant) -> dict[str, list[Rule]]:
         """Key -> its rules without ``{i}``, one for each part, for the keys that a rule with a pattern names."""
-        found: dict[str, list[Rule]] = {}
         rules = Patterns((self.spell(rule.foreign, variant, self.block or ""), rule) for rule in self.rules)
-        for key in keys:
+        found: dict[str, list[Rule]] = {}
+        for key in rules.of(tuple(keys)):
             for i, rule in rules.fitting(key):
                 there = rule.canonical.replace("{i}", i)
                 found.setdefault(key, []).append(replace(rule, foreign=key, canonical=there))
@@ -157,6 +158,9 @@ class Map:
     def reason(self, key: str, variant: Variant, block: str) -> str | None:
         """Why ``key`` is deliberately left out, or None if it is not."""
         bare = key.removeprefix(variant.prefix.replace("{block}", snake(block)))
+        any_of = one_of(tuple(self.unused))
+        if not any_of.match(key) and not any_of.match(bare):
+            return None
         fitting = (why for name, why in self.unused.items() if fnmatchcase(key, name) or fnmatchcase(bare, name))
         return next(fitting, None)
 
@@ -169,12 +173,38 @@ class Patterns:
         for pattern, rule in rules:
             self.rules.setdefault(pattern, []).append(rule)
 
+    def of(self, names: tuple[str, ...]) -> list[str]:
+        """Those of ``names`` that a pattern may fit, in their order: they are as it is but for their numbers."""
+        known = by_frame(names)
+        frames = {frame(pattern.replace("{i}", "0")) for pattern in self.rules}
+        return [names[at] for at in sorted(at for one in frames for at in known.get(one, ()))]
+
     def fitting(self, name: str) -> Iterator[tuple[str, Rule]]:
         """(what ``{i}`` stands for in ``name``, the rule), for every rule whose pattern fits."""
         yield from (("", rule) for rule in self.rules.get(name, ()))
         for match in islice(NUMBER.finditer(name), NUMBERS):
             pattern = f"{name[: match.start()]}{{i}}{name[match.end() :]}"
             yield from ((match[0], rule) for rule in self.rules.get(pattern, ()))
+
+
+def frame(name: str) -> str:
+    """A name without its numbers."""
+    return NUMBER.sub("{i}", name)
+
+
+@lru_cache(maxsize=2)  # those of one file, whichever map and spelling asks
+def by_frame(names: tuple[str, ...]) -> dict[str, list[int]]:
+    """Frame -> where the names stand that have it."""
+    found: dict[str, list[int]] = {}
+    for at, name in enumerate(names):
+        found.setdefault(frame(name), []).append(at)
+    return found
+
+
+@cache
+def one_of(patterns: tuple[str, ...]) -> re.Pattern[str]:
+    """What any of the patterns with * and ? fits; nothing where there are none."""
+    return re.compile("|".join(map(translate, patterns)) or r"(?!)")
 
 
 def number(pattern: str, name: str) -> str | None:
