@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +18,7 @@ from attn_ref.check.compare import compare
 from attn_ref.check.covering import planned
 from attn_ref.check.drawing import drawn
 from attn_ref.check.runner import chosen_engines
+from attn_ref.check.worker import task
 from attn_ref.compiled import Compiled
 
 EAGER = ("torch", "tensorflow")
@@ -239,3 +241,13 @@ def test_what_was_compiled_long_ago_makes_room() -> None:
         assert kept.get(key, lambda key=key: made.append(key) or key) == key
     assert made == [1, 2, 3, 2]
     assert len(kept.kept) == 2
+
+
+def test_a_worker_begins_names_anew_in_every_case() -> None:
+    """For each name that a variable ever had TensorFlow keeps a kernel: workers of many cases grew and became slow."""
+    keras = pytest.importorskip("keras")
+    served = ar.backend("tensorflow")
+    request = pickle.dumps((keras.layers.Dense, (1,)))
+    first = task(request, served).name
+    assert task(request).name != first, "else two layers of one model have one name"
+    assert task(request, served).name == first
